@@ -37,9 +37,9 @@ int vmap_find(const struct vmap *map, uint64_t gpa);
 
 /*
  * The front end's address range [uva, uva + bytes) in our address space; NULL when it is not wholly inside one region.
- * For ring addresses. `align` is a power of two that the guest's address (uva) must be a multiple of.
+ * For ring addresses; virtq_init checks their alignment.
  */
-void *vmap_ring(const struct vmap *map, uint64_t uva, uint64_t bytes, uint32_t align);
+void *vmap_ring(const struct vmap *map, uint64_t uva, uint64_t bytes);
 
 /* Copies from guest memory, across adjacent regions if need be. False: part of the range is not mapped. */
 bool vmap_copy_in(const struct vmap *map, void *local, uint64_t gpa, size_t bytes);
