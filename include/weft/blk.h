@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The block device interface: what a component offers as &weft_blk_iface. A device embeds struct weft_blk in its
+ * instance, fills the first part in start(), and the core works out the second.
+ */
+#ifndef WEFT_BLK_H
+#define WEFT_BLK_H
+
+#include <weft/hop.h>
+#include <weft/object.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define WEFT_OP_BIT(op) (1u << (op))
+#define WEFT_OPS_ALL ((1u << WEFT_OP_COUNT) - 1)
+
+/* The largest data transfer that the waist accepts in one request, bytes. */
+#define WEFT_MAX_LEN (1u << 30)
+
+/* How a device works. Static and const. Thread: submit, commit, abort and shard_* run on the shard's reactor. */
+struct weft_blk_ops {
+	/* Takes a checked request; never blocks, never fails: errors are completions, and completion is never inside. */
+	void (*submit)(struct weft_blk *blk, struct weft_hop *hop);
+	/* Once per turn after weft_hop_gather: sends what was gathered. Optional. */
+	void (*commit)(struct weft_blk *blk, void *shard);
+	/* The request should end sooner (weft_hop_abort). Optional; default: the children in flight are asked. */
+	void (*abort)(struct weft_blk *blk, struct weft_hop *hop);
+	/* On each reactor that will submit, before the first request and after the last. Optional. 0 or -errno with `why`. The memory is
+	 * zeroed, aligned to 64. */
+	int (*shard_open)(struct weft_blk *blk, void *shard, struct weft_reactor *reactor, struct weft_why *why);
+	void (*shard_close)(struct weft_blk *blk, void *shard);
+	uint32_t shard_size;   /* bytes of per-reactor state */
+	uint32_t request_size; /* bytes of per-request state beyond hop->scratch (weft_hop_request) */
+	uint8_t width;         /* children in flight at once per request; 0: a leaf */
+	bool at_home;          /* submit is called on weft_blk.home only: the waist carries hops there and back */
+};
+
+struct weft_blk {
+	/* Filled by the device in start(). */
+	const struct weft_blk_ops *ops;
+	uint64_t size;         /* bytes; may change while open (weft_blk_resized); out of range is an error completion */
+	uint32_t block;        /* logical block, bytes: a power of two >= 512; offsets and lengths are multiples */
+	uint32_t physical;     /* physical block, bytes; 0: same as block */
+	uint32_t optimal;      /* optimal transfer, bytes; 0: unknown */
+	uint32_t align;        /* of memory, bytes: a power of two; segments that are not so aligned are bounced */
+	uint32_t max_len;      /* bytes of data per request; 0: WEFT_MAX_LEN; longer ones are split */
+	uint32_t discard_align;/* granularity of discards, bytes; 0: block */
+	uint16_t max_segs;     /* segments per request; 0: no limit */
+	uint16_t ops_can;      /* WEFT_OP_BIT()s that submit() takes; others are emulated or refused by the waist */
+	uint8_t flags_can;     /* enum weft_flag */
+	bool readonly;         /* writing is refused with -EROFS */
+	bool volatile_cache;   /* acknowledged writes need a flush to survive loss of power */
+	bool rotational;
+	struct weft_reactor *home; /* when ops->at_home */
+
+	/* Worked out by the core when the device has started. Read-only to components. */
+	struct weft_object *object;
+	struct weft_blk *adapter;  /* emulates what is lacking; NULL: nothing is */
+	struct weft_blk *carrier;  /* takes hops to `home` and back; NULL: callable everywhere */
+	uint32_t child_at;         /* bytes from a hop of this device to its child 0 */
+	uint32_t child_stride;     /* bytes from child to child */
+	uint32_t span;             /* bytes that one request to this device takes: hops of all below, adapter included */
+	struct weft_shard **shard; /* by lane; NULL where no reactor has opened it */
+};
+
+WEFT_API extern const struct weft_iface weft_blk_iface;
+
+/* What the devices below say, for a filter that changes little: copies limits, size and abilities of `lower`. Start only. */
+WEFT_API void weft_blk_like(struct weft_blk *blk, const struct weft_blk *lower);
+
+/* The size has changed: stores it, tells the filters above and the exports (struct weft_kind.lower_resized). Control thread. */
+WEFT_API void weft_blk_resized(struct weft_blk *blk, uint64_t size);
+
+/* Latency histogram: log-linear, 8 buckets per power of two, exact below 16 ns. */
+#define WEFT_HISTOGRAM_BUCKETS 320
+struct weft_histogram {
+	uint32_t count[WEFT_HISTOGRAM_BUCKETS];
+};
+WEFT_API void weft_histogram_add(struct weft_histogram *h, uint64_t ns);
+WEFT_API void weft_histogram_merge(struct weft_histogram *into, const struct weft_histogram *from);
+/* Upper bound of the bucket that holds the quantile q (0..1), ns; 0 when empty. */
+WEFT_API uint64_t weft_histogram_quantile(const struct weft_histogram *h, double q);
+
+enum weft_stat_class { WEFT_STAT_READ, WEFT_STAT_WRITE, WEFT_STAT_FLUSH, WEFT_STAT_OTHER, WEFT_STAT_COUNT };
+struct weft_stats {
+	struct {
+		uint64_t requests, bytes, errors;
+		struct weft_histogram latency;
+	} of[WEFT_STAT_COUNT];
+	uint64_t in_flight, refused;              /* refused: by the waist's checks */
+	uint64_t splits, bounces, bounced_bytes;  /* emulation */
+	uint64_t zeroes_written, fua_flushes;
+	uint64_t carried;                         /* hops taken to the home reactor */
+};
+/* Sums the shards of all lanes. Control thread; a snapshot while I/O goes on. */
+WEFT_API void weft_blk_stats(const struct weft_blk *blk, struct weft_stats *out);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
