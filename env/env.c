@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* The functions of env.h: a thin dispatch to the implementation (env_ops.h), and the place where tests make calls fail. */
+/* The functions of env.h: a thin dispatch to the implementation (env_ops.h), and the place where tests make
+ * calls fail. */
 #include "env/env.h"
 
 #include <errno.h>
@@ -133,7 +134,8 @@ uint64_t env_loop_wake_cost_ns(const struct env_loop *loop)
 int env_loop_pin(struct env_loop *loop, unsigned region, void *base, uint64_t size, struct weft_why *why)
 {
 	WEFT_ASSERT(region != WEFT_REGION_NONE && base && size);
-	return env_fault(loop->env) ? env_fault_why(why, "env_loop_pin") : loop->ops->pin(loop, region, base, size, why);
+	return env_fault(loop->env) ? env_fault_why(why, "env_loop_pin")
+				    : loop->ops->pin(loop, region, base, size, why);
 }
 
 void env_loop_unpin(struct env_loop *loop, unsigned region)
@@ -143,8 +145,8 @@ void env_loop_unpin(struct env_loop *loop, unsigned region)
 
 /* ---- threads, workers ---- */
 
-int env_thread_start(struct env *env, const char *name, int cpu, struct env_loop *loop, env_step_fn *step, void *self,
-	struct env_thread **out, struct weft_why *why)
+int env_thread_start(struct env *env, const char *name, int cpu, struct env_loop *loop, env_step_fn *step,
+	void *self, struct env_thread **out, struct weft_why *why)
 {
 	WEFT_ASSERT(step);
 	return env_fault(env) ? env_fault_why(why, "env_thread_start")
@@ -170,8 +172,8 @@ void env_work_submit(struct env_loop *loop, struct env_work *work)
 
 /* ---- medium ---- */
 
-int env_medium_open(struct env *env, const char *path, const struct env_medium_wants *wants, struct env_medium **out,
-	struct env_medium_info *info, struct weft_why *why)
+int env_medium_open(struct env *env, const char *path, const struct env_medium_wants *wants,
+	struct env_medium **out, struct env_medium_info *info, struct weft_why *why)
 {
 	return env_fault(env) ? env_fault_why(why, "env_medium_open")
 			      : env->ops->medium_open(env, path, wants, out, info, why);
@@ -194,7 +196,8 @@ int env_medium_size(struct env_medium *medium, uint64_t *size)
 
 int env_medium_resize(struct env_medium *medium, uint64_t size, struct weft_why *why)
 {
-	return env_fault(medium->env) ? env_fault_why(why, "env_medium_resize") : medium->ops->resize(medium, size, why);
+	return env_fault(medium->env) ? env_fault_why(why, "env_medium_resize")
+				      : medium->ops->resize(medium, size, why);
 }
 
 void env_medium_submit(struct env_loop *loop, struct env_io *io)
@@ -229,7 +232,8 @@ void env_notifier_signal(struct env_notifier *notifier)
 	notifier->ops->signal(notifier);
 }
 
-int env_notifier_watch(struct env_loop *loop, struct env_notifier *notifier, void (*fn)(void *self), void *self)
+int env_notifier_watch(
+	struct env_loop *loop, struct env_notifier *notifier, void (*fn)(void *self), void *self)
 {
 	WEFT_ASSERT(fn);
 	return env_fault(loop->env) ? -EIO : notifier->ops->watch(loop, notifier, fn, self);
@@ -302,7 +306,8 @@ int64_t env_fd_size(struct env *env, int fd)
 /* ---- streams ---- */
 
 int env_listen(struct env_loop *loop, const char *where, const struct env_listen_wants *wants,
-	void (*accepted)(void *self, struct env_stream *stream), void *self, struct env_listener **out, struct weft_why *why)
+	void (*accepted)(void *self, struct env_stream *stream), void *self, struct env_listener **out,
+	struct weft_why *why)
 {
 	WEFT_ASSERT(accepted);
 	return env_fault(loop->env) ? env_fault_why(why, "env_listen")
@@ -316,7 +321,8 @@ void env_listener_close(struct env_listener *listener)
 
 int env_connect(struct env_loop *loop, const char *where, struct env_stream **out, struct weft_why *why)
 {
-	return env_fault(loop->env) ? env_fault_why(why, "env_connect") : loop->ops->connect(loop, where, out, why);
+	return env_fault(loop->env) ? env_fault_why(why, "env_connect")
+				    : loop->ops->connect(loop, where, out, why);
 }
 
 void env_stream_close(struct env_stream *stream)
@@ -355,5 +361,6 @@ void env_usage(struct env *env, struct env_usage *out)
 
 int env_file_read(struct env *env, const char *path, char **text, size_t *size, struct weft_why *why)
 {
-	return env_fault(env) ? env_fault_why(why, "env_file_read") : env->ops->file_read(env, path, text, size, why);
+	return env_fault(env) ? env_fault_why(why, "env_file_read")
+			      : env->ops->file_read(env, path, text, size, why);
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Fault injection for tests: each call of the control path that can fail can be made to fail, in whichever environment. A test runs
+ * Fault injection for tests: each call of the control path that can fail can be made to fail, in whichever
+ * environment. A test runs
  *
  *	for (n = 1;; n++) {
  *		env_fail_nth(env, n);
@@ -10,10 +11,11 @@
  *		assert_int_not_equal(rc, 0);
  *	}
  *
- * The calls that count: env_alloc, env_pages_alloc (they return NULL), env_loop_open, env_loop_pin, env_thread_start, env_medium_open,
- * env_medium_size, env_medium_resize, env_notifier_open, env_notifier_watch, env_shm_create, env_map, env_fd_dup, env_fd_size, env_listen,
- * env_connect, env_stream_read, env_stream_write, env_signals_watch, env_file_read (they return -EIO, with `why`). A call that fails
- * has done nothing, except that env_notifier_open has closed the descriptor that it was to adopt.
+ * The calls that count: env_alloc, env_pages_alloc (they return NULL), env_loop_open, env_loop_pin,
+ * env_thread_start, env_medium_open, env_medium_size, env_medium_resize, env_notifier_open,
+ * env_notifier_watch, env_shm_create, env_map, env_fd_dup, env_fd_size, env_listen, env_connect,
+ * env_stream_read, env_stream_write, env_signals_watch, env_file_read (they return -EIO, with `why`). A call
+ * that fails has done nothing, except that env_notifier_open has closed the descriptor that it was to adopt.
  */
 #ifndef ENV_ENV_FAULT_H
 #define ENV_ENV_FAULT_H

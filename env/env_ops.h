@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * What an implementation of env.h fills in: a table of functions for each noun, and the head that each of its structures begins with.
- * env.c checks the arguments, counts, injects faults (env_fault.h) and calls through these tables; nobody else does. The contract of
- * every entry is that of the function of the same name in env.h; `env` and `loop` in a head are set by the implementation.
+ * What an implementation of env.h fills in: a table of functions for each noun, and the head that each of its
+ * structures begins with. env.c checks the arguments, counts, injects faults (env_fault.h) and calls through
+ * these tables; nobody else does. The contract of every entry is that of the function of the same name in
+ * env.h; `env` and `loop` in a head are set by the implementation.
  */
 #ifndef ENV_ENV_OPS_H
 #define ENV_ENV_OPS_H
@@ -21,19 +22,19 @@ struct env_ops {
 	unsigned (*cpu_count)(struct env *env);
 
 	int (*loop_open)(struct env *env, struct env_loop **out, struct weft_why *why);
-	int (*thread_start)(struct env *env, const char *name, int cpu, struct env_loop *loop, env_step_fn *step, void *self,
-		struct env_thread **out, struct weft_why *why);
+	int (*thread_start)(struct env *env, const char *name, int cpu, struct env_loop *loop,
+		env_step_fn *step, void *self, struct env_thread **out, struct weft_why *why);
 	void (*thread_join)(struct env_thread *thread);
 	void (*thread_run_here)(struct env *env, struct env_loop *loop, env_step_fn *step, void *self);
 
-	int (*medium_open)(struct env *env, const char *path, const struct env_medium_wants *wants, struct env_medium **out,
-		struct env_medium_info *info, struct weft_why *why);
+	int (*medium_open)(struct env *env, const char *path, const struct env_medium_wants *wants,
+		struct env_medium **out, struct env_medium_info *info, struct weft_why *why);
 
 	int (*notifier_open)(struct env *env, int fd, struct env_notifier **out);
 
 	int (*shm_create)(struct env *env, const char *name, uint64_t size, int *fd);
-	int (*map)(struct env *env, int fd, uint64_t offset, uint64_t size, bool writable, struct env_mapping **out,
-		struct weft_why *why);
+	int (*map)(struct env *env, int fd, uint64_t offset, uint64_t size, bool writable,
+		struct env_mapping **out, struct weft_why *why);
 	void (*unmap)(struct env_mapping *mapping);
 	void *(*pages_alloc)(struct env *env, uint64_t size, bool huge);
 	void (*pages_free)(struct env *env, void *base, uint64_t size);
@@ -49,8 +50,8 @@ struct env_ops {
 /* The head of an environment. env_init fills it. */
 struct env {
 	const struct env_ops *ops;
-	_Atomic uint64_t calls;      /* that could have been made to fail, since env_init */
-	_Atomic uint64_t fail_at;    /* value of `calls` that fails; 0: none */
+	_Atomic uint64_t calls;	  /* that could have been made to fail, since env_init */
+	_Atomic uint64_t fail_at; /* value of `calls` that fails; 0: none */
 };
 
 struct env_loop_ops {
@@ -66,9 +67,10 @@ struct env_loop_ops {
 	void (*unpin)(struct env_loop *loop, unsigned region);
 	void (*work_submit)(struct env_loop *loop, struct env_work *work);
 	int (*listen)(struct env_loop *loop, const char *where, const struct env_listen_wants *wants,
-		void (*accepted)(void *self, struct env_stream *stream), void *self, struct env_listener **out,
-		struct weft_why *why);
-	int (*connect)(struct env_loop *loop, const char *where, struct env_stream **out, struct weft_why *why);
+		void (*accepted)(void *self, struct env_stream *stream), void *self,
+		struct env_listener **out, struct weft_why *why);
+	int (*connect)(
+		struct env_loop *loop, const char *where, struct env_stream **out, struct weft_why *why);
 	int (*signals_watch)(struct env_loop *loop, void (*fn)(void *self, int signal), void *self);
 };
 struct env_loop {
@@ -97,7 +99,8 @@ struct env_notifier_ops {
 	void (*close)(struct env_notifier *notifier);
 	int (*fd)(const struct env_notifier *notifier);
 	void (*signal)(struct env_notifier *notifier);
-	int (*watch)(struct env_loop *loop, struct env_notifier *notifier, void (*fn)(void *self), void *self);
+	int (*watch)(
+		struct env_loop *loop, struct env_notifier *notifier, void (*fn)(void *self), void *self);
 	void (*unwatch)(struct env_loop *loop, struct env_notifier *notifier);
 };
 struct env_notifier {
