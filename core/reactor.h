@@ -7,12 +7,13 @@
 #include <weft/hop.h>
 #include <weft/reactor.h>
 
+#include "core/spin.h"
 #include "env/env.h"
 
 struct weft_stack;
 struct weft_session;
 struct weft_shard;
-struct spin;
+struct slot_pool;
 
 /* A list of hops, in order, linked by hop->queue. */
 struct hop_list {
@@ -30,25 +31,28 @@ struct weft_reactor {
 	struct weft_shard *gathered;     /* to be committed in this turn */
 	struct weft_source *flushing;    /* to be flushed in this turn */
 	struct weft_source *sources;     /* ring; served in turn */
+	bool sources_removed;            /* while they were polled */
 	struct weft_timer *timers;       /* pairing heap, the earliest on top */
 	struct env_loop *loop;
-	uint64_t rng[4];
+	uint64_t rng;
 	struct weft_core *core;
 	unsigned lane;
 	unsigned always;                 /* sources that cannot notify */
 	bool armed;                      /* sources have been armed */
-	uint32_t budget, taken;          /* slots */
-	uint32_t sessions_open;
+	uint32_t budget, taken;          /* slots; taken: beyond the one that each session is sure of */
 	struct weft_session *sessions;
 	uint64_t deadlines;              /* hops in flight that carry one */
 	struct weft_timer deadline_timer;
 	struct slot_vectors *vectors;
-	struct spin *spin;               /* the adaptive mode's judgement */
+	struct slot_pool *pools;
+	struct spin spin;                /* the adaptive mode's judgement */
+	struct weft_hop *visitors;       /* hops that were carried here (core/carrier.c) */
 	struct reactor_stats stats;
 	struct env_thread *thread;
 	/* of all threads */
 	_Alignas(128) _Atomic(struct weft_msg *) inbox;
 	_Atomic(struct weft_hop *) hop_inbox;
+	_Atomic uint32_t sessions_open;
 	_Atomic bool sleeping;
 	_Atomic int mode;                /* enum weft_mode */
 	_Atomic bool stopping;
@@ -60,6 +64,8 @@ uint64_t reactor_step(void *reactor, uint64_t now_ns);
 int reactor_open(struct weft_core *core, unsigned lane, uint32_t budget, struct weft_reactor **out, struct weft_why *why);
 void reactor_close(struct weft_reactor *reactor);
 void reactor_mode_set(struct weft_reactor *reactor, enum weft_mode mode); /* any thread */
+
+void reactor_stop(struct weft_reactor *reactor); /* any thread: step returns ENV_STOP once there is nothing to do */
 
 static inline struct env_loop *reactor_loop(struct weft_reactor *reactor) { return reactor->loop; }
 

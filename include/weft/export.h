@@ -55,9 +55,9 @@ struct weft_slot {
 	uint32_t in_use;
 };
 
-/* Opens `device` on every reactor that does I/O: shards of all devices of the stack, slots. Control thread; ends through `task` with
- * *out set. The stack holds a reference to the device's object. */
-WEFT_API void weft_stack_open(struct weft_core *core, struct weft_blk *device, const char *name, struct weft_stack **out,
+/* Opens `device` on every reactor that does I/O: shards of all devices of the stack, slots. Control thread; 0: ends through `task`
+ * with *out set (or a failure); -ENOMEM: not begun. The stack holds a reference to the device's object. */
+WEFT_API int weft_stack_open(struct weft_core *core, struct weft_blk *device, const char *name, struct weft_stack **out,
 	struct weft_task *task);
 /* All sessions are gone or drained. Control thread. */
 WEFT_API void weft_stack_close(struct weft_stack *stack, struct weft_task *task);

@@ -1,0 +1,484 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The adapter stands in front of a device and makes up what it lacks: splits at its limits, bounces misaligned memory, writes zeroes,
+ * copies, flushes for FUA, tells a block status. The waist hands it only requests that are sound (core/hop.c, refusal).
+ *
+ * Invariants:
+ *  A1  At most WINDOW pieces of a request are in flight; pieces are handed out in order and never overlap.
+ *  A2  Nothing is handed out after the first error, and the request ends when the last piece has ended, with the first error.
+ *  A3  A bounce buffer belongs to one piece from its start to its end. Requests that wait for one are served in order, and each pool
+ *      has WINDOW of them, so that the first in the queue always gets one.
+ *  A4  The flush of a FUA request is sent after its last piece has ended well.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include <weft/memory.h>
+
+#include "core/blk.h"
+#include "core/core.h"
+
+#define WINDOW 4
+#define BOUNCE_SIZE (128u << 10)
+#define ZEROES_SIZE (64u << 10)
+#define ZEROES_SEGS 16
+
+static const char zeroes[ZEROES_SIZE] __attribute__((aligned(4096)));
+#define Z { (void *)(uintptr_t)zeroes, ZEROES_SIZE, WEFT_REGION_NONE, 0, 0 }
+static const struct weft_seg zero_segs[ZEROES_SEGS] = { Z, Z, Z, Z, Z, Z, Z, Z, Z, Z, Z, Z, Z, Z, Z, Z };
+
+struct adapter {
+	struct weft_blk blk;
+	struct weft_blk *device;
+};
+
+struct adapter_shard {
+	uint64_t splits, bounces, bounced_bytes, zeroes_written, fua_flushes;
+	char *pool;                /* WINDOW buffers */
+	unsigned pool_free;        /* bit mask */
+	struct hop_list waiting;
+};
+
+struct piece {
+	uint64_t at;               /* bytes into the request */
+	uint32_t len;
+	bool copying_back;         /* copy: the read has ended, the write is under way */
+	char *bounce;
+	struct weft_seg seg;       /* of the bounce buffer */
+};
+
+struct emulation {
+	uint64_t at;               /* next byte to hand out */
+	uint64_t seg_at;           /* ... lies in this segment, */
+	uint32_t seg_skip;         /* so far into it */
+	int status;
+	uint8_t in_flight;
+	bool waiting;              /* in the shard's queue */
+	bool turn;                 /* first in the queue: may take what others wait for */
+	bool strip_fua;            /* FUA is wanted, the device cannot */
+	bool flush;                /* ... and has a volatile cache */
+	bool flushing;
+	struct piece piece[WINDOW];
+};
+
+static void advance(struct weft_hop *hop);
+
+static struct weft_blk *device_of(const struct weft_hop *hop)
+{
+	return WEFT_CONTAINER(hop->blk, struct adapter, blk)->device;
+}
+
+static struct adapter_shard *shard_of(const struct weft_hop *hop)
+{
+	return weft_hop_shard(hop);
+}
+
+static unsigned piece_index(struct weft_hop *hop, struct weft_hop *child)
+{
+	unsigned index = (unsigned)(((char *)child - (char *)hop - hop->blk->child_at) / hop->blk->child_stride);
+
+	WEFT_ASSERT(index < WINDOW && hop_child(hop, index) == child);
+	return index;
+}
+
+static void status_emulated(struct weft_hop *hop)
+{
+	struct weft_extent all = { .offset = hop->offset, .len = hop->len };
+	uint64_t room = 0;
+
+	for (unsigned i = 0; i < hop->nsegs; i++)
+		room += hop->segs[i].len;
+	if (room < hop->seg_skip + sizeof(all)) {
+		weft_hop_complete(hop, -EINVAL);
+		return;
+	}
+	weft_hop_copy_in(hop, 0, &all, sizeof(all));
+	weft_hop_complete(hop, 0);
+}
+
+/* ---- bounce buffers ---- */
+
+static char *bounce_take(struct adapter_shard *shard)
+{
+	int bit = __builtin_ffs((int)shard->pool_free) - 1;
+
+	if (bit < 0)
+		return NULL;
+	shard->pool_free &= ~(1u << bit);
+	return shard->pool + (size_t)bit * BOUNCE_SIZE;
+}
+
+static void bounce_give(struct weft_hop *hop, struct piece *piece)
+{
+	struct adapter_shard *shard = shard_of(hop);
+	unsigned bit = (unsigned)((piece->bounce - shard->pool) / BOUNCE_SIZE);
+
+	WEFT_ASSERT((shard->pool_free & (1u << bit)) == 0 && bit < WINDOW);
+	shard->pool_free |= 1u << bit;
+	piece->bounce = NULL;
+}
+
+static void wait_for_bounce(struct weft_hop *hop, struct emulation *e)
+{
+	struct adapter_shard *shard = shard_of(hop);
+
+	WEFT_ASSERT(!e->waiting);
+	e->waiting = true;
+	hop->queue = NULL;
+	*shard->waiting.tail = hop;
+	shard->waiting.tail = &hop->queue;
+}
+
+static struct weft_hop *waiting_remove(struct adapter_shard *shard, struct weft_hop *wanted)
+{
+	for (struct weft_hop **link = &shard->waiting.head; *link != NULL; link = &(*link)->queue) {
+		struct weft_hop *hop = *link;
+
+		if (hop != wanted)
+			continue;
+		*link = hop->queue;
+		if (*link == NULL)
+			shard->waiting.tail = link;
+		((struct emulation *)weft_hop_request(hop))->waiting = false;
+		return hop;
+	}
+	return NULL;
+}
+
+static void serve_waiting(struct adapter_shard *shard)
+{
+	while (shard->pool_free != 0 && shard->waiting.head != NULL) {
+		struct weft_hop *hop = waiting_remove(shard, shard->waiting.head);
+		struct emulation *e = weft_hop_request(hop);
+
+		e->turn = true;
+		advance(hop);
+		e->turn = false;
+	}
+}
+
+/* ---- pieces ---- */
+
+/* How much of what comes next the device can take in place: bytes (0: it must be bounced), and in how many segments. */
+static uint32_t in_place(const struct weft_hop *hop, const struct emulation *e, uint32_t most, uint16_t *nsegs)
+{
+	const struct weft_blk *device = device_of(hop);
+	uint32_t len = 0, skip = e->seg_skip;
+	uint64_t i = e->seg_at;
+
+	for (*nsegs = 0; len < most && *nsegs < device->max_segs; i++, skip = 0) {
+		WEFT_ASSERT(i < hop->nsegs);
+		uint32_t here = hop->segs[i].len - skip;
+
+		if (here > most - len)
+			here = most - len;
+		if ((((uintptr_t)hop->segs[i].base + skip) | here) & (device->align - 1))
+			break;
+		len += here;
+		++*nsegs;
+	}
+	return len & ~(device->block - 1);
+}
+
+static void move_cursor(const struct weft_hop *hop, struct emulation *e, uint32_t len)
+{
+	e->at += len;
+	if (hop->nsegs == 0)
+		return;
+	for (len += e->seg_skip; e->seg_at < hop->nsegs && len >= hop->segs[e->seg_at].len; e->seg_at++)
+		len -= hop->segs[e->seg_at].len;
+	e->seg_skip = len;
+}
+
+static uint32_t least(uint64_t a, uint64_t b)
+{
+	return (uint32_t)(a < b ? a : b);
+}
+
+/* Takes a buffer and points the child at it; false: none is free. */
+static bool use_bounce(struct weft_hop *hop, struct weft_hop *child, struct piece *piece)
+{
+	struct adapter_shard *shard = shard_of(hop);
+	const struct emulation *e = weft_hop_request(hop);
+
+	if (shard->waiting.head != NULL && !e->turn)
+		return false;
+	piece->bounce = bounce_take(shard);
+	if (piece->bounce == NULL)
+		return false;
+	shard->bounces++;
+	shard->bounced_bytes += piece->len;
+	piece->seg = (struct weft_seg){ .base = piece->bounce, .len = piece->len };
+	child->segs = &piece->seg;
+	child->seg_skip = 0;
+	child->nsegs = 1;
+	return true;
+}
+
+/* Reads and writes: the same memory where that is possible. False: no buffer. */
+static bool shape_data(struct weft_hop *hop, struct emulation *e, struct weft_hop *child, struct piece *piece)
+{
+	uint32_t most = least(hop->len - e->at, device_of(hop)->max_len);
+	uint16_t nsegs;
+	uint32_t len = in_place(hop, e, most, &nsegs);
+
+	if (len > 0) {
+		piece->len = len;
+		child->segs = hop->segs + e->seg_at;
+		child->seg_skip = e->seg_skip;
+		child->nsegs = nsegs;
+		return true;
+	}
+	piece->len = least(most, BOUNCE_SIZE);
+	if (!use_bounce(hop, child, piece))
+		return false;
+	if (child->op == WEFT_WRITE)
+		weft_hop_copy_out(hop, e->at, piece->bounce, piece->len);
+	return true;
+}
+
+static bool shape_copy(struct weft_hop *hop, struct emulation *e, struct weft_hop *child, struct piece *piece)
+{
+	piece->len = least(least(hop->len - e->at, device_of(hop)->max_len), BOUNCE_SIZE);
+	piece->copying_back = false;
+	child->op = WEFT_READ;
+	child->flags = 0;
+	child->offset = hop->source + e->at;
+	return use_bounce(hop, child, piece);
+}
+
+static void shape_zeroes(struct weft_hop *hop, struct emulation *e, struct weft_hop *child, struct piece *piece)
+{
+	const struct weft_blk *device = device_of(hop);
+	uint64_t most = (uint64_t)ZEROES_SIZE * least(ZEROES_SEGS, device->max_segs);
+
+	piece->len = least(least(hop->len - e->at, device->max_len), most);
+	child->op = WEFT_WRITE;
+	child->flags &= (uint8_t)~(WEFT_NO_UNMAP | WEFT_FAST);
+	child->segs = zero_segs;
+	child->seg_skip = 0;
+	child->nsegs = (uint16_t)((piece->len + ZEROES_SIZE - 1) / ZEROES_SIZE);
+	shard_of(hop)->zeroes_written++;
+}
+
+static void piece_done(struct weft_hop *hop, struct weft_hop *child, int status);
+
+/* The next piece, if it can be had now. False: no buffer. */
+static bool start_piece(struct weft_hop *hop, struct emulation *e, unsigned index)
+{
+	struct weft_blk *device = device_of(hop);
+	struct weft_hop *child = weft_hop_fork(hop, index);
+	struct piece *piece = &e->piece[index];
+	bool got = true;
+
+	piece->at = e->at;
+	piece->bounce = NULL;
+	child->offset = hop->offset + e->at;
+	if (e->strip_fua)
+		child->flags &= (uint8_t)~WEFT_FUA;
+	if (hop->op == WEFT_READ || hop->op == WEFT_WRITE) {
+		got = shape_data(hop, e, child, piece);
+	} else if (hop->op == WEFT_COPY) {
+		got = shape_copy(hop, e, child, piece);
+	} else if ((device->ops_can & WEFT_OP_BIT(hop->op)) != 0 && (child->flags & ~device->flags_can) == 0) {
+		piece->len = least(hop->len - e->at, 1u << 30); /* as it is, only the FUA was missing */
+		child->nsegs = 0;
+	} else {
+		shape_zeroes(hop, e, child, piece);
+	}
+	if (!got) {
+		child->state = WEFT_HOP_IDLE;
+		return false;
+	}
+	child->len = piece->len;
+	if (piece->len < hop->len)
+		shard_of(hop)->splits++;
+	move_cursor(hop, e, piece->len);
+	e->in_flight++;
+	weft_hop_submit(child, device, piece_done);
+	return true;
+}
+
+static void piece_done(struct weft_hop *hop, struct weft_hop *child, int status)
+{
+	struct emulation *e = weft_hop_request(hop);
+	struct piece *piece = &e->piece[piece_index(hop, child)];
+
+	if (status != 0 && e->status == 0)
+		e->status = status;
+	if (hop->op == WEFT_COPY && status == 0 && e->status == 0 && !piece->copying_back) {
+		piece->copying_back = true;
+		child = weft_hop_fork(hop, piece_index(hop, child));
+		child->op = WEFT_WRITE;
+		child->offset = hop->offset + piece->at;
+		child->flags = e->strip_fua ? 0 : hop->flags & WEFT_FUA;
+		child->len = piece->len;
+		child->segs = &piece->seg;
+		child->seg_skip = 0;
+		child->nsegs = 1;
+		weft_hop_submit(child, device_of(hop), piece_done);
+		return;
+	}
+	if (piece->bounce != NULL) {
+		if (hop->op == WEFT_READ && status == 0)
+			weft_hop_copy_in(hop, piece->at, piece->bounce, piece->len);
+		bounce_give(hop, piece);
+	}
+	WEFT_ASSERT(e->in_flight > 0);
+	e->in_flight--;
+	struct adapter_shard *shard = shard_of(hop);
+	if (!e->waiting)
+		advance(hop);
+	serve_waiting(shard);
+}
+
+static void flush_done(struct weft_hop *hop, struct weft_hop *child, int status)
+{
+	(void)child;
+	weft_hop_complete(hop, status);
+}
+
+static void end(struct weft_hop *hop, struct emulation *e)
+{
+	struct weft_hop *child;
+
+	WEFT_ASSERT(e->in_flight == 0 && !e->waiting && !e->flushing);
+	if (e->status != 0 || !e->flush) {
+		weft_hop_complete(hop, e->status);
+		return;
+	}
+	e->flushing = true;
+	shard_of(hop)->fua_flushes++;
+	child = weft_hop_down(hop);
+	child->op = WEFT_FLUSH;
+	child->flags = 0;
+	child->offset = child->len = 0;
+	child->nsegs = 0;
+	weft_hop_submit(child, device_of(hop), flush_done);
+}
+
+static void advance(struct weft_hop *hop)
+{
+	struct emulation *e = weft_hop_request(hop);
+
+	for (unsigned i = 0; i < WINDOW && e->status == 0 && e->at < hop->len; i++) {
+		if (hop_child(hop, i)->state != WEFT_HOP_IDLE)
+			continue;
+		if (!start_piece(hop, e, i)) {
+			wait_for_bounce(hop, e);
+			return;
+		}
+	}
+	if (e->in_flight == 0)
+		end(hop, e);
+}
+
+static bool copy_overlaps(const struct weft_hop *hop)
+{
+	return hop->op == WEFT_COPY && hop->source < hop->offset + hop->len && hop->offset < hop->source + hop->len;
+}
+
+static void adapter_submit(struct weft_blk *blk, struct weft_hop *hop)
+{
+	const struct weft_blk *device = WEFT_CONTAINER(blk, struct adapter, blk)->device;
+	struct emulation *e = weft_hop_request(hop);
+
+	if (hop->op == WEFT_STATUS) {
+		status_emulated(hop);
+		return;
+	}
+	if (hop->op == WEFT_FLUSH) {
+		weft_hop_complete(hop, 0); /* no volatile cache: blk_started saw to it */
+		return;
+	}
+	if (copy_overlaps(hop)) {
+		weft_hop_complete(hop, -EINVAL);
+		return;
+	}
+	memset(e, 0, offsetof(struct emulation, piece));
+	e->seg_skip = hop->seg_skip;
+	e->strip_fua = (hop->flags & ~device->flags_can & WEFT_FUA) != 0;
+	e->flush = e->strip_fua && device->volatile_cache;
+	move_cursor(hop, e, 0);
+	advance(hop);
+}
+
+static void adapter_abort(struct weft_blk *blk, struct weft_hop *hop)
+{
+	struct emulation *e = weft_hop_request(hop);
+
+	(void)blk;
+	if (e->status == 0)
+		e->status = -ECANCELED;
+	for (unsigned i = 0; i < WINDOW; i++)
+		if (hop_child(hop, i)->state == WEFT_HOP_ASKED)
+			weft_hop_abort(hop_child(hop, i), -ECANCELED);
+	if (e->waiting && waiting_remove(shard_of(hop), hop) != NULL && e->in_flight == 0)
+		end(hop, e);
+}
+
+static int adapter_shard_open(struct weft_blk *blk, void *own, struct weft_reactor *reactor, struct weft_why *why)
+{
+	struct adapter_shard *shard = own;
+
+	hop_list_init(&shard->waiting);
+	shard->pool_free = (1u << WINDOW) - 1;
+	shard->pool = env_pages_alloc(reactor->core->env, (uint64_t)WINDOW * BOUNCE_SIZE, false);
+	if (shard->pool == NULL)
+		return weft_why(why, -ENOMEM, "%s: no memory for bounce buffers (%u KiB)", blk->object->name,
+			WINDOW * BOUNCE_SIZE / 1024);
+	return 0;
+}
+
+static void adapter_shard_close(struct weft_blk *blk, void *own)
+{
+	struct adapter_shard *shard = own;
+
+	WEFT_ASSERT(shard->waiting.head == NULL && shard->pool_free == (1u << WINDOW) - 1);
+	env_pages_free(blk->object->core->env, shard->pool, (uint64_t)WINDOW * BOUNCE_SIZE);
+}
+
+static const struct weft_blk_ops adapter_ops = {
+	.submit = adapter_submit,
+	.abort = adapter_abort,
+	.shard_open = adapter_shard_open,
+	.shard_close = adapter_shard_close,
+	.shard_size = sizeof(struct adapter_shard),
+	.request_size = sizeof(struct emulation),
+	.width = WINDOW,
+};
+
+struct weft_blk *adapter_make(struct weft_blk *device)
+{
+	struct weft_core *core = device->object->core;
+	struct adapter *adapter = weft_alloc(core, sizeof(*adapter));
+
+	if (adapter == NULL)
+		return NULL;
+	adapter->device = device;
+	adapter->blk.ops = &adapter_ops;
+	adapter->blk.object = device->object;
+	adapter->blk.shard = weft_alloc(core, CORE_REACTORS_MAX * sizeof(adapter->blk.shard[0]));
+	if (adapter->blk.shard == NULL) {
+		weft_free(core, adapter);
+		return NULL;
+	}
+	return &adapter->blk;
+}
+
+void adapter_stats(const struct weft_blk *blk, struct weft_stats *out)
+{
+	for (unsigned lane = 0; lane < CORE_REACTORS_MAX; lane++) {
+		const struct weft_shard *shard = __atomic_load_n(&blk->shard[lane], __ATOMIC_ACQUIRE);
+		const struct adapter_shard *own;
+
+		if (shard == NULL)
+			continue;
+		own = (const void *)shard->own;
+		out->splits += own->splits;
+		out->bounces += own->bounces;
+		out->bounced_bytes += own->bounced_bytes;
+		out->zeroes_written += own->zeroes_written;
+		out->fua_flushes += own->fua_flushes;
+	}
+}

@@ -1,0 +1,308 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Block devices: what the core works out when one has started, the layout of its hops, its shards, its statistics. */
+#include <errno.h>
+#include <string.h>
+
+#include <weft/memory.h>
+
+#include "core/blk.h"
+#include "core/core.h"
+
+const struct weft_iface weft_blk_iface = { "block", 1 };
+
+#define OPS_CHANGING (WEFT_OP_BIT(WEFT_WRITE) | WEFT_OP_BIT(WEFT_DISCARD) | WEFT_OP_BIT(WEFT_ZERO) | \
+	WEFT_OP_BIT(WEFT_COMPARE_WRITE) | WEFT_OP_BIT(WEFT_COPY))
+/* What the adapter can make up from reads and writes; discard and compare-and-write are had or not. */
+#define OPS_EMULATED (WEFT_OP_BIT(WEFT_FLUSH) | WEFT_OP_BIT(WEFT_ZERO) | WEFT_OP_BIT(WEFT_COPY) | WEFT_OP_BIT(WEFT_STATUS))
+
+static bool power_of_two(uint64_t n)
+{
+	return n != 0 && (n & (n - 1)) == 0;
+}
+
+/* A limit that the device left at 0 means none; a read-only device cannot change anything. */
+static int check_and_normalise(struct weft_blk *blk, struct weft_why *why)
+{
+	const char *name = blk->object->name;
+
+	WEFT_ASSERT(blk->ops != NULL && blk->ops->submit != NULL);
+	if (!power_of_two(blk->block) || blk->block < 512 || blk->block > 1u << 20)
+		return weft_why(why, -EINVAL, "%s: block size %u: must be a power of two from 512 to 1 MiB", name, blk->block);
+	if (blk->size % blk->block != 0)
+		return weft_why(why, -EINVAL, "%s: size %llu is not a multiple of the block size %u: choose a multiple",
+			name, (unsigned long long)blk->size, blk->block);
+	if (blk->align != 0 && (!power_of_two(blk->align) || blk->align > 4096))
+		return weft_why(why, -EINVAL, "%s: memory alignment %u: must be a power of two up to 4096", name,
+			blk->align);
+	if (blk->volatile_cache && (blk->ops_can & WEFT_OP_BIT(WEFT_FLUSH)) == 0)
+		return weft_why(why, -EINVAL, "%s: has a volatile cache but no flush: one of the two is wrong", name);
+	if (blk->max_len != 0 && blk->max_len < blk->block)
+		return weft_why(why, -EINVAL, "%s: largest transfer %u is less than a block (%u)", name, blk->max_len,
+			blk->block);
+	blk->max_len = blk->max_len == 0 || blk->max_len > WEFT_MAX_LEN ? WEFT_MAX_LEN : blk->max_len & ~(blk->block - 1);
+	blk->max_segs = blk->max_segs == 0 ? UINT16_MAX : blk->max_segs;
+	blk->align = blk->align == 0 ? 1 : blk->align;
+	blk->physical = blk->physical < blk->block ? blk->block : blk->physical;
+	blk->discard_align = blk->discard_align < blk->block ? blk->block : blk->discard_align;
+	if (blk->readonly)
+		blk->ops_can &= (uint16_t)~OPS_CHANGING;
+	return 0;
+}
+
+bool blk_is_complete(const struct weft_blk *blk)
+{
+	unsigned wanted = OPS_EMULATED | WEFT_OP_BIT(WEFT_READ) | WEFT_OP_BIT(WEFT_WRITE);
+	unsigned flags = WEFT_FUA | WEFT_NO_UNMAP;
+
+	if (blk->readonly) {
+		wanted &= ~OPS_CHANGING;
+		flags = 0;
+	}
+	return (blk->ops_can & wanted) == wanted && (blk->flags_can & flags) == flags &&
+		blk->max_len == WEFT_MAX_LEN && blk->max_segs == UINT16_MAX && blk->align == 1;
+}
+
+int blk_started(struct weft_blk *blk, struct weft_why *why)
+{
+	struct weft_core *core = blk->object->core;
+	int error = check_and_normalise(blk, why);
+
+	if (error != 0)
+		return error;
+	blk->shard = weft_alloc(core, CORE_REACTORS_MAX * sizeof(blk->shard[0]));
+	if (blk->shard == NULL)
+		goto no_memory;
+	if (!blk_is_complete(blk) && (blk->adapter = adapter_make(blk)) == NULL)
+		goto no_memory;
+	if (blk->ops->at_home) {
+		WEFT_ASSERT(blk->home != NULL);
+		blk->carrier = carrier_make(blk);
+		if (blk->carrier == NULL)
+			goto no_memory;
+	}
+	blk_layout(blk);
+	return 0;
+no_memory:
+	blk_stopped(blk);
+	return weft_why(why, -ENOMEM, "%s: no memory for its shards", blk->object->name);
+}
+
+static void stopped(struct weft_core *core, struct weft_blk *blk)
+{
+	for (unsigned i = 0; blk->shard != NULL && i < CORE_REACTORS_MAX; i++)
+		WEFT_ASSERT(blk->shard[i] == NULL);
+	weft_free(core, blk->shard);
+	blk->shard = NULL;
+}
+
+void blk_stopped(struct weft_blk *blk)
+{
+	struct weft_core *core = blk->object->core;
+	struct weft_blk *made[] = { blk->adapter, blk->carrier };
+
+	for (unsigned i = 0; i < WEFT_COUNT(made); i++) {
+		if (made[i] == NULL)
+			continue;
+		stopped(core, made[i]);
+		weft_free(core, made[i]);
+	}
+	blk->adapter = blk->carrier = NULL;
+	stopped(core, blk);
+}
+
+static bool is_block_port(const struct weft_port *port)
+{
+	return strcmp(port->wants->name, weft_blk_iface.name) == 0 && port->wants->version == weft_blk_iface.version;
+}
+
+void blk_each_below(const struct weft_blk *blk, void (*fn)(void *arg, struct weft_blk *lower), void *arg)
+{
+	const struct weft_port *port = blk->object->kind->ports;
+
+	for (; port != NULL && port->name != NULL; port++) {
+		struct weft_blk *const *bound = (void *)((char *)blk->object + port->offset);
+
+		for (unsigned i = 0; is_block_port(port) && i < port->max; i++)
+			if (bound[i] != NULL)
+				fn(arg, bound[i]);
+	}
+}
+
+static void widest(void *arg, struct weft_blk *lower)
+{
+	uint32_t *stride = arg, span = blk_layout(lower);
+
+	if (span > *stride)
+		*stride = span;
+}
+
+static uint32_t round_to_hops(uint32_t size)
+{
+	return (size + 127) & ~127u;
+}
+
+/* Children of a device that the core made lie behind its hop and its per-request state, like those of any other. */
+static uint32_t layout(struct weft_blk *blk, uint32_t stride)
+{
+	blk->child_at = (uint32_t)sizeof(struct weft_hop) + round_to_hops(blk->ops->request_size);
+	blk->child_stride = stride;
+	blk->span = blk->child_at + blk->ops->width * stride;
+	return blk->span;
+}
+
+uint32_t blk_layout(struct weft_blk *blk)
+{
+	uint32_t stride = 0, span;
+
+	blk_each_below(blk, widest, &stride);
+	WEFT_ASSERT((stride > 0) == (blk->ops->width > 0));
+	span = layout(blk, stride);
+	if (blk->carrier != NULL)
+		span = layout(blk->carrier, span);
+	if (blk->adapter != NULL)
+		span = layout(blk->adapter, span);
+	return blk->span = span;
+}
+
+/* ---- shards ---- */
+
+static int open_one(struct weft_blk *blk, struct weft_reactor *reactor, struct weft_why *why)
+{
+	struct weft_shard *shard = blk->shard[reactor->lane];
+	int error = 0;
+
+	if (shard == NULL) {
+		shard = weft_alloc_aligned(reactor->core, 64, sizeof(*shard) + blk->ops->shard_size);
+		if (shard == NULL)
+			return weft_why(why, -ENOMEM, "%s: no memory for its part on a reactor", blk->object->name);
+		shard->blk = blk;
+		shard->reactor = reactor;
+		if (blk->ops->shard_open != NULL)
+			error = blk->ops->shard_open(blk, shard->own, reactor, why);
+		if (error != 0) {
+			WEFT_ASSERT(error < 0);
+			weft_free(reactor->core, shard);
+			return error;
+		}
+		__atomic_store_n(&blk->shard[reactor->lane], shard, __ATOMIC_RELEASE);
+	}
+	shard->users++;
+	return 0;
+}
+
+static void close_one(struct weft_blk *blk, struct weft_reactor *reactor)
+{
+	struct weft_shard *shard = blk->shard[reactor->lane];
+
+	WEFT_ASSERT(shard != NULL && shard->users > 0);
+	if (--shard->users > 0)
+		return;
+	WEFT_ASSERT(shard->in_flight == 0 && !shard->gathered);
+	if (blk->ops->shard_close != NULL)
+		blk->ops->shard_close(blk, shard->own);
+	blk->shard[reactor->lane] = NULL;
+	weft_free(reactor->core, shard);
+}
+
+struct opening {
+	struct weft_reactor *reactor;
+	struct weft_why *why;
+	unsigned opened;
+	int error;
+};
+
+static void open_below(void *arg, struct weft_blk *lower)
+{
+	struct opening *o = arg;
+
+	if (o->error != 0)
+		return;
+	o->error = blk_open_here(lower, o->reactor, o->why);
+	if (o->error == 0)
+		o->opened++;
+}
+
+static void close_opened(void *arg, struct weft_blk *lower)
+{
+	struct opening *o = arg;
+
+	if (o->opened == 0)
+		return;
+	o->opened--;
+	blk_close_here(lower, o->reactor);
+}
+
+int blk_open_here(struct weft_blk *blk, struct weft_reactor *reactor, struct weft_why *why)
+{
+	struct opening o = { reactor, why, 0, 0 };
+	struct weft_blk *mine[] = { blk, blk->carrier, blk->adapter };
+	unsigned n = 0;
+
+	WEFT_ASSERT(weft_reactor_here() == reactor);
+	blk_each_below(blk, open_below, &o);
+	for (; o.error == 0 && n < WEFT_COUNT(mine); n++)
+		if (mine[n] != NULL && (o.error = open_one(mine[n], reactor, why)) != 0)
+			break;
+	if (o.error == 0)
+		return 0;
+	while (n-- > 0)
+		if (mine[n] != NULL)
+			close_one(mine[n], reactor);
+	blk_each_below(blk, close_opened, &o);
+	return o.error;
+}
+
+void blk_close_here(struct weft_blk *blk, struct weft_reactor *reactor)
+{
+	struct opening all = { reactor, NULL, UINT32_MAX, 0 };
+
+	WEFT_ASSERT(weft_reactor_here() == reactor);
+	if (blk->adapter != NULL)
+		close_one(blk->adapter, reactor);
+	if (blk->carrier != NULL)
+		close_one(blk->carrier, reactor);
+	close_one(blk, reactor);
+	blk_each_below(blk, close_opened, &all);
+}
+
+/* ---- facts ---- */
+
+void weft_blk_like(struct weft_blk *blk, const struct weft_blk *lower)
+{
+	blk->size = __atomic_load_n(&lower->size, __ATOMIC_RELAXED);
+	blk->block = lower->block;
+	blk->physical = lower->physical;
+	blk->optimal = lower->optimal;
+	blk->align = 1; /* the waist below bounces, splits and emulates where it is needed */
+	blk->max_len = 0;
+	blk->max_segs = 0;
+	blk->discard_align = lower->discard_align;
+	blk->ops_can = lower->ops_can | OPS_EMULATED;
+	blk->flags_can = lower->flags_can | WEFT_FUA | WEFT_NO_UNMAP;
+	blk->readonly = lower->readonly;
+	blk->volatile_cache = lower->volatile_cache;
+	blk->rotational = lower->rotational;
+}
+
+void weft_blk_stats(const struct weft_blk *blk, struct weft_stats *out)
+{
+	memset(out, 0, sizeof(*out));
+	for (unsigned lane = 0; blk->shard != NULL && lane < CORE_REACTORS_MAX; lane++) {
+		const struct weft_shard *shard = __atomic_load_n(&blk->shard[lane], __ATOMIC_ACQUIRE);
+
+		if (shard == NULL)
+			continue;
+		for (unsigned i = 0; i < WEFT_STAT_COUNT; i++) {
+			out->of[i].requests += shard->of[i].requests;
+			out->of[i].bytes += shard->of[i].bytes;
+			out->of[i].errors += shard->of[i].errors;
+			weft_histogram_merge(&out->of[i].latency, &shard->of[i].latency);
+		}
+		out->in_flight += shard->in_flight;
+		out->refused += shard->refused;
+	}
+	if (blk->adapter != NULL)
+		adapter_stats(blk->adapter, out);
+	if (blk->carrier != NULL)
+		carrier_stats(blk->carrier, out);
+}

@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Block devices from the inside: shards, the layout of hops, the emulating adapter and the carrier to a home reactor. */
+#ifndef CORE_BLK_H
+#define CORE_BLK_H
+
+#include <weft/blk.h>
+
+#include "core/reactor.h"
+
+/* What a device has on one reactor: counters, then the device's own bytes. */
+struct weft_shard {
+	struct weft_blk *blk;
+	struct weft_shard *gather_next;
+	struct weft_reactor *reactor;
+	bool gathered;
+	uint32_t users;   /* stacks that have it open here */
+	uint32_t in_flight;
+	uint64_t refused;
+	struct {
+		uint64_t requests, bytes, errors;
+		struct weft_histogram latency;
+	} of[WEFT_STAT_COUNT];
+	_Alignas(64) char own[];
+};
+
+/* A device has started: what the core works out. -ENOMEM, or -EINVAL with `why` when what the device says makes no sense. Control. */
+int blk_started(struct weft_blk *blk, struct weft_why *why);
+/* Before the device is destroyed: frees what blk_started made. Control. */
+void blk_stopped(struct weft_blk *blk);
+
+/* Calls fn(arg, lower) for each device that `blk` is bound to. Control. */
+void blk_each_below(const struct weft_blk *blk, void (*fn)(void *arg, struct weft_blk *lower), void *arg);
+
+/* Works out child_at, child_stride and span of the device and of all below it; returns span. Control, nothing in flight. */
+uint32_t blk_layout(struct weft_blk *blk);
+
+/* Opens (closes) the shards of the device, its adapter, carrier, and all below, on the reactor that runs this. */
+int blk_open_here(struct weft_blk *blk, struct weft_reactor *reactor, struct weft_why *why);
+void blk_close_here(struct weft_blk *blk, struct weft_reactor *reactor);
+
+/* True when the device itself takes every request that the waist accepts. */
+bool blk_is_complete(const struct weft_blk *blk);
+
+/* core/adapter.c: a device in front of `blk` that emulates; NULL: no memory. core/carrier.c: one that carries hops home. */
+struct weft_blk *adapter_make(struct weft_blk *blk);
+void adapter_stats(const struct weft_blk *adapter, struct weft_stats *out);
+struct weft_blk *carrier_make(struct weft_blk *blk);
+void carrier_stats(const struct weft_blk *carrier, struct weft_stats *out);
+/* A carried hop has come to its home, or leaves it: kept in reactor->visitors, for its deadlines. */
+void carrier_arrived(struct weft_reactor *home, struct weft_hop *child);
+void carrier_leaves(struct weft_reactor *home, struct weft_hop *child);
+uint64_t carrier_expire(struct weft_reactor *home, uint64_t now_ns);
+
+/* core/hop.c */
+void hop_list_init(struct hop_list *list);
+/* Delivers all that has ended, and what ends meanwhile. True if there was anything. */
+bool hops_unwind(struct weft_reactor *reactor);
+/* Continues with a hop that came by the inbox: READY: its submission; ENDED: its delivery. */
+void hop_arrived(struct weft_reactor *reactor, struct weft_hop *hop);
+/* Ends what has waited beyond its deadline in and below `hop`, which is in flight, or below a slot's root; returns the earliest deadline
+ * that is left, ENV_FOREVER: none. */
+uint64_t hop_expire(struct weft_hop *hop, uint64_t now_ns);
+/* Child `index` of a hop, whatever its state: for walking. */
+static inline struct weft_hop *hop_child(const struct weft_hop *hop, unsigned index)
+{
+	return (struct weft_hop *)(void *)((char *)(uintptr_t)hop + hop->blk->child_at + (size_t)index * hop->blk->child_stride);
+}
+
+/* core/reactor.c */
+void reactor_post_hop(struct weft_reactor *reactor, struct weft_hop *hop);
+void reactor_deadline(struct weft_reactor *reactor, uint64_t at_ns);
+
+#endif

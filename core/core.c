@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* One weft: opened and closed as a whole. */
+#include <errno.h>
+#include <stdio.h>
+
+#include <weft/export.h>
+#include <weft/log.h>
+#include <weft/memory.h>
+
+#include "core/core.h"
+#include "core/objects.h"
+#include "core/reactor.h"
+#include "core/region.h"
+#include "env/env.h"
+
+#define BUDGET_DEFAULT 1024
+
+static int reactors_start(struct weft_core *core, const struct core_wants *wants, struct weft_why *why)
+{
+	uint32_t budget = wants->budget != 0 ? wants->budget : BUDGET_DEFAULT;
+	int error = 0;
+
+	WEFT_ASSERT(wants->io_reactors >= 1 && wants->io_reactors < CORE_REACTORS_MAX);
+	for (unsigned lane = 0; error == 0 && lane <= wants->io_reactors; lane++) {
+		error = reactor_open(core, lane, budget, &core->reactor[lane], why);
+		if (error == 0)
+			core->reactors = lane + 1;
+	}
+	if (error != 0)
+		return error;
+	/* The control reactor has nobody to wait for in a hurry. */
+	reactor_mode_set(core->reactor[0], WEFT_MODE_NOTIFY);
+	for (unsigned lane = 1; error == 0 && lane < core->reactors; lane++) {
+		struct weft_reactor *reactor = core->reactor[lane];
+		char name[16];
+
+		snprintf(name, sizeof(name), "weft/%u", lane);
+		reactor_mode_set(reactor, wants->mode);
+		error = env_thread_start(core->env, name, wants->cpus != NULL ? wants->cpus[lane - 1] : -1, reactor->loop,
+			reactor_step, reactor, &reactor->thread, why);
+	}
+	return error;
+}
+
+int core_open(struct env *env, const struct core_wants *wants, struct weft_core **out, struct weft_why *why)
+{
+	struct weft_core *core = env_alloc(env, 16, sizeof(*core));
+	int error;
+
+	if (core == NULL)
+		return weft_why(why, -ENOMEM, "no memory for the core");
+	core->env = env;
+	error = log_open(core, why);
+	if (error == 0)
+		error = regions_open(core, why);
+	if (error == 0)
+		error = objects_open(core, why);
+	if (error == 0)
+		error = reactors_start(core, wants, why);
+	if (error != 0) {
+		core_close(core);
+		return error;
+	}
+	*out = core;
+	return 0;
+}
+
+void core_run(struct weft_core *core)
+{
+	env_thread_run_here(core->env, core->reactor[0]->loop, reactor_step, core->reactor[0]);
+	atomic_store(&core->reactor[0]->stopping, false);
+}
+
+void core_quit(struct weft_core *core)
+{
+	reactor_stop(core->reactor[0]);
+}
+
+void core_close(struct weft_core *core)
+{
+	if (core->objects != NULL)
+		objects_close(core);
+	for (unsigned lane = 1; lane < core->reactors; lane++) {
+		if (core->reactor[lane]->thread == NULL)
+			continue;
+		reactor_stop(core->reactor[lane]);
+		env_thread_join(core->reactor[lane]->thread);
+	}
+	for (unsigned lane = 0; lane < core->reactors; lane++)
+		reactor_close(core->reactor[lane]);
+	if (core->regions != NULL)
+		regions_close(core);
+	if (core->log != NULL)
+		log_close(core);
+	env_free(core->env, core);
+}
+
+/* The fewest sessions; a reading that is a moment old does no harm. */
+struct weft_reactor *weft_reactor_pick(struct weft_core *core)
+{
+	struct weft_reactor *best = core->reactor[1];
+
+	for (unsigned lane = 2; lane < core->reactors; lane++)
+		if (core->reactor[lane]->sessions_open < best->sessions_open)
+			best = core->reactor[lane];
+	return best;
+}

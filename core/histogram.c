@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Latency histograms: log-linear, 8 buckets per power of two. */
+#include <weft/blk.h>
+
+#include "core/histogram.h"
+
+void weft_histogram_add(struct weft_histogram *h, uint64_t ns)
+{
+	h->count[histogram_bucket(ns)]++;
+}
+
+void weft_histogram_merge(struct weft_histogram *into, const struct weft_histogram *from)
+{
+	for (unsigned i = 0; i < WEFT_HISTOGRAM_BUCKETS; i++)
+		into->count[i] += from->count[i];
+}
+
+/* The largest value that falls into the bucket. */
+static uint64_t bucket_upper(unsigned bucket)
+{
+	unsigned exponent;
+
+	if (bucket < 16)
+		return bucket;
+	exponent = bucket / 8 + 2;
+	return ((uint64_t)(bucket % 8 + 9) << (exponent - 3)) - 1;
+}
+
+uint64_t weft_histogram_quantile(const struct weft_histogram *h, double q)
+{
+	uint64_t total = 0, seen = 0, wanted;
+
+	for (unsigned i = 0; i < WEFT_HISTOGRAM_BUCKETS; i++)
+		total += h->count[i];
+	if (total == 0)
+		return 0;
+	WEFT_ASSERT(q >= 0 && q <= 1);
+	wanted = (uint64_t)((double)total * q);
+	if (wanted >= total)
+		wanted = total - 1;
+	for (unsigned i = 0; i < WEFT_HISTOGRAM_BUCKETS; i++) {
+		seen += h->count[i];
+		if (seen > wanted)
+			return bucket_upper(i);
+	}
+	return bucket_upper(WEFT_HISTOGRAM_BUCKETS - 1);
+}

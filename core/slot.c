@@ -1,0 +1,211 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Slots: the only admission control. A session is sure of one slot; the rest of the reactor's budget is shared.
+ *
+ * Invariants: taken = sum over sessions of (slots - 1 where slots > 1); taken <= budget - sessions_open; a slot that is in use belongs to one
+ * session, and its root hop has at most one child in flight.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include <weft/memory.h>
+
+#include "core/blk.h"
+#include "core/stack.h"
+
+#define VECTORS 8
+
+const struct weft_iface weft_export_iface = { "export", 1 };
+
+int slot_vectors_open(struct weft_reactor *reactor, struct weft_why *why)
+{
+	struct slot_vectors *vectors = weft_alloc(reactor->core, sizeof(*vectors));
+
+	reactor->vectors = vectors;
+	if (vectors != NULL)
+		vectors->base = env_pages_alloc(reactor->core->env,
+			(uint64_t)VECTORS * WEFT_VECTOR_SEGS * sizeof(struct weft_seg), false);
+	if (vectors == NULL || vectors->base == NULL)
+		return weft_why(why, -ENOMEM, "no memory for the vectors of long requests");
+	for (unsigned i = 0; i < VECTORS; i++) {
+		struct weft_seg *vector = vectors->base + (size_t)i * WEFT_VECTOR_SEGS;
+
+		vector->base = vectors->free;
+		vectors->free = vector;
+	}
+	return 0;
+}
+
+void slot_vectors_close(struct weft_reactor *reactor)
+{
+	struct slot_vectors *vectors = reactor->vectors;
+
+	if (vectors == NULL)
+		return;
+	WEFT_ASSERT(vectors->out == 0);
+	env_pages_free(reactor->core->env, vectors->base, (uint64_t)VECTORS * WEFT_VECTOR_SEGS * sizeof(struct weft_seg));
+	weft_free(reactor->core, vectors);
+	reactor->vectors = NULL;
+}
+
+int weft_session_open(struct weft_session *session, struct weft_reactor *reactor, struct weft_stack *stack,
+	struct weft_why *why)
+{
+	WEFT_ASSERT(weft_reactor_here() == reactor && session->slots == 0);
+	if (reactor->taken + reactor->sessions_open >= reactor->budget)
+		return weft_why(why, -ENOSPC, "%s: a reactor's budget of %u slots is spent by %u sessions: raise the budget or "
+			"add a reactor", session->name, reactor->budget, (unsigned)reactor->sessions_open);
+	reactor->sessions_open++;
+	session->reactor = reactor;
+	session->stack = stack;
+	session->link[0] = NULL;
+	session->link[1] = reactor->sessions;
+	if (reactor->sessions != NULL)
+		reactor->sessions->link[0] = session;
+	reactor->sessions = session;
+	weft_source_add(reactor, &session->source);
+	return 0;
+}
+
+void weft_session_close(struct weft_session *session)
+{
+	struct weft_reactor *reactor = session->reactor;
+
+	WEFT_ASSERT(weft_reactor_here() == reactor && session->slots == 0 && reactor->sessions_open > 0);
+	weft_source_remove(reactor, &session->source);
+	if (session->link[0] != NULL)
+		session->link[0]->link[1] = session->link[1];
+	else
+		reactor->sessions = session->link[1];
+	if (session->link[1] != NULL)
+		session->link[1]->link[0] = session->link[0];
+	reactor->sessions_open--;
+	session->reactor = NULL;
+}
+
+/* A slot that was never used: its hops are zero, which is IDLE. */
+static struct weft_slot *slot_make(struct weft_session *session, struct slot_pool *pool)
+{
+	struct weft_slot *slot = (struct weft_slot *)(void *)(pool->base + (size_t)pool->made * pool->slot_size);
+
+	WEFT_ASSERT(pool->made < pool->count);
+	pool->made++;
+	slot->root.blk = &session->stack->root;
+	slot->root.reactor = session->reactor;
+	slot->root.lane = (uint8_t)session->reactor->lane;
+	slot->segs = slot->own;
+	slot->room = WEFT_SLOT_SEGS;
+	return slot;
+}
+
+struct weft_slot *weft_session_slot(struct weft_session *session)
+{
+	struct weft_reactor *reactor = session->reactor;
+	struct slot_pool *pool = &session->stack->pool[reactor->lane];
+	struct weft_slot *slot = pool->free;
+
+	if (WEFT_UNLIKELY(session->slots >= session->slots_max ||
+			(session->slots > 0 && reactor->taken + reactor->sessions_open >= reactor->budget))) {
+		session->waits++;
+		return NULL;
+	}
+	if (WEFT_LIKELY(slot != NULL))
+		pool->free = slot->next;
+	else
+		slot = slot_make(session, pool);
+	WEFT_ASSERT(!slot->in_use);
+	if (session->slots++ > 0)
+		reactor->taken++;
+	slot->in_use = 1;
+	slot->session = session;
+	return slot;
+}
+
+bool weft_slot_borrow(struct weft_slot *slot)
+{
+	struct slot_vectors *vectors = slot->root.reactor->vectors;
+	struct weft_seg *vector = vectors->free;
+
+	WEFT_ASSERT(slot->in_use && slot->segs == slot->own);
+	if (vector == NULL)
+		return false;
+	vectors->free = vector->base;
+	vectors->out++;
+	slot->segs = vector;
+	slot->room = WEFT_VECTOR_SEGS;
+	return true;
+}
+
+void weft_slot_give(struct weft_slot *slot)
+{
+	struct weft_session *session = slot->session;
+	struct weft_reactor *reactor = session->reactor;
+	struct slot_pool *pool = &session->stack->pool[reactor->lane];
+
+	WEFT_ASSERT(slot->in_use && session->slots > 0);
+	if (WEFT_UNLIKELY(slot->segs != slot->own)) {
+		slot->segs[0].base = reactor->vectors->free;
+		reactor->vectors->free = slot->segs;
+		reactor->vectors->out--;
+		slot->segs = slot->own;
+		slot->room = WEFT_SLOT_SEGS;
+	}
+	slot->in_use = 0;
+	if (--session->slots > 0) {
+		WEFT_ASSERT(reactor->taken > 0);
+		reactor->taken--;
+	}
+	slot->next = pool->free;
+	pool->free = slot;
+}
+
+void weft_slot_submit(struct weft_slot *slot, unsigned op, unsigned flags, uint64_t offset, uint64_t len, unsigned nsegs,
+	weft_hop_done *done)
+{
+	struct weft_hop *root = &slot->root, *top;
+
+	WEFT_ASSERT(slot->in_use && nsegs <= slot->room && op < WEFT_OP_COUNT);
+	root->op = (uint8_t)op;
+	root->flags = (uint8_t)flags;
+	root->offset = offset;
+	root->len = len;
+	root->segs = slot->segs;
+	root->seg_skip = 0;
+	root->nsegs = (uint16_t)nsegs;
+	root->reactor->stats.requests++;
+	top = weft_hop_down(root);
+	top->deadline_us = root->deadline_us;
+	weft_hop_submit(top, slot->session->stack->device, done);
+}
+
+void slots_each(struct weft_reactor *reactor, void (*fn)(void *arg, struct weft_slot *slot), void *arg)
+{
+	for (struct slot_pool *pool = reactor->pools; pool != NULL; pool = pool->next)
+		for (uint32_t i = 0; i < pool->made; i++) {
+			struct weft_slot *slot = (struct weft_slot *)(void *)(pool->base + (size_t)i * pool->slot_size);
+
+			if (slot->in_use)
+				fn(arg, slot);
+		}
+}
+
+struct expiring {
+	uint64_t now_ns, earliest;
+};
+
+static void expire_one(void *arg, struct weft_slot *slot)
+{
+	struct expiring *e = arg;
+	uint64_t at = hop_expire(&slot->root, e->now_ns);
+
+	if (at < e->earliest)
+		e->earliest = at;
+}
+
+uint64_t slots_expire(struct weft_reactor *reactor, uint64_t now_ns)
+{
+	struct expiring e = { now_ns, ENV_FOREVER };
+
+	slots_each(reactor, expire_one, &e);
+	return e.earliest;
+}

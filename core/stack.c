@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Opening a stack: the layout of its hops is worked out, then each reactor that does I/O opens the shards and gets a pool of slots, one
+ * reactor after the other. What has been opened is closed again in the same way when one fails.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <weft/memory.h>
+
+#include "core/blk.h"
+#include "core/stack.h"
+
+static void step_msg(void *self);
+
+static void go_to(struct weft_stack *stack, unsigned lane)
+{
+	stack->opening.lane = lane;
+	stack->opening.msg.fn = step_msg;
+	stack->opening.msg.self = stack;
+	weft_reactor_post(stack->core->reactor[lane], &stack->opening.msg);
+}
+
+static int pool_open(struct weft_stack *stack, struct weft_reactor *reactor, struct weft_why *why)
+{
+	struct slot_pool *pool = &stack->pool[reactor->lane];
+
+	pool->count = reactor->budget;
+	pool->slot_size = stack->root.child_at + stack->root.child_stride;
+	pool->bytes = (uint64_t)pool->slot_size * pool->count;
+	pool->base = env_pages_alloc(stack->core->env, pool->bytes, false);
+	if (pool->base == NULL)
+		return weft_why(why, -ENOMEM, "%s: no memory for %u slots of %u bytes: lower the budget of slots or the depth "
+			"of the stack", stack->name, pool->count, pool->slot_size);
+	pool->next = reactor->pools;
+	reactor->pools = pool;
+	return 0;
+}
+
+static void pool_close(struct weft_stack *stack, struct weft_reactor *reactor)
+{
+	struct slot_pool *pool = &stack->pool[reactor->lane], **link = &reactor->pools;
+	uint32_t free = 0;
+
+	for (struct weft_slot *slot = pool->free; slot != NULL; slot = slot->next)
+		free++;
+	WEFT_ASSERT(free == pool->made);
+	while (*link != pool)
+		link = &(*link)->next;
+	*link = pool->next;
+	env_pages_free(stack->core->env, pool->base, pool->bytes);
+	memset(pool, 0, sizeof(*pool));
+}
+
+static void finish(struct weft_stack *stack)
+{
+	struct stack_opening opening = stack->opening;
+
+	if (opening.closing) {
+		weft_object_put(stack->device->object);
+		weft_free(stack->core, stack);
+	} else {
+		*opening.out = stack;
+	}
+	opening.task->done(opening.task, opening.error);
+}
+
+/* Runs on the reactor of `lane`; at last on the control reactor (lane 0). */
+static void step_msg(void *self)
+{
+	struct weft_stack *stack = self;
+	struct stack_opening *o = &stack->opening;
+	struct weft_reactor *reactor = stack->core->reactor[o->lane];
+
+	WEFT_ASSERT(weft_reactor_here() == reactor);
+	if (o->lane == 0) {
+		finish(stack);
+	} else if (o->closing) {
+		pool_close(stack, reactor);
+		blk_close_here(stack->device, reactor);
+		go_to(stack, o->lane - 1);
+	} else if ((o->error = blk_open_here(stack->device, reactor, &o->task->why)) != 0) {
+		o->closing = true;
+		go_to(stack, o->lane - 1);
+	} else if ((o->error = pool_open(stack, reactor, &o->task->why)) != 0) {
+		o->closing = true;
+		blk_close_here(stack->device, reactor);
+		go_to(stack, o->lane - 1);
+	} else {
+		go_to(stack, o->lane + 1 < stack->core->reactors ? o->lane + 1 : 0);
+	}
+}
+
+static void root_submit(struct weft_blk *blk, struct weft_hop *hop)
+{
+	(void)blk;
+	(void)hop;
+	WEFT_ASSERT(!"a session is asked by nobody");
+}
+
+static const struct weft_blk_ops root_ops = { .submit = root_submit, .width = 1 };
+
+int weft_stack_open(struct weft_core *core, struct weft_blk *device, const char *name, struct weft_stack **out,
+	struct weft_task *task)
+{
+	struct weft_stack *stack = weft_alloc(core, sizeof(*stack));
+
+	WEFT_ASSERT(core->reactors >= 2);
+	if (stack == NULL)
+		return weft_why(&task->why, -ENOMEM, "%s: no memory to open it", name);
+	stack->core = core;
+	stack->device = device;
+	snprintf(stack->name, sizeof(stack->name), "%s", name);
+	stack->opening.task = task;
+	stack->opening.out = out;
+	stack->root.ops = &root_ops;
+	stack->root.child_at = (uint32_t)(sizeof(struct weft_slot) + 127) & ~127u;
+	stack->root.child_stride = blk_layout(device);
+	weft_object_get(device->object);
+	go_to(stack, 1);
+	return 0;
+}
+
+void weft_stack_close(struct weft_stack *stack, struct weft_task *task)
+{
+	stack->opening.closing = true;
+	stack->opening.error = 0;
+	stack->opening.task = task;
+	go_to(stack, stack->core->reactors - 1);
+}
+
+struct weft_blk *weft_stack_device(const struct weft_stack *stack)
+{
+	return stack->device;
+}

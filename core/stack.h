@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Stacks from the inside: a pool of slots per reactor. */
+#ifndef CORE_STACK_H
+#define CORE_STACK_H
+
+#include <weft/export.h>
+
+#include "core/core.h"
+
+/* One stack's slots on one reactor: virtual memory for a whole budget, touched only as far as it is used. */
+struct slot_pool {
+	struct weft_slot *free;
+	char *base;
+	uint64_t bytes;
+	uint32_t slot_size, made, count; /* made: of count, so far */
+	struct slot_pool *next;          /* of the reactor */
+};
+
+struct stack_opening {
+	struct weft_msg msg;
+	unsigned lane;
+	int error;
+	bool closing;
+	struct weft_task *task;
+	struct weft_stack **out;
+};
+
+struct weft_stack {
+	struct weft_blk root;      /* stands for the session in a slot's root hop */
+	struct weft_core *core;
+	struct weft_blk *device;
+	char name[64];
+	struct stack_opening opening;
+	struct slot_pool pool[CORE_REACTORS_MAX];
+};
+
+/* Vectors for long requests, of one reactor. */
+struct slot_vectors {
+	struct weft_seg *free;     /* linked through the first segment's base */
+	struct weft_seg *base;
+	uint32_t out;
+};
+
+/* Reactor's part: vectors made and freed with it; deadlines looked through. */
+int slot_vectors_open(struct weft_reactor *reactor, struct weft_why *why);
+void slot_vectors_close(struct weft_reactor *reactor);
+/* Ends what has waited beyond its deadline on this reactor; returns the earliest deadline left. */
+uint64_t slots_expire(struct weft_reactor *reactor, uint64_t now_ns);
+/* Calls fn for each slot in use on the reactor. On the reactor. */
+void slots_each(struct weft_reactor *reactor, void (*fn)(void *arg, struct weft_slot *slot), void *arg);
+
+#endif
