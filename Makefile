@@ -9,7 +9,8 @@ all: $(BUILD)/build.ninja
 	@$(NINJA) -C $(BUILD) product
 
 $(BUILD)/build.ninja:
-	@command -v $(MESON) >/dev/null || { echo "make: meson is not installed: run tools/install-deps build" >&2; exit 1; }
+	@command -v $(MESON) >/dev/null || \
+		{ echo "make: meson is not installed: run tools/install-deps build" >&2; exit 1; }
 	$(MESON) setup $(BUILD)
 
 # Installs what is missing, builds, and shows the main job. KEEP=1 keeps serving.
