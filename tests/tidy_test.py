@@ -11,7 +11,8 @@ import pytest
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 LICENCE = '/* SPDX-License-Identifier: BSD-2-Clause */\n/* For a test. */\n'
 HASH = '# SPDX-License-Identifier: BSD-2-Clause\n'
-PAGE = '.\\" SPDX-License-Identifier: BSD-2-Clause\n.Dd November 1, 2026\n.Dt X 7\n.Os\n.Sh NAME\n.Nm x\n.Nd a page\n'
+PAGE = '.\\" SPDX-License-Identifier: BSD-2-Clause\n.Dd November 1, 2026\n.Dt X 7\n.Os\n' \
+       '.Sh NAME\n.Nm x\n.Nd a page\n.Sh DESCRIPTION\n'
 
 
 def load():
@@ -43,7 +44,8 @@ def compiled(folder, files, kind='libweft_static.a.p'):
     (folder / 'build' / kind).mkdir(parents=True)
     for name in [f for f in files if f.endswith('.c')]:
         output = kind + '/' + name.replace('/', '_') + '.o'
-        subprocess.run(['gcc', '-O2', '-fPIC', '-c', name, '-o', folder / 'build' / output], cwd=folder, check=True)
+        command = ['gcc', '-O2', '-fPIC', '-c', name, '-o', folder / 'build' / output]
+        subprocess.run(command, cwd=folder, check=True)
         entries.append({'directory': str(folder / 'build'), 'file': '../' + name, 'output': output})
     (folder / 'build/compile_commands.json').write_text(json.dumps(entries))
     return tidy.Tree(folder)
@@ -56,7 +58,8 @@ def shared(folder, code, listed, header):
 
 
 FINE_AND_BROKEN = [
-    ('layers', {'core/a.c': '#include "wire/b.h"\n#include <weft/c.h>\n', 'wire/b.h': '', 'include/weft/c.h': ''},
+    ('layers',
+     {'core/a.c': '#include "wire/b.h"\n#include <weft/c.h>\n', 'wire/b.h': '', 'include/weft/c.h': ''},
      {'wire/b.c': '#include "core/a.h"\n', 'core/a.h': ''}, 'wire/b.c', 1),
     ('layers', {'core/a.c': '#include "env/env.h"\n', 'env/env.h': ''},
      {'core/a.c': '#include "env/inside.h"\n', 'env/inside.h': ''}, 'core/a.c', 1),
@@ -68,7 +71,8 @@ FINE_AND_BROKEN = [
      {'include/weft/a.h': '\nuint32_t a(void);\n'}, 'include/weft/a.h', 2),
     ('headers', {'include/weft/a.h': 'struct a { int b; };\n'},
      {'include/weft/a.h': 'struct a { int class; };\n'}, 'include/weft/a.h', 1),
-    ('headers', {'core/a.h': '#include <stdint.h>\nextern uint8_t a;\n'}, {'core/a.h': 'extern uint8_t a;\n'}, 'core/a.h', 1),
+    ('headers', {'core/a.h': '#include <stdint.h>\nextern uint8_t a;\n'},
+     {'core/a.h': 'extern uint8_t a;\n'}, 'core/a.h', 1),
     ('version', {'include/weft/base.h': '#define WEFT_VERSION "1.0"\n', 'meson.build': "  version: '1.0',\n"},
      {'include/weft/base.h': '#define WEFT_VERSION "1.1"\n', 'meson.build': "  version: '1.0',\n"},
      'include/weft/base.h', 1),
@@ -91,14 +95,18 @@ FINE_AND_BROKEN = [
      {'devices/a/a.c': '', 'devices/a/a_test.c': ''}, 'devices/a', 1),
     ('components', {'exports/a_b/a_b.c': '', 'exports/a_b/a_b_test.c': '', 'exports/a_b/a-b.7': ''},
      {'exports/a_b/a_b.c': '', 'exports/a_b/a-b.7': ''}, 'exports/a_b', 1),
-    ('manual', {'devices/a/a.7': PAGE + '.Sh DESCRIPTION\na\n'}, {'devices/a/a.7': PAGE + '.Sh DESCRIPTION\n.Nosuch\na\n'},
+    ('manual', {'devices/a/a.7': PAGE + 'a\n'}, {'devices/a/a.7': PAGE + '.Nosuch\na\n'},
      'devices/a/a.7', 9),
-    ('links', {'a.md': '[b](b.md) `core/c.c`\n', 'b.md': '', 'core/c.c': ''}, {'a.md': '\n[b](c.md)\n'}, 'a.md', 2),
-    ('links', {'a.md': '`core/c.c` `some/thing`\n', 'core/c.c': ''}, {'a.md': '`core/d.c`\n', 'core/c.c': ''}, 'a.md', 1),
-    ('dependencies', {'tools/install-deps': "build='gcc make'\n", 'docs/dependencies.md': 'gcc, make: to build\n'},
+    ('links', {'a.md': '[b](b.md) `core/c.c`\n', 'b.md': '', 'core/c.c': ''},
+     {'a.md': '\n[b](c.md)\n'}, 'a.md', 2),
+    ('links', {'a.md': '`core/c.c` `some/thing`\n', 'core/c.c': ''},
+     {'a.md': '`core/d.c`\n', 'core/c.c': ''}, 'a.md', 1),
+    ('dependencies',
+     {'tools/install-deps': "build='gcc make'\n", 'docs/dependencies.md': 'gcc, make: to build\n'},
      {'tools/install-deps': "build='gcc make'\n", 'docs/dependencies.md': 'libgcc-dev, make\n'},
      'docs/dependencies.md', 1),
-    ('commands', {'a.md': '```sh\ntrue\n```\n```console\nfalse\n```\n'}, {'a.md': '\n```sh\nfalse\ntrue\n```\n'}, 'a.md', 3),
+    ('commands', {'a.md': '```sh\ntrue\n```\n```console\nfalse\n```\n'},
+     {'a.md': '\n```sh\nfalse\ntrue\n```\n'}, 'a.md', 3),
     ('commands', {'a.7': '.\\" run\n.Bd -literal\ntrue\n.Ed\n.Bd -literal\nfalse\n.Ed\n'},
      {'a.7': '.\\" run\n.Bd -literal\nfalse\n.Ed\n'}, 'a.7', 3),
     ('shell', {'a.sh': '#!/bin/sh\necho "$1"\n'}, {'a.sh': '#!/bin/sh\necho $1\n'}, 'a.sh', 2),
@@ -124,7 +132,8 @@ def test_calls_finds_the_kernel_outside_env(tmp_path):
 
 
 def test_calls_knows_checked_variants(tmp_path):
-    code = '#include <stdlib.h>\n#include <string.h>\nchar *a(const char *s);\nchar *a(const char *s)\n{\n\treturn strdup(s);\n}\n'
+    code = '#include <stdlib.h>\n#include <string.h>\n' \
+           'char *a(const char *s);\nchar *a(const char *s)\n{\n\treturn strdup(s);\n}\n'
     assert [f.line for f in tidy.RULES['calls'](compiled(tmp_path, {'core/a.c': code}))] == [6]
 
 
@@ -142,14 +151,15 @@ def test_calls_lets_the_command_print_but_not_wait(tmp_path):
 
 
 def test_state_finds_what_outlives_a_core(tmp_path):
-    code = 'static int count;\nint a(void);\nint a(void)\n{\n\tstatic int again;\n\treturn count++ + again++;\n}\n'
+    code = 'static int count;\nint a(void);\n' \
+           'int a(void)\n{\n\tstatic int again;\n\treturn count++ + again++;\n}\n'
     tree = compiled(tmp_path, {'core/a.c': code, 'env/a.c': code})
     assert sorted((f.path, f.line) for f in tidy.RULES['state'](tree)) == [('core/a.c', 1), ('core/a.c', 5)]
 
 
 def test_state_allows_constants_that_hold_addresses(tmp_path):
-    code = 'int a(void);\nint a(void) { return 1; }\nstruct t { int (*f)(void); };\nextern const struct t t;\n' \
-           'const struct t t = {a};\n'
+    code = 'int a(void);\nint a(void) { return 1; }\nstruct t { int (*f)(void); };\n' \
+           'extern const struct t t;\nconst struct t t = {a};\n'
     assert not list(tidy.RULES['state'](compiled(tmp_path, {'core/a.c': code})))
 
 
@@ -169,7 +179,8 @@ def test_symbols_finds_what_is_not_listed_not_shown_not_declared(tmp_path):
 
 
 def test_commands_run_in_an_empty_folder_with_the_build_in_path(tmp_path):
-    tree = make(tmp_path, {'a.md': '```sh\n[ -z "$(ls)" ]\nour-command\n```\n', 'build/our-command': '#!/bin/sh\nexit 0\n'})
+    tree = make(tmp_path, {
+        'a.md': '```sh\n[ -z "$(ls)" ]\nour-command\n```\n', 'build/our-command': '#!/bin/sh\nexit 0\n'})
     (tmp_path / 'build/our-command').chmod(0o755)
     assert not list(tidy.RULES['commands'](tree))
 
@@ -204,7 +215,7 @@ def test_every_rule_is_tried_here():
 
 def test_a_finding_names_file_line_rule_and_ends_with_1(tmp_path):
     make(tmp_path, {'core/a.c': LICENCE + 'a \n'})
-    out = subprocess.run([os.path.join(ROOT, 'tools/tidy'), '--root', tmp_path, 'looks'], stdout=subprocess.PIPE, text=True,
-                         check=False)
+    command = [os.path.join(ROOT, 'tools/tidy'), '--root', tmp_path, 'looks']
+    out = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
     assert out.returncode == 1
     assert out.stdout.startswith('core/a.c:3: looks: ')
