@@ -284,6 +284,13 @@ void weft_blk_like(struct weft_blk *blk, const struct weft_blk *lower)
 	blk->rotational = lower->rotational;
 }
 
+void weft_blk_resized(struct weft_blk *blk, uint64_t size)
+{
+	WEFT_ASSERT(size % blk->block == 0);
+	__atomic_store_n(&blk->size, size, __ATOMIC_RELAXED);
+	objects_resized(blk->object);
+}
+
 void weft_blk_stats(const struct weft_blk *blk, struct weft_stats *out)
 {
 	memset(out, 0, sizeof(*out));

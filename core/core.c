@@ -7,8 +7,9 @@
 #include <weft/log.h>
 #include <weft/memory.h>
 
+#include "core/blk.h"
 #include "core/core.h"
-#include "core/objects.h"
+#include "core/log.h"
 #include "core/reactor.h"
 #include "core/region.h"
 #include "env/env.h"
@@ -42,6 +43,43 @@ static int reactors_start(struct weft_core *core, const struct core_wants *wants
 	return error;
 }
 
+/* ---- what the core does for what objects offer ---- */
+
+static int device_started(struct weft_object *object, void *offer, struct weft_why *why)
+{
+	struct weft_blk *blk = offer;
+
+	WEFT_ASSERT(blk->object == NULL || blk->object == object);
+	blk->object = object;
+	return blk_started(blk, why);
+}
+
+static void device_stopped(struct weft_object *object, void *offer)
+{
+	(void)object;
+	blk_stopped(offer);
+}
+
+static void export_resized(struct weft_object *object, void *offer)
+{
+	struct weft_export *exp = offer;
+
+	(void)object;
+	if (exp->ops->resized != NULL)
+		exp->ops->resized(exp);
+}
+
+static void hooks_add(struct weft_core *core)
+{
+	core->blk_hook = (struct objects_hook){ .iface = &weft_blk_iface, .started = device_started,
+		.stopped = device_stopped };
+	core->export_hook = (struct objects_hook){ .iface = &weft_export_iface, .lower_resized = export_resized };
+	objects_hook_add(core, &core->blk_hook);
+	objects_hook_add(core, &core->export_hook);
+}
+
+/* ---- life ---- */
+
 int core_open(struct env *env, const struct core_wants *wants, struct weft_core **out, struct weft_why *why)
 {
 	struct weft_core *core = env_alloc(env, 16, sizeof(*core));
@@ -55,8 +93,10 @@ int core_open(struct env *env, const struct core_wants *wants, struct weft_core 
 		error = regions_open(core, why);
 	if (error == 0)
 		error = objects_open(core, why);
-	if (error == 0)
+	if (error == 0) {
+		hooks_add(core);
 		error = reactors_start(core, wants, why);
+	}
 	if (error != 0) {
 		core_close(core);
 		return error;

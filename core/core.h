@@ -6,6 +6,8 @@
 #include <weft/memory.h>
 #include <weft/reactor.h>
 
+#include "core/objects.h"
+
 #define CORE_REACTORS_MAX 64
 
 struct env;
@@ -20,6 +22,7 @@ struct weft_core {
 	struct objects *objects;
 	struct regions *regions;
 	struct log *log;
+	struct objects_hook blk_hook, export_hook;
 };
 
 struct core_wants {
