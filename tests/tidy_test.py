@@ -125,6 +125,17 @@ def test_length_counts_functions_in_headers(tmp_path):
     assert [f.line for f in findings('length', tmp_path, {'core/a.h': body})] == [1]
 
 
+def test_uses_finds_calls_upwards_without_a_header(tmp_path):
+    up = 'int b(void);\nint a(void);\nint a(void)\n{\n\treturn b();\n}\n'
+    down = 'int b(void);\nint b(void) { return 1; }\n'
+    fine = compiled(tmp_path / 'fine', {'devices/a/a.c': up, 'core/b.c': down})
+    assert not list(tidy.RULES['uses'](fine))
+    broken = compiled(tmp_path / 'broken', {'core/a.c': up, 'devices/b/b.c': down})
+    assert [(f.path, f.line) for f in tidy.RULES['uses'](broken)] == [('core/a.c', 1)]
+    beside = compiled(tmp_path / 'beside', {'devices/a/a.c': up, 'devices/b/b.c': down})
+    assert [f.path for f in tidy.RULES['uses'](beside)] == ['devices/a/a.c']
+
+
 def test_calls_finds_the_kernel_outside_env(tmp_path):
     code = LICENCE + '#include <unistd.h>\nint a(void);\nint a(void)\n{\n\treturn getpid();\n}\n'
     tree = compiled(tmp_path, {'core/a.c': code, 'env/linux/a.c': code, 'core/a_test.c': code})
