@@ -1,0 +1,124 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The channel for our own requests to the front end (SET_BACKEND_REQ_FD). One use: the configuration space has changed. At most one such
+ * request is unanswered; what changes meanwhile is told with the next.
+ */
+#include <errno.h>
+#include <string.h>
+#include <weft/log.h>
+
+#include "exports/vhost_user/vux.h"
+
+struct vux_channel {
+	struct vux_connection *connection;
+	struct env_listener *listener; /* that adopts the descriptor */
+	struct env_stream *stream;
+	uint8_t answer[sizeof(struct vhost_user_header) + sizeof(uint64_t)];
+	uint32_t received;             /* bytes of it */
+	bool unanswered, again;
+};
+
+static void channel_tell(struct vux_channel *ch)
+{
+	struct vux_connection *c = ch->connection;
+	bool acknowledged = connection_has(c, VHOST_USER_PROTOCOL_F_REPLY_ACK);
+	struct vhost_user_header header = { .request = VHOST_USER_BACKEND_CONFIG_CHANGE_MSG,
+		.flags = VHOST_USER_VERSION | (acknowledged ? VHOST_USER_NEED_REPLY : 0) };
+	int status = env_stream_write(ch->stream, &header, sizeof(header), NULL, 0);
+
+	if (status != 0) {
+		weft_log(export_core(c->exp), WEFT_LOG_WARN, "%s: client %u cannot be told of the new size: its channel takes nothing (%s)",
+			c->exp->object.name, c->number, strerror(-status));
+		return;
+	}
+	ch->unanswered = acknowledged;
+}
+
+static void channel_readable(void *self)
+{
+	struct vux_channel *ch = self;
+
+	for (;;) {
+		int fds[1] = { -1 };
+		unsigned nfds = 0;
+		int64_t got = env_stream_read(ch->stream, ch->answer + ch->received, sizeof(ch->answer) - ch->received, fds, &nfds);
+
+		if (got == -EAGAIN)
+			return;
+		if (got <= 0) {
+			env_stream_watch(ch->stream, NULL, NULL);
+			return;
+		}
+		ch->received += (uint32_t)got;
+		if (ch->received < sizeof(ch->answer))
+			continue;
+		ch->received = 0;
+		ch->unanswered = false;
+		if (ch->again) {
+			ch->again = false;
+			channel_tell(ch);
+		}
+	}
+}
+
+static void channel_adopted(void *self, struct env_stream *stream)
+{
+	struct vux_channel *ch = self;
+
+	WEFT_ASSERT(ch->stream == NULL);
+	ch->stream = stream;
+	env_stream_watch(stream, channel_readable, ch);
+	if (ch->again) {
+		ch->again = false;
+		channel_tell(ch);
+	}
+}
+
+int channel_open(struct vux_connection *c, int fd)
+{
+	struct weft_core *core = export_core(c->exp);
+	struct env_listen_wants wants = { .mode = -1, .fd = fd, .connected = true };
+	struct vux_channel *ch;
+	int status;
+
+	channel_close(c);
+	ch = weft_alloc(core, sizeof(*ch));
+	if (ch == NULL) {
+		env_fd_close(core->env, fd);
+		return weft_why(&c->why, -ENOMEM, "no memory for the channel to the front end");
+	}
+	ch->connection = c;
+	status = env_listen(reactor_loop(core->reactor[0]), "unix:", &wants, channel_adopted, ch, &ch->listener, &c->why);
+	if (status != 0) {
+		weft_free(core, ch);
+		return status;
+	}
+	c->channel = ch;
+	return 0;
+}
+
+void channel_close(struct vux_connection *c)
+{
+	struct vux_channel *ch = c->channel;
+
+	c->channel = NULL;
+	if (ch == NULL)
+		return;
+	if (ch->stream != NULL)
+		env_stream_close(ch->stream);
+	if (ch->listener != NULL)
+		env_listener_close(ch->listener);
+	weft_free(export_core(c->exp), ch);
+}
+
+void channel_config_changed(struct vux_connection *c)
+{
+	struct vux_channel *ch = c->channel;
+
+	if (ch == NULL || !connection_has(c, VHOST_USER_PROTOCOL_F_CONFIG))
+		return;
+	if (ch->unanswered || ch->stream == NULL)
+		ch->again = true;
+	else
+		channel_tell(ch);
+}

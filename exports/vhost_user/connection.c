@@ -1,0 +1,283 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * One front end's connection: bytes to messages, one at a time; waiting until rings have settled; the end. What messages mean is in
+ * messages.c.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <weft/log.h>
+
+#include "exports/vhost_user/vux.h"
+
+static void connection_readable(void *self);
+
+static struct weft_core *connection_core(const struct vux_connection *c)
+{
+	return export_core(c->exp);
+}
+
+static void connection_drop_fds(struct vux_connection *c)
+{
+	for (unsigned i = 0; i < c->nfds; i++)
+		if (c->fds[i] >= 0)
+			env_fd_close(connection_core(c)->env, c->fds[i]);
+	c->nfds = 0;
+}
+
+int connection_take_fd(struct vux_connection *c)
+{
+	int fd = c->nfds > 0 ? c->fds[0] : -1;
+
+	WEFT_ASSERT(c->nfds <= 1);
+	c->nfds = 0;
+	return fd;
+}
+
+/* ---- answers ---- */
+
+int connection_reply(struct vux_connection *c, const void *payload, uint32_t size, int fd)
+{
+	struct vhost_user_msg answer;
+	int status;
+
+	WEFT_ASSERT(size <= sizeof(answer.payload));
+	if (c->stream == NULL)
+		return 0;
+	answer.header = (struct vhost_user_header){ .request = c->msg.header.request,
+		.flags = VHOST_USER_VERSION | VHOST_USER_REPLY, .size = size };
+	memcpy(&answer.payload, payload, size);
+	status = env_stream_write(c->stream, &answer, sizeof(answer.header) + size, &fd, fd >= 0);
+	if (status != 0)
+		connection_close(c, "it does not take our answers");
+	return 0;
+}
+
+/* REPLY_ACK: a number, 0 for success, for messages without an answer of their own. */
+static void connection_acknowledge(struct vux_connection *c, bool failed)
+{
+	uint64_t value = failed;
+
+	if (connection_has(c, VHOST_USER_PROTOCOL_F_REPLY_ACK) && (c->msg.header.flags & VHOST_USER_NEED_REPLY) != 0 &&
+			!message_has_answer(c))
+		connection_reply(c, &value, sizeof(value), -1);
+}
+
+/* Understood, but refused. Without an acknowledgement the front end would go on as if all were well. */
+static void connection_refuse(struct vux_connection *c)
+{
+	bool told = connection_has(c, VHOST_USER_PROTOCOL_F_REPLY_ACK) && (c->msg.header.flags & VHOST_USER_NEED_REPLY) != 0 &&
+		!message_has_answer(c);
+
+	if (!told) {
+		connection_close(c, c->why.text);
+		return;
+	}
+	weft_log(connection_core(c), WEFT_LOG_WARN, "%s: client %u: %s", c->exp->object.name, c->number, c->why.text);
+	connection_acknowledge(c, true);
+}
+
+/* ---- one message ---- */
+
+static void connection_message_ended(struct vux_connection *c, int status)
+{
+	WEFT_ASSERT(status <= 0 && c->after == NULL);
+	if (status < 0)
+		connection_refuse(c);
+	else
+		connection_acknowledge(c, false);
+	connection_drop_fds(c);
+	c->received = 0;
+}
+
+/* A message is there, whole. False: the rest has to wait. */
+static bool connection_message(struct vux_connection *c)
+{
+	const char *why = vhost_user_check(&c->msg, c->nfds, c->protocol);
+	int status;
+
+	if (why != NULL) {
+		connection_close(c, why);
+		return false;
+	}
+	status = message_handle(c);
+	if (status != MESSAGE_WAITS) {
+		connection_message_ended(c, status);
+		return true;
+	}
+	WEFT_ASSERT(c->after != NULL);
+	env_stream_watch(c->stream, NULL, NULL);
+	connection_settle(c);
+	connection_settled(c);
+	return false;
+}
+
+/* Bytes of the present message that are still to come. The size in the header was checked when the header was complete. */
+static uint32_t connection_missing(const struct vux_connection *c)
+{
+	uint32_t header = sizeof(c->msg.header);
+
+	return c->received < header ? header - c->received : header + c->msg.header.size - c->received;
+}
+
+/* Reads once. 1: something came; 0: nothing there, or the connection has been closed. */
+static int connection_read(struct vux_connection *c)
+{
+	uint32_t missing = connection_missing(c);
+	unsigned nfds = VHOST_USER_MAX_FDS - c->nfds;
+	int64_t got = env_stream_read(c->stream, (uint8_t *)&c->msg + c->received, missing, c->fds + c->nfds, &nfds);
+
+	if (got == -EAGAIN)
+		return 0;
+	if (got <= 0) {
+		connection_close(c, got == 0 ? NULL : strerror((int)-got));
+		return 0;
+	}
+	WEFT_ASSERT(got <= missing);
+	c->nfds += nfds;
+	c->received += (uint32_t)got;
+	if (c->received == sizeof(c->msg.header) && c->msg.header.size > sizeof(c->msg.payload)) {
+		connection_close(c, "its message is longer than any of the protocol");
+		return 0;
+	}
+	return 1;
+}
+
+static void connection_readable(void *self)
+{
+	struct vux_connection *c = self;
+
+	/* Several messages in a row, but not for ever: other clients want to be heard, too. */
+	for (unsigned i = 0; i < 64 && c->state == VUX_OPEN; i++) {
+		if (connection_read(c) == 0)
+			return;
+		if (c->received >= sizeof(c->msg.header) && connection_missing(c) == 0 && !connection_message(c))
+			return;
+	}
+}
+
+/* ---- settling ---- */
+
+void connection_settle(struct vux_connection *c)
+{
+	for (unsigned i = 0; i < c->exp->queues; i++)
+		if (c->ring[i] != NULL)
+			ring_settle(c->ring[i]);
+}
+
+bool connection_is_settled(const struct vux_connection *c)
+{
+	for (unsigned i = 0; i < c->exp->queues; i++)
+		if (c->ring[i] != NULL && !ring_is_settled(c->ring[i]))
+			return false;
+	return true;
+}
+
+static void connection_free(struct vux_connection *c)
+{
+	struct vux_export *exp = c->exp;
+	struct vux_connection **link = &exp->connections;
+
+	for (unsigned i = 0; i < exp->queues; i++)
+		if (c->ring[i] != NULL)
+			ring_destroy(c->ring[i]);
+	memory_drop_all(c);
+	area_drop(&c->inflight);
+	area_drop(&c->old_inflight);
+	area_drop(&c->log);
+	area_drop(&c->old_log);
+	while (*link != c)
+		link = &(*link)->next;
+	*link = c->next;
+	WEFT_ASSERT(exp->open > 0);
+	exp->open--;
+	weft_free(export_core(exp), c);
+}
+
+void connection_settled(struct vux_connection *c)
+{
+	struct vux_export *exp = c->exp;
+
+	if (c->closed_msg.posted || !connection_is_settled(c))
+		return;
+	if (c->state == VUX_CLOSING) {
+		connection_free(c);
+	} else if (c->after != NULL) {
+		int (*after)(struct vux_connection *) = c->after;
+
+		c->after = NULL;
+		connection_message_ended(c, after(c));
+		if (c->stream != NULL)
+			env_stream_watch(c->stream, connection_readable, c);
+	}
+	export_settled(exp);
+}
+
+/* ---- beginning and end ---- */
+
+void connection_open(struct vux_export *exp, struct env_stream *stream)
+{
+	struct weft_core *core = export_core(exp);
+	struct vux_connection **link = &exp->connections, *c = NULL;
+
+	if (exp->waiting < VUX_WAITING_MAX)
+		c = weft_alloc(core, sizeof(*c));
+	if (c == NULL) {
+		weft_log(core, WEFT_LOG_WARN, "%s: a client is turned away: %u wait already", exp->object.name, exp->waiting);
+		env_stream_close(stream);
+		return;
+	}
+	c->exp = exp;
+	c->stream = stream;
+	c->number = ++exp->numbers;
+	c->write_cache = true;
+	c->state = VUX_WAITING;
+	while (*link != NULL)
+		link = &(*link)->next;
+	*link = c;
+	exp->waiting++;
+	if (exp->open >= exp->clients)
+		weft_log(core, WEFT_LOG_INFO, "%s: client %u waits until one of %u leaves (clients=)", exp->object.name, c->number, exp->open);
+	export_settled(exp);
+}
+
+void connection_admit(struct vux_connection *c)
+{
+	WEFT_ASSERT(c->state == VUX_WAITING && c->exp->waiting > 0 && c->exp->open < c->exp->clients);
+	c->state = VUX_OPEN;
+	c->exp->waiting--;
+	c->exp->open++;
+	weft_log(connection_core(c), WEFT_LOG_INFO, "%s: client %u has connected", c->exp->object.name, c->number);
+	env_stream_watch(c->stream, connection_readable, c);
+}
+
+/* The caller goes on with connection_settled (in a message from a ring), or leaves it to the message posted here. */
+static void connection_closed_msg(void *self)
+{
+	struct vux_connection *c = self;
+
+	connection_settle(c);
+	connection_settled(c);
+}
+
+void connection_close(struct vux_connection *c, const char *why)
+{
+	if (c->state == VUX_CLOSING)
+		return;
+	if (why != NULL)
+		weft_log(connection_core(c), WEFT_LOG_WARN, "%s: client %u is disconnected: %s", c->exp->object.name, c->number, why);
+	else
+		weft_log(connection_core(c), WEFT_LOG_INFO, "%s: client %u has left", c->exp->object.name, c->number);
+	if (c->state == VUX_WAITING) {
+		c->exp->waiting--;
+		c->exp->open++; /* until it is freed */
+	}
+	c->state = VUX_CLOSING;
+	c->after = NULL;
+	connection_drop_fds(c);
+	channel_close(c);
+	env_stream_close(c->stream);
+	c->stream = NULL;
+	c->closed_msg = (struct weft_msg){ .fn = connection_closed_msg, .self = c };
+	weft_reactor_post(connection_core(c)->reactor[0], &c->closed_msg);
+}

@@ -1,0 +1,131 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The area in which requests in flight are noted, so that the next server can resubmit them: GET_INFLIGHT_FD, SET_INFLIGHT_FD. Also
+ * what all shared areas have in common. The area is kept alive by the front end; its content is the matter of wire/virtq.
+ */
+#include <errno.h>
+#include <inttypes.h>
+
+#include "exports/vhost_user/vux.h"
+
+#define AREA_MAX ((uint64_t)1 << 32) /* bytes: enough for the log of 128 TiB, or 256 rings of 32768 entries */
+
+int area_map(struct vux_connection *c, struct vux_area *area, int fd, uint64_t offset, uint64_t size)
+{
+	struct env *env = export_core(c->exp)->env;
+	int64_t file_size = env_fd_size(env, fd);
+	uint64_t before = offset % 4096;
+	int status;
+
+	*area = (struct vux_area){ .size = size };
+	if (size == 0 || size > AREA_MAX || offset > INT64_MAX - size || (file_size >= 0 && offset + size > (uint64_t)file_size))
+		status = weft_why(&c->why, -EINVAL, "shared area of %" PRIu64 " bytes at offset %" PRIu64 " of a file of %" PRId64
+			": it must lie in its file and be at most 4 GiB long", size, offset, file_size);
+	else
+		status = env_map(env, fd, offset - before, size + before, true, &area->mapping, &c->why);
+	env_fd_close(env, fd);
+	if (status != 0) {
+		*area = (struct vux_area){ .mapping = NULL };
+		return status;
+	}
+	area->base = (uint8_t *)env_mapping_base(area->mapping) + before;
+	return 0;
+}
+
+void area_drop(struct vux_area *area)
+{
+	if (area->mapping != NULL)
+		env_unmap(area->mapping);
+	*area = (struct vux_area){ .mapping = NULL };
+}
+
+static bool inflight_packed(const struct vux_connection *c)
+{
+	return connection_acked(c, VIRTIO_F_RING_PACKED);
+}
+
+/* How many queues and entries were asked for. 0 or -errno with c->why. */
+static int inflight_check(struct vux_connection *c, const struct vhost_user_inflight *said)
+{
+	if (said->num_queues == 0 || said->num_queues > c->exp->queues)
+		return weft_why(&c->why, -EINVAL, "in-flight area for %u queues: 1 to %" PRIu64 " are served (queues=)",
+			said->num_queues, c->exp->queues);
+	if (said->queue_size == 0 || said->queue_size > VIRTQ_MAX_NUM)
+		return weft_why(&c->why, -EINVAL, "in-flight area for queues of %u entries: 1 to %u are possible", said->queue_size,
+			VIRTQ_MAX_NUM);
+	return 0;
+}
+
+int inflight_get(struct vux_connection *c)
+{
+	struct env *env = export_core(c->exp)->env;
+	struct vhost_user_inflight answer = c->msg.payload.inflight;
+	int fd, status = inflight_check(c, &answer);
+
+	if (status != 0)
+		return status;
+	answer.mmap_size = virtq_inflight_size(inflight_packed(c), answer.queue_size) * answer.num_queues;
+	answer.mmap_offset = 0;
+	status = env_shm_create(env, "weft-inflight", answer.mmap_size, &fd);
+	if (status != 0)
+		return weft_why(&c->why, status, "no shared memory of %" PRIu64 " bytes for requests in flight", answer.mmap_size);
+	status = connection_reply(c, &answer, sizeof(answer), fd);
+	env_fd_close(env, fd);
+	return status;
+}
+
+static int inflight_after(struct vux_connection *c)
+{
+	area_drop(&c->old_inflight);
+	return 0;
+}
+
+int inflight_set(struct vux_connection *c)
+{
+	const struct vhost_user_inflight *said = &c->msg.payload.inflight;
+	struct vux_area area;
+	int fd = connection_take_fd(c), status = inflight_check(c, said);
+
+	if (status != 0) {
+		env_fd_close(export_core(c->exp)->env, fd);
+		return status;
+	}
+	status = area_map(c, &area, fd, said->mmap_offset, said->mmap_size);
+	if (status != 0)
+		return status;
+	area.queues = said->num_queues;
+	area.queue_size = said->queue_size;
+	WEFT_ASSERT(c->old_inflight.mapping == NULL);
+	c->old_inflight = c->inflight;
+	c->inflight = area;
+	for (unsigned i = 0; i < c->exp->queues; i++)
+		if (c->ring[i] != NULL)
+			ring_changed(c->ring[i]);
+	c->after = inflight_after;
+	return MESSAGE_WAITS;
+}
+
+void *inflight_region(const struct vux_connection *c, unsigned index, bool packed, uint16_t *num)
+{
+	const struct vux_area *area = &c->inflight;
+	uint64_t size;
+
+	*num = area->queue_size;
+	if (area->mapping == NULL || index >= area->queues)
+		return NULL;
+	size = virtq_inflight_size(packed, area->queue_size);
+	if (size > area->size / (index + 1)) /* made for the other kind of ring */
+		return NULL;
+	return area->base + index * size;
+}
+
+void inflight_reset(struct vux_connection *c)
+{
+	bool packed = inflight_packed(c);
+
+	for (unsigned i = 0; i < c->inflight.queues; i++) {
+		uint16_t num;
+
+		virtq_inflight_reset(inflight_region(c, i, packed, &num));
+	}
+}

@@ -1,0 +1,363 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The data path of one ring: chains in, hops down, status and used elements back. Runs on the ring's reactor only.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "exports/vhost_user/vux.h"
+
+/* root.scratch[] of a slot. */
+enum { STATUS_AT, WRITTEN };
+
+static inline struct vux_ring *ring_of(struct weft_source *source)
+{
+	return WEFT_CONTAINER(WEFT_CONTAINER(source, struct weft_session, source), struct vux_ring, session);
+}
+
+/* The one table from our errors to those of virtio. */
+static uint8_t queue_status(int status)
+{
+	switch (status) {
+	case 0:
+		return VIRTIO_BLK_S_OK;
+	case -EOPNOTSUPP:
+#if ENOTSUP != EOPNOTSUPP
+	case -ENOTSUP:
+#endif
+		return VIRTIO_BLK_S_UNSUPP;
+	default:
+		return VIRTIO_BLK_S_IOERR;
+	}
+}
+
+/* Marks what was written into the guest. `base` lies in the ring's map, since it was translated by it. */
+static void queue_log(struct vux_ring *ring, const void *base, uint64_t len)
+{
+	uint64_t gpa;
+
+	if (vmap_gpa_of(&ring->map->vmap, base, &gpa))
+		vhost_log_mark(&ring->log, gpa, len);
+}
+
+static void queue_log_slot(struct vux_ring *ring, const struct weft_slot *slot)
+{
+	const struct weft_hop *root = &slot->root;
+
+	if (root->op == WEFT_READ)
+		for (unsigned i = 0; i < root->nsegs; i++)
+			queue_log(ring, root->segs[i].base, root->segs[i].len);
+	queue_log(ring, (void *)(uintptr_t)root->scratch[STATUS_AT], 1);
+}
+
+/* Answers a request; the slot is free afterwards. */
+static inline void queue_answer(struct vux_ring *ring, struct weft_slot *slot, uint8_t status)
+{
+	void *at = (void *)(uintptr_t)slot->root.scratch[STATUS_AT];
+
+	if (WEFT_LIKELY(at != NULL)) {
+		shm_store8(at, status);
+		if (WEFT_UNLIKELY(ring->logging))
+			queue_log_slot(ring, slot);
+	}
+	if (WEFT_UNLIKELY(status != VIRTIO_BLK_S_OK))
+		ring->failures++;
+	virtq_push(&ring->vq, slot->tag, (uint32_t)slot->root.scratch[WRITTEN]);
+	weft_slot_give(slot);
+	if (!ring->session.source.flushing)
+		weft_source_flush_later(ring->session.reactor, &ring->session.source);
+}
+
+static void queue_done(struct weft_hop *root, struct weft_hop *child, int status)
+{
+	struct weft_slot *slot = WEFT_CONTAINER(root, struct weft_slot, root);
+	struct vux_ring *ring = WEFT_CONTAINER(slot->session, struct vux_ring, session);
+
+	(void)child;
+	WEFT_ASSERT(slot->in_use && status <= 0);
+	queue_answer(ring, slot, queue_status(status));
+}
+
+/* A chain with its header and status byte cut off; `segs` are those of the ring, changed in place. */
+struct queue_request {
+	struct virtio_blk_req_header header;
+	struct weft_seg *read, *write; /* data */
+	uint32_t nread, nwrite;
+	uint64_t read_len, write_len;  /* bytes */
+	uint8_t *status;               /* NULL: the chain has no room for one */
+};
+
+/* Takes `len` bytes from the front of the segments. They hold as much. */
+static void segs_take(struct weft_seg **segs, uint32_t *nsegs, void *to, uint32_t len)
+{
+	uint8_t *out = to;
+
+	while (len > 0) {
+		struct weft_seg *seg = *segs;
+		uint32_t part = seg->len < len ? seg->len : len;
+
+		WEFT_ASSERT(*nsegs > 0);
+		shm_copy_in(out, seg->base, part);
+		out += part;
+		len -= part;
+		seg->base = (uint8_t *)seg->base + part;
+		seg->len -= part;
+		if (seg->len == 0) {
+			(*segs)++;
+			(*nsegs)--;
+		}
+	}
+}
+
+/* Cuts the chain that lies in ring->segs. False: not even a header. */
+static inline bool queue_cut(struct vux_ring *ring, const struct virtq_chain *chain, struct queue_request *r)
+{
+	r->read = ring->segs;
+	r->nread = chain->nread;
+	r->write = ring->segs + chain->nread;
+	r->nwrite = chain->nsegs - chain->nread;
+	r->read_len = chain->read_len;
+	r->write_len = chain->write_len;
+	r->status = NULL;
+	if (WEFT_LIKELY(r->nwrite > 0)) {
+		struct weft_seg *last = &r->write[r->nwrite - 1];
+
+		WEFT_ASSERT(last->len > 0);
+		r->status = (uint8_t *)last->base + --last->len;
+		r->nwrite -= last->len == 0;
+		r->write_len--;
+	}
+	if (WEFT_UNLIKELY(r->read_len < sizeof(r->header)))
+		return false;
+	r->read_len -= sizeof(r->header);
+	if (WEFT_LIKELY(r->read->len == sizeof(r->header))) {
+		shm_copy_in(&r->header, r->read->base, sizeof(r->header));
+		r->read++;
+		r->nread--;
+	} else {
+		segs_take(&r->read, &r->nread, &r->header, sizeof(r->header));
+	}
+	return true;
+}
+
+/* Goes out with data segments; the slot has room for them. */
+static inline void queue_submit(struct weft_slot *slot, unsigned op, unsigned flags, uint64_t sector,
+	const struct weft_seg *segs, uint32_t nsegs, uint64_t len)
+{
+	WEFT_ASSERT(nsegs <= slot->room);
+	for (uint32_t i = 0; i < nsegs; i++) {
+		slot->segs[i] = segs[i];
+		slot->segs[i].foreign = 1;
+	}
+	weft_slot_submit(slot, op, flags, sector * VIRTIO_BLK_SECTOR, len, nsegs, queue_done);
+}
+
+/* Fills a get-id request: up to 20 bytes, padded with zeroes. */
+static void queue_get_id(struct vux_ring *ring, struct weft_slot *slot, const struct queue_request *r)
+{
+	char id[VUX_SERIAL_LEN];
+	uint32_t at = 0;
+
+	memset(id, 0, sizeof(id));
+	memcpy(id, ring->serial, strnlen(ring->serial, sizeof(id)));
+	for (uint32_t i = 0; i < r->nwrite && at < sizeof(id); i++) {
+		uint32_t room = (uint32_t)sizeof(id) - at;
+		uint32_t part = r->write[i].len < room ? r->write[i].len : room;
+
+		shm_copy_out(r->write[i].base, id + at, part);
+		if (ring->logging)
+			queue_log(ring, r->write[i].base, part);
+		at += part;
+	}
+	queue_answer(ring, slot, VIRTIO_BLK_S_OK);
+}
+
+/* Discard and write zeroes: one range (as config space says), given in the data. */
+static void queue_range(struct vux_ring *ring, struct weft_slot *slot, struct queue_request *r)
+{
+	struct virtio_blk_discard_write_zeroes range;
+	bool zero = le32toh(r->header.type) == VIRTIO_BLK_T_WRITE_ZEROES;
+	uint32_t flags;
+	uint64_t sector, len;
+
+	if (r->read_len != sizeof(range)) {
+		queue_answer(ring, slot, r->read_len % sizeof(range) == 0 ? VIRTIO_BLK_S_UNSUPP : VIRTIO_BLK_S_IOERR);
+		return;
+	}
+	segs_take(&r->read, &r->nread, &range, sizeof(range));
+	flags = le32toh(range.flags);
+	sector = le64toh(range.sector);
+	len = (uint64_t)le32toh(range.num_sectors) * VIRTIO_BLK_SECTOR;
+	if ((flags & ~(zero ? VIRTIO_BLK_WRITE_ZEROES_FLAG_UNMAP : 0u)) != 0) {
+		queue_answer(ring, slot, VIRTIO_BLK_S_UNSUPP);
+	} else if (sector > UINT64_MAX / VIRTIO_BLK_SECTOR || ring->readonly) {
+		queue_answer(ring, slot, VIRTIO_BLK_S_IOERR);
+	} else if (zero) {
+		queue_submit(slot, WEFT_ZERO, (flags & VIRTIO_BLK_WRITE_ZEROES_FLAG_UNMAP ? 0 : WEFT_NO_UNMAP) |
+			(ring->write_through ? WEFT_FUA : 0), sector, NULL, 0, len);
+	} else {
+		queue_submit(slot, WEFT_DISCARD, 0, sector, NULL, 0, len);
+	}
+}
+
+/* What is neither read nor write. */
+static void queue_other(struct vux_ring *ring, struct weft_slot *slot, struct queue_request *r)
+{
+	switch (le32toh(r->header.type)) {
+	case VIRTIO_BLK_T_FLUSH:
+		queue_submit(slot, WEFT_FLUSH, 0, 0, NULL, 0, 0);
+		break;
+	case VIRTIO_BLK_T_GET_ID:
+		queue_get_id(ring, slot, r);
+		break;
+	case VIRTIO_BLK_T_DISCARD:
+	case VIRTIO_BLK_T_WRITE_ZEROES:
+		queue_range(ring, slot, r);
+		break;
+	default:
+		queue_answer(ring, slot, VIRTIO_BLK_S_UNSUPP);
+	}
+}
+
+/*
+ * Starts the chain in ring->segs. False: it needs a vector and all are out; nothing has been changed then.
+ */
+static bool queue_start(struct vux_ring *ring, struct weft_slot *slot, const struct virtq_chain *chain)
+{
+	struct queue_request r;
+	uint64_t sector;
+
+	/* Header and status usually have a segment of their own: up to two more than the data needs. */
+	if (WEFT_UNLIKELY(chain->nsegs > slot->room) && !weft_slot_borrow(slot))
+		return false;
+	slot->tag = chain->tag;
+	slot->root.scratch[STATUS_AT] = 0;
+	slot->root.scratch[WRITTEN] = chain->write_len < UINT32_MAX ? chain->write_len : UINT32_MAX;
+	slot->root.op = WEFT_FLUSH;
+	slot->root.nsegs = 0;
+	ring->requests++;
+	if (WEFT_UNLIKELY(!queue_cut(ring, chain, &r) || r.status == NULL)) {
+		slot->root.scratch[STATUS_AT] = (uintptr_t)r.status;
+		queue_answer(ring, slot, VIRTIO_BLK_S_IOERR);
+		return true;
+	}
+	slot->root.scratch[STATUS_AT] = (uintptr_t)r.status;
+	sector = le64toh(r.header.sector);
+	switch (le32toh(r.header.type)) {
+	case VIRTIO_BLK_T_IN:
+		if (WEFT_UNLIKELY(sector > UINT64_MAX / VIRTIO_BLK_SECTOR || r.read_len != 0))
+			queue_answer(ring, slot, VIRTIO_BLK_S_IOERR);
+		else
+			queue_submit(slot, WEFT_READ, 0, sector, r.write, r.nwrite, r.write_len);
+		break;
+	case VIRTIO_BLK_T_OUT:
+		if (WEFT_UNLIKELY(sector > UINT64_MAX / VIRTIO_BLK_SECTOR || ring->readonly))
+			queue_answer(ring, slot, VIRTIO_BLK_S_IOERR);
+		else
+			queue_submit(slot, WEFT_WRITE, ring->write_through ? WEFT_FUA : 0, sector, r.read, r.nread,
+				r.read_len);
+		break;
+	default:
+		queue_other(ring, slot, &r);
+	}
+	return true;
+}
+
+/* The parked chain first. True when none is parked any more. */
+static bool queue_unpark(struct vux_ring *ring)
+{
+	struct weft_slot *slot = ring->parked;
+
+	if (WEFT_LIKELY(slot == NULL))
+		return true;
+	if (!queue_start(ring, slot, &ring->chain)) {
+		ring->starved = true;
+		return false;
+	}
+	ring->parked = NULL;
+	return true;
+}
+
+/* One mapping in each turn: a front end that has truncated its memory is found within as many turns as it has regions. */
+static inline bool queue_memory_is_broken(struct vux_ring *ring)
+{
+	const struct vux_map *map = ring->map;
+
+	if (++ring->look >= map->count)
+		ring->look = 0;
+	return WEFT_UNLIKELY(env_mapping_broken(map->mappings[ring->look]));
+}
+
+bool queue_poll(struct weft_source *source)
+{
+	struct vux_ring *ring = ring_of(source);
+	struct virtq *vq = &ring->vq;
+	unsigned taken = 0;
+
+	ring->starved = false;
+	if (WEFT_UNLIKELY(!queue_unpark(ring)))
+		return false;
+	if (WEFT_UNLIKELY(ring->stopping || ring->reported)) {
+		if (ring->stopping && ring->session.slots == 0)
+			ring_finish_later(ring);
+		return false;
+	}
+	if (queue_memory_is_broken(ring)) {
+		ring_report(ring);
+		return false;
+	}
+	while (taken < VUX_TURN_MAX && virtq_has_work(vq)) {
+		struct weft_slot *slot = weft_session_slot(&ring->session);
+		int popped;
+
+		if (WEFT_UNLIKELY(slot == NULL)) {
+			ring->starved = true;
+			break;
+		}
+		popped = virtq_pop(vq, &ring->map->vmap, ring->segs, VUX_SEGS_MAX, &ring->chain);
+		if (WEFT_UNLIKELY(popped != 1)) {
+			weft_slot_give(slot);
+			if (popped < 0)
+				ring_report(ring);
+			break;
+		}
+		taken++;
+		if (WEFT_UNLIKELY(!queue_start(ring, slot, &ring->chain))) {
+			ring->parked = slot;
+			ring->starved = true;
+			break;
+		}
+	}
+	return taken > 0;
+}
+
+/* About to sleep. A starved ring has its wake-up under way already; one that has ended needs none. */
+bool queue_arm(struct weft_source *source)
+{
+	struct vux_ring *ring = ring_of(source);
+
+	if (ring->starved || ring->stopping || ring->reported)
+		return false;
+	if (!ring_watch(ring))
+		return true; /* no kick would be noticed */
+	return virtq_notify_enable(&ring->vq);
+}
+
+void queue_disarm(struct weft_source *source)
+{
+	struct vux_ring *ring = ring_of(source);
+
+	if (ring->vq.fault == NULL)
+		virtq_notify_disable(&ring->vq);
+}
+
+/* End of the turn: the used elements of the whole turn become visible at once, with one notification at most. */
+void queue_flush(struct weft_source *source)
+{
+	struct vux_ring *ring = ring_of(source);
+
+	if (virtq_publish(&ring->vq) && ring->call != NULL)
+		env_notifier_signal(ring->call);
+	if (WEFT_UNLIKELY(ring->stopping) && ring->session.slots == 0)
+		ring_finish_later(ring);
+}

@@ -1,0 +1,468 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * One ring as control sees it: what the front end wants, and the movement towards it (drawing in DESIGN.md). A ring is only changed
+ * while it is STOPPED.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+#include <weft/log.h>
+
+#include "exports/vhost_user/vux.h"
+
+static struct weft_core *ring_core(const struct vux_ring *ring)
+{
+	return export_core(ring->connection->exp);
+}
+
+static struct weft_reactor *ring_control(const struct vux_ring *ring)
+{
+	return ring_core(ring)->reactor[0];
+}
+
+static struct env *ring_env(const struct vux_ring *ring)
+{
+	return ring_core(ring)->env;
+}
+
+/* ---- on the ring's reactor ---- */
+
+static void ring_kicked(void *self)
+{
+	(void)self; /* waking up was all: the source is polled in each turn */
+}
+
+bool ring_watch(struct vux_ring *ring)
+{
+	if (ring->watched || ring->kick == NULL)
+		return true;
+	ring->watched = env_notifier_watch(reactor_loop(ring->reactor), ring->kick, ring_kicked, ring) == 0;
+	return ring->watched;
+}
+
+static int ring_start_here(struct vux_ring *ring)
+{
+	int status = virtq_init(&ring->vq, &ring->config);
+
+	if (status != 0)
+		return weft_why(&ring->why, status, "%s", ring->vq.fault);
+	if (ring->vq.max_chain > VUX_CHAIN_MAX)
+		ring->vq.max_chain = VUX_CHAIN_MAX;
+	if (ring->logging && ring->setup.log_used) {
+		ring->vq.log = &ring->log;
+		ring->vq.log_address = ring->setup.log_address;
+	}
+	ring->session.source = (struct weft_source){ .poll = queue_poll, .arm = queue_arm, .disarm = queue_disarm,
+		.flush = queue_flush, .always = ring->kick == NULL };
+	status = weft_session_open(&ring->session, ring->reactor, ring->connection->exp->stack, &ring->why);
+	if (status != 0)
+		return status;
+	virtq_notify_disable(&ring->vq);
+	weft_source_flush_later(ring->reactor, &ring->session.source);
+	return 0;
+}
+
+static void ring_start_msg(void *self)
+{
+	struct vux_ring *ring = self;
+
+	WEFT_ASSERT(weft_reactor_here() == ring->reactor);
+	ring->start_status = ring_start_here(ring);
+	weft_reactor_post(ring_control(ring), &ring->started_msg);
+}
+
+static void ring_stop_msg(void *self)
+{
+	struct vux_ring *ring = self;
+
+	WEFT_ASSERT(!ring->stopping);
+	ring->stopping = true;
+	if (ring->session.slots == 0)
+		ring_finish_later(ring);
+}
+
+void ring_finish_later(struct vux_ring *ring)
+{
+	WEFT_ASSERT(ring->stopping && ring->session.slots == 0);
+	if (ring->finishing)
+		return;
+	ring->finishing = true;
+	weft_reactor_post(ring->reactor, &ring->finish_msg);
+}
+
+static void ring_finish_msg(void *self)
+{
+	struct vux_ring *ring = self;
+
+	WEFT_ASSERT(ring->session.slots == 0 && ring->parked == NULL && ring->vq.pending == 0);
+	if (ring->watched)
+		env_notifier_unwatch(reactor_loop(ring->reactor), ring->kick);
+	ring->watched = false;
+	weft_session_close(&ring->session);
+	weft_reactor_post(ring_control(ring), &ring->stopped_msg);
+}
+
+void ring_report(struct vux_ring *ring)
+{
+	if (ring->reported)
+		return;
+	ring->reported = true;
+	weft_reactor_post(ring_control(ring), &ring->fault_msg);
+}
+
+/* Interrupts for what was published while the former descriptor was there may have been lost with it: one more is harmless. */
+static void ring_call_msg(void *self)
+{
+	struct vux_ring *ring = self;
+
+	ring->call = ring->call_live;
+	if (ring->call != NULL)
+		env_notifier_signal(ring->call);
+	weft_reactor_post(ring_control(ring), &ring->called_msg);
+}
+
+/* ---- control: messages back ---- */
+
+static void ring_notifier_close(struct env_notifier **notifier)
+{
+	if (*notifier != NULL)
+		env_notifier_close(*notifier);
+	*notifier = NULL;
+}
+
+static void ring_started_msg(void *self)
+{
+	struct vux_ring *ring = self;
+
+	WEFT_ASSERT(ring->state == VUX_STARTING);
+	ring->connection->exp->starting[weft_reactor_lane(ring->reactor)]--;
+	if (ring->start_status == 0) {
+		ring->state = VUX_RUNNING;
+	} else {
+		ring->state = VUX_STOPPED;
+		ring->failed = ring->live;
+		weft_log(ring_core(ring), WEFT_LOG_WARN, "%s: the ring cannot be started: %s", ring->session.name, ring->why.text);
+	}
+	ring_settle(ring);
+	connection_settled(ring->connection);
+}
+
+static void ring_stopped_msg(void *self)
+{
+	struct vux_ring *ring = self;
+
+	WEFT_ASSERT(ring->state == VUX_STOPPING && !ring->call_exchange);
+	ring->state = VUX_STOPPED;
+	if (!ring->setup.base_given)
+		ring->setup.base = virtq_base(&ring->vq);
+	ring_settle(ring);
+	connection_settled(ring->connection);
+}
+
+static void ring_called_msg(void *self)
+{
+	struct vux_ring *ring = self;
+
+	WEFT_ASSERT(ring->call_exchange);
+	ring->call_exchange = false;
+	ring_notifier_close(&ring->call_old);
+	ring_settle(ring);
+	connection_settled(ring->connection);
+}
+
+static void ring_fault_msg(void *self)
+{
+	struct vux_ring *ring = self;
+	struct vux_connection *c = ring->connection;
+
+	if (memory_is_broken(ring->map)) {
+		connection_close(c, "the front end has taken away memory that it had shared");
+		return;
+	}
+	WEFT_ASSERT(ring->vq.fault != NULL);
+	ring->failed = ring->live;
+	c->status |= VIRTIO_STATUS_NEEDS_RESET;
+	weft_log(ring_core(ring), WEFT_LOG_WARN, "%s: the ring is broken and is stopped: %s", ring->session.name, ring->vq.fault);
+	if (ring->error != NULL)
+		env_notifier_signal(ring->error);
+	ring_settle(ring);
+	connection_settled(c);
+}
+
+/* ---- control: towards what is wanted ---- */
+
+struct vux_ring *ring_get(struct vux_connection *c, unsigned index)
+{
+	struct vux_ring *ring;
+
+	WEFT_ASSERT(index < c->exp->queues);
+	if (c->ring[index] != NULL)
+		return c->ring[index];
+	ring = weft_alloc_aligned(export_core(c->exp), 128, sizeof(*ring));
+	if (ring == NULL)
+		return NULL;
+	ring->connection = c;
+	ring->index = (uint16_t)index;
+	ring->generation = 1;
+	ring->start_msg = (struct weft_msg){ .fn = ring_start_msg, .self = ring };
+	ring->stop_msg = (struct weft_msg){ .fn = ring_stop_msg, .self = ring };
+	ring->finish_msg = (struct weft_msg){ .fn = ring_finish_msg, .self = ring };
+	ring->call_msg = (struct weft_msg){ .fn = ring_call_msg, .self = ring };
+	ring->started_msg = (struct weft_msg){ .fn = ring_started_msg, .self = ring };
+	ring->stopped_msg = (struct weft_msg){ .fn = ring_stopped_msg, .self = ring };
+	ring->called_msg = (struct weft_msg){ .fn = ring_called_msg, .self = ring };
+	ring->fault_msg = (struct weft_msg){ .fn = ring_fault_msg, .self = ring };
+	c->ring[index] = ring;
+	return ring;
+}
+
+static bool ring_packed(const struct vux_ring *ring)
+{
+	return connection_acked(ring->connection, VIRTIO_F_RING_PACKED);
+}
+
+/* Where the parts of the ring lie in our memory. False: not (wholly) in it. */
+static bool ring_translate(const struct vux_ring *ring, struct virtq_config *config)
+{
+	const struct vux_setup *setup = &ring->setup;
+	const struct vmap *map = &ring->connection->map->vmap;
+	bool packed = ring_packed(ring);
+	uint16_t num = (uint16_t)setup->num;
+
+	config->desc = vmap_ring(map, setup->desc, virtq_desc_size(packed, num));
+	config->driver = vmap_ring(map, setup->driver, virtq_driver_size(packed, num));
+	config->device = vmap_ring(map, setup->device, virtq_device_size(packed, num));
+	return config->desc != NULL && config->driver != NULL && config->device != NULL;
+}
+
+static bool ring_wanted(const struct vux_ring *ring)
+{
+	const struct vux_connection *c = ring->connection;
+	const struct vux_setup *setup = &ring->setup;
+	bool enabled = setup->enable_said ? setup->enabled :
+		!connection_acked(c, VHOST_USER_F_PROTOCOL_FEATURES);
+
+	return c->state == VUX_OPEN && export_serves(c->exp) && setup->num != 0 && setup->has_addresses && setup->has_kick &&
+		enabled && c->map != NULL && ring->failed != ring->generation;
+}
+
+bool ring_is_settled(const struct vux_ring *ring)
+{
+	if (ring->call_exchange)
+		return false;
+	switch (ring->state) {
+	case VUX_STOPPED:
+		return !ring_wanted(ring);
+	case VUX_RUNNING:
+		return ring_wanted(ring) && ring->live == ring->generation && ring->call_live == ring->call_wanted;
+	default:
+		return false;
+	}
+}
+
+void ring_changed(struct vux_ring *ring)
+{
+	ring->generation++;
+}
+
+/* All that the reactor will read. 0 or -errno with ring->why. */
+static int ring_prepare(struct vux_ring *ring)
+{
+	struct vux_connection *c = ring->connection;
+	struct virtq_config *config = &ring->config;
+	uint16_t num = (uint16_t)ring->setup.num;
+
+	*config = (struct virtq_config){ .num = num, .packed = ring_packed(ring), .base = ring->setup.base,
+		.event_idx = connection_acked(c, VIRTIO_F_EVENT_IDX), .indirect = connection_acked(c, VIRTIO_F_INDIRECT_DESC) };
+	if (!ring_translate(ring, config))
+		return weft_why(&ring->why, -EFAULT, "its addresses (descriptors 0x%" PRIx64 ", driver 0x%" PRIx64 ", device 0x%"
+			PRIx64 ", %u entries) are not in the memory that was shared", ring->setup.desc, ring->setup.driver,
+			ring->setup.device, num);
+	config->inflight = inflight_region(c, ring->index, config->packed, &config->inflight_num);
+	weft_free(ring_core(ring), ring->resubmit);
+	ring->resubmit = NULL;
+	if (config->inflight != NULL)
+		ring->resubmit = weft_alloc(ring_core(ring), num * sizeof(*ring->resubmit));
+	if (ring->segs == NULL)
+		ring->segs = weft_alloc(ring_core(ring), VUX_SEGS_MAX * sizeof(*ring->segs));
+	if (ring->segs == NULL || (config->inflight != NULL && ring->resubmit == NULL))
+		return weft_why(&ring->why, -ENOMEM, "no memory for a ring of %u entries: lower queue-size= of the front end", num);
+	config->resubmit = ring->resubmit;
+	return 0;
+}
+
+static void ring_take_kick(struct vux_ring *ring)
+{
+	if (ring->kick != ring->kick_wanted)
+		ring_notifier_close(&ring->kick);
+	ring->kick = ring->kick_wanted;
+}
+
+static void ring_take_call(struct vux_ring *ring)
+{
+	if (ring->call_live != ring->call_wanted)
+		ring_notifier_close(&ring->call_live);
+	ring->call = ring->call_live = ring->call_wanted;
+}
+
+/* The I/O reactor with the fewest sessions, those counted that are on their way from here. */
+static struct weft_reactor *ring_pick(struct vux_ring *ring)
+{
+	const struct weft_core *core = ring_core(ring);
+	const struct vux_export *exp = ring->connection->exp;
+	struct weft_reactor *best = NULL;
+	unsigned least = UINT_MAX;
+
+	for (unsigned lane = 1; lane < core->reactors; lane++) {
+		unsigned load = __atomic_load_n(&core->reactor[lane]->sessions_open, __ATOMIC_RELAXED) + exp->starting[lane];
+
+		if (load < least) {
+			least = load;
+			best = core->reactor[lane];
+		}
+	}
+	WEFT_ASSERT(best != NULL);
+	return best;
+}
+
+static void ring_start(struct vux_ring *ring)
+{
+	struct vux_connection *c = ring->connection;
+	int status;
+
+	WEFT_ASSERT(ring->state == VUX_STOPPED && ring->session.slots == 0 && ring->parked == NULL);
+	memset(&ring->session, 0, sizeof(ring->session));
+	snprintf(ring->session.name, sizeof(ring->session.name), "%.20s.%u#%u", c->exp->object.name, c->number % 10000, ring->index);
+	ring->live = ring->generation;
+	status = ring_prepare(ring);
+	if (status != 0) {
+		ring->failed = ring->live;
+		weft_log(ring_core(ring), WEFT_LOG_WARN, "%s: the ring cannot be started: %s", ring->session.name, ring->why.text);
+		return;
+	}
+	ring_take_kick(ring);
+	ring_take_call(ring);
+	ring->session.slots_max = ring->setup.num;
+	ring->map = c->map;
+	ring->log = (struct vhost_log){ .bits = c->log.base, .bytes = c->log.size };
+	ring->logging = c->log.base != NULL && connection_acked(c, VHOST_F_LOG_ALL);
+	ring->serial = c->exp->serial != NULL ? c->exp->serial : c->exp->object.name;
+	ring->readonly = export_readonly(c->exp);
+	ring->write_through = config_write_through(c);
+	ring->starved = ring->stopping = ring->finishing = ring->reported = ring->watched = false;
+	ring->look = 0;
+	ring->setup.base_given = false;
+	ring->reactor = ring_pick(ring);
+	c->exp->starting[weft_reactor_lane(ring->reactor)]++;
+	ring->state = VUX_STARTING;
+	weft_reactor_post(ring->reactor, &ring->start_msg);
+}
+
+static void ring_exchange_call(struct vux_ring *ring)
+{
+	WEFT_ASSERT(ring->state == VUX_RUNNING && ring->call_old == NULL);
+	ring->call_old = ring->call_live;
+	ring->call_live = ring->call_wanted;
+	ring->call_exchange = true;
+	weft_reactor_post(ring->reactor, &ring->call_msg);
+}
+
+void ring_settle(struct vux_ring *ring)
+{
+	if (ring->call_exchange)
+		return;
+	switch (ring->state) {
+	case VUX_STOPPED:
+		if (ring_wanted(ring))
+			ring_start(ring);
+		break;
+	case VUX_RUNNING:
+		if (!ring_wanted(ring) || ring->live != ring->generation) {
+			ring->state = VUX_STOPPING;
+			weft_reactor_post(ring->reactor, &ring->stop_msg);
+		} else if (ring->call_live != ring->call_wanted) {
+			ring_exchange_call(ring);
+		}
+		break;
+	default:
+		break; /* the message back settles it again */
+	}
+}
+
+/* Adopts a descriptor. 0 or -errno. */
+static int ring_notifier_open(struct vux_ring *ring, int fd, struct env_notifier **out)
+{
+	*out = NULL;
+	return fd < 0 ? 0 : env_notifier_open(ring_env(ring), fd, out);
+}
+
+int ring_set_kick(struct vux_ring *ring, int fd)
+{
+	struct env_notifier *notifier;
+	int status = ring_notifier_open(ring, fd, &notifier);
+
+	if (status != 0)
+		return status;
+	if (ring->kick_wanted != ring->kick)
+		ring_notifier_close(&ring->kick_wanted);
+	ring->kick_wanted = notifier;
+	ring->setup.has_kick = true;
+	ring_changed(ring);
+	return 0;
+}
+
+int ring_set_call(struct vux_ring *ring, int fd)
+{
+	struct env_notifier *notifier;
+	int status = ring_notifier_open(ring, fd, &notifier);
+
+	if (status != 0)
+		return status;
+	if (ring->call_wanted != ring->call_live)
+		ring_notifier_close(&ring->call_wanted);
+	ring->call_wanted = notifier;
+	return 0;
+}
+
+int ring_set_error(struct vux_ring *ring, int fd)
+{
+	struct env_notifier *notifier;
+	int status = ring_notifier_open(ring, fd, &notifier);
+
+	if (status != 0)
+		return status;
+	ring_notifier_close(&ring->error);
+	ring->error = notifier;
+	return 0;
+}
+
+void ring_disable(struct vux_ring *ring)
+{
+	if (connection_acked(ring->connection, VHOST_USER_F_PROTOCOL_FEATURES))
+		ring->setup.enable_said = !(ring->setup.enabled = false);
+	else
+		ring->setup.has_kick = false; /* it cannot be enabled, only started */
+}
+
+void ring_reset(struct vux_ring *ring)
+{
+	WEFT_ASSERT(ring->state == VUX_STOPPED);
+	ring->setup = (struct vux_setup){ .base_given = true };
+}
+
+void ring_destroy(struct vux_ring *ring)
+{
+	WEFT_ASSERT(ring->state == VUX_STOPPED && !ring->call_exchange && ring->call_old == NULL);
+	if (ring->kick_wanted != ring->kick)
+		ring_notifier_close(&ring->kick_wanted);
+	ring_notifier_close(&ring->kick);
+	if (ring->call_wanted != ring->call_live)
+		ring_notifier_close(&ring->call_wanted);
+	ring_notifier_close(&ring->call_live);
+	ring_notifier_close(&ring->error);
+	weft_free(ring_core(ring), ring->resubmit);
+	weft_free(ring_core(ring), ring->segs);
+	weft_free(ring_core(ring), ring);
+}
