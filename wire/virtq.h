@@ -41,6 +41,7 @@ enum {
 struct virtq_resubmit {
 	uint64_t counter; /* order of first arrival */
 	uint16_t entry;   /* split: head descriptor; packed: first entry of the in-flight region */
+	uint16_t count;   /* packed: descriptors in the ring */
 };
 
 struct virtq_config {
@@ -53,6 +54,7 @@ struct virtq_config {
 	void *device;     /* used ring (4-byte aligned) or device event (4); virtq_device_size() bytes */
 	uint32_t base;    /* as SET_VRING_BASE gave it; replaced by what the in-flight region says, if there is one */
 	void *inflight;   /* this queue's region, 8-byte aligned; NULL: no tracking */
+	uint16_t inflight_num; /* entries of that region (queue size of the inflight description), at least num */
 	struct virtq_resubmit *resubmit; /* room for `num`; needed with inflight */
 };
 
@@ -67,8 +69,8 @@ struct virtq_chain {
 };
 
 struct virtq_used { /* a used buffer not yet published (packed) */
-	uint16_t id, descs, entry;
-	uint32_t len;
+	uint64_t tag;
+	uint32_t written;
 };
 
 struct virtq {
@@ -81,9 +83,9 @@ struct virtq {
 	bool signal_always;         /* the next publish asks for a notification whatever the driver says */
 	uint16_t avail;             /* next to pop; split: free-running, packed: slot */
 	uint16_t avail_seen;        /* split: the driver's index when last read */
-	uint16_t used;              /* next used; split: free-running, packed: slot as published */
-	uint16_t published;         /* split: as the driver sees it */
+	uint16_t used;              /* next used; split: free-running, with those pending; packed: slot, without */
 	uint16_t pending;           /* pushed, not published */
+	uint16_t unsignalled;       /* published since the last answer of virtq_publish; split: chains, packed: slots */
 	uint32_t in_use;            /* split: chains, packed: ring slots, popped and not published */
 	uint32_t region_hint;
 	uint32_t max_chain;         /* descriptors of one chain; may be lowered or raised after virtq_init */
@@ -96,13 +98,14 @@ struct virtq {
 	/* Tracking and recovery. */
 	uint64_t counter;
 	uint16_t batch_head;        /* split: copy of the region's last_batch_head */
-	uint16_t free_head;         /* packed: copy of the region's */
+	uint16_t free_head;         /* packed: copy of the region's free_head, which is its old_free_head, too */
+	uint16_t inflight_num;
 	uint32_t resubmits, resubmit_at;
 	struct virtq_resubmit *resubmit;
 
 	/* Live migration. */
 	struct vhost_log *log;      /* NULL: not logging */
-	uint64_t log_address;       /* guest address at which the device area (split) or the ring (packed) is logged */
+	uint64_t log_address;       /* guest address of the used ring (split) or of the descriptor ring (packed) */
 
 	struct virtq_used batch[VIRTQ_BATCH]; /* packed */
 };
@@ -114,11 +117,14 @@ size_t virtq_device_size(bool packed, uint16_t num);
 /* Size of one queue's region in the in-flight area, a multiple of VIRTQ_INFLIGHT_ALIGN: queue i starts at i times it. */
 size_t virtq_inflight_size(bool packed, uint16_t num);
 
+/* Makes a region fresh again: for a ring that was reset (RESET_DEVICE, status 0). NULL is allowed. */
+void virtq_inflight_reset(void *region);
+
 /*
  * Sets the queue up; with a tracking region also recovers: finishes or rolls back what was under way when the last
  * server ended, and lists the requests that were in flight: virtq_pop gives them first, oldest first. A fresh region
  * (version 0) is initialized. The next virtq_publish returns true: the last server may have died before it notified.
- * Returns 0, or -EINVAL (size, alignment, a region that does not fit) with *vq->fault set.
+ * Returns 0, or -EINVAL (size, alignment, a region that does not fit or is damaged) with vq->fault set.
  */
 int virtq_init(struct virtq *vq, const struct virtq_config *config);
 

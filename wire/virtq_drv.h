@@ -49,8 +49,7 @@ struct virtq_drv {
 	uint16_t free_head;     /* of descriptors (split) or ids (packed): last in, first out, so that lines stay warm */
 	uint16_t free_descs;    /* room left */
 	uint16_t avail;         /* next; split: free-running; packed: slot */
-	uint16_t published;     /* split: as the device sees it; packed: slot of the first unpublished */
-	bool published_wrap;    /* packed */
+	uint16_t published;     /* packed: slot of the first unpublished */
 	uint16_t pending;       /* descriptors (packed) or chains (split) added and not published */
 	uint64_t first_word;    /* packed: second half of the first pending descriptor, held back */
 	uint16_t used;          /* next to take; split: free-running; packed: slot */

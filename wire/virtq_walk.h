@@ -1,0 +1,162 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Inside of the device side: what split and packed rings share. Not for users of wire/virtq.h. */
+#ifndef WIRE_VIRTQ_WALK_H
+#define WIRE_VIRTQ_WALK_H
+
+#include "wire/shm.h"
+#include "wire/virtq.h"
+
+#include <errno.h>
+
+/* Bits that virtio 1.2 gives to descriptors and rings (2.7.5, 2.7.7, 2.7.10, 2.8.1, 2.8.10). */
+enum {
+	DESC_NEXT = 1,
+	DESC_WRITE = 2,
+	DESC_INDIRECT = 4,
+	DESC_AVAIL = 1 << 7,
+	DESC_USED = 1 << 15,
+	DESC_BYTES = 16,
+	RING_NO_NOTIFY = 1, /* split: avail.flags NO_INTERRUPT, used.flags NO_NOTIFY */
+	EVENT_ENABLE = 0,   /* packed: event suppression flags */
+	EVENT_DISABLE = 1,
+	EVENT_DESC = 2,
+};
+
+/* A local copy of a descriptor: the shared one is not looked at again. */
+struct virtq_desc {
+	uint64_t addr;
+	uint32_t len;
+	uint16_t flags;
+	uint16_t next; /* split: next descriptor; packed: buffer id */
+};
+
+/* A chain being turned into segments. */
+struct virtq_walk {
+	struct virtq *vq;
+	const struct vmap *map;
+	struct weft_seg *segs;
+	uint32_t max, nsegs, nread;
+	uint32_t left;      /* descriptors that the chain may still have */
+	uint64_t read_len, write_len;
+};
+
+static inline int virtq_break(struct virtq *vq, const char *fault)
+{
+	vq->fault = fault;
+	return -EPROTO;
+}
+
+/* Word 1 of a descriptor: length, then flags and next (split) or id and flags (packed). */
+static inline void virtq_desc_split(struct virtq_desc *d, uint64_t addr, uint64_t word)
+{
+	d->addr = addr;
+	d->len = (uint32_t)word;
+	d->flags = (uint16_t)(word >> 32);
+	d->next = (uint16_t)(word >> 48);
+}
+
+static inline void virtq_desc_packed(struct virtq_desc *d, uint64_t addr, uint64_t word)
+{
+	d->addr = addr;
+	d->len = (uint32_t)word;
+	d->next = (uint16_t)(word >> 32);
+	d->flags = (uint16_t)(word >> 48);
+}
+
+static inline void virtq_walk_start(struct virtq_walk *w, struct virtq *vq, const struct vmap *map,
+				    struct weft_seg *segs, uint32_t max)
+{
+	w->vq = vq;
+	w->map = map;
+	w->segs = segs;
+	w->max = max;
+	w->nsegs = w->nread = 0;
+	w->left = vq->max_chain;
+	w->read_len = w->write_len = 0;
+}
+
+/* Adds one buffer: usually one segment, more where it crosses from one region into the next. 0, -E2BIG or -EPROTO. */
+static inline int virtq_walk_add(struct virtq_walk *w, const struct virtq_desc *d)
+{
+	uint64_t gpa = d->addr, rest = d->len;
+	bool write = d->flags & DESC_WRITE;
+
+	if (WEFT_UNLIKELY(rest == 0))
+		return virtq_break(w->vq, "a buffer has length 0");
+	if (WEFT_UNLIKELY(w->left-- == 0))
+		return virtq_break(w->vq, "a chain is longer than the ring, or loops");
+	if (WEFT_UNLIKELY(!write && w->nsegs > w->nread))
+		return virtq_break(w->vq, "a readable buffer follows a writable one");
+	do {
+		uint64_t part = rest;
+		void *base = vmap_translate(w->map, &w->vq->region_hint, gpa, &part);
+		struct weft_seg *seg = &w->segs[w->nsegs];
+
+		if (WEFT_UNLIKELY(!base))
+			return virtq_break(w->vq, "a buffer is outside the guest's memory");
+		if (WEFT_UNLIKELY(w->nsegs == w->max))
+			return -E2BIG;
+		seg->base = base;
+		seg->len = (uint32_t)part;
+		seg->region = w->map->regions[w->vq->region_hint].region;
+		seg->foreign = 1;
+		seg->reserved = 0;
+		w->nsegs++;
+		gpa += part;
+		rest -= part;
+	} while (WEFT_UNLIKELY(rest != 0));
+	if (write) {
+		w->write_len += d->len;
+	} else {
+		w->read_len += d->len;
+		w->nread = w->nsegs;
+	}
+	return 0;
+}
+
+static inline void virtq_walk_done(const struct virtq_walk *w, struct virtq_chain *chain, uint64_t tag, bool again)
+{
+	WEFT_ASSERT(w->nsegs > 0);
+	chain->tag = tag;
+	chain->nsegs = w->nsegs;
+	chain->nread = w->nread;
+	chain->read_len = w->read_len;
+	chain->write_len = w->write_len;
+	chain->again = again;
+}
+
+/* Adds the buffers of the indirect table that `d` points to. 0, -E2BIG or -EPROTO. */
+int virtq_walk_table(struct virtq_walk *w, const struct virtq_desc *d);
+
+/* Whether a driver that asked for an event at `event` wants one for the step from `old` to `now` (modulo 2^16). */
+static inline bool virtq_event_passed(uint16_t event, uint16_t now, uint16_t old)
+{
+	return (uint16_t)(now - event - 1) < (uint16_t)(now - old);
+}
+
+/* Orders the first `count` entries of the list by counter. Bounded whatever the values are. */
+void virtq_resubmit_sort(struct virtq_resubmit *list, uint32_t count);
+
+/* Version and size of a region: 0: fresh, 1: in use, -EINVAL. */
+int virtq_inflight_check(struct virtq *vq);
+
+int virtq_split_init(struct virtq *vq, uint32_t base);
+int virtq_split_pop(struct virtq *vq, const struct vmap *map, struct weft_seg *segs, uint32_t max,
+		    struct virtq_chain *chain);
+void virtq_split_push(struct virtq *vq, uint64_t tag, uint32_t written);
+bool virtq_split_publish(struct virtq *vq);
+bool virtq_split_has_work(struct virtq *vq);
+void virtq_split_notify(struct virtq *vq, bool enable);
+
+int virtq_packed_init(struct virtq *vq, uint32_t base);
+int virtq_packed_pop(struct virtq *vq, const struct vmap *map, struct weft_seg *segs, uint32_t max,
+		     struct virtq_chain *chain);
+void virtq_packed_push(struct virtq *vq, uint64_t tag, uint32_t written);
+bool virtq_packed_publish(struct virtq *vq);
+bool virtq_packed_has_work(struct virtq *vq);
+void virtq_packed_notify(struct virtq *vq, bool enable);
+
+/* Common layout of the in-flight region's head (vhost-user.rst): bytes from its start. */
+enum { INFLIGHT_VERSION = 8, INFLIGHT_DESC_NUM = 10, INFLIGHT_VERSION_NOW = 1 };
+
+#endif
