@@ -7,6 +7,7 @@
 
 #include "core/blk.h"
 #include "core/core.h"
+#include "core/histogram.h"
 
 const struct weft_iface weft_blk_iface = { "block", 1 };
 
@@ -46,6 +47,8 @@ static int check_and_normalise(struct weft_blk *blk, struct weft_why *why)
 	blk->discard_align = blk->discard_align < blk->block ? blk->block : blk->discard_align;
 	if (blk->readonly)
 		blk->ops_can &= (uint16_t)~OPS_CHANGING;
+	for (unsigned op = 0; op < WEFT_OP_COUNT; op++)
+		blk->deny[op] = (blk->ops_can & WEFT_OP_BIT(op)) != 0 ? (uint8_t)(0x7f & ~blk->flags_can) : 0xff;
 	return 0;
 }
 
@@ -166,6 +169,15 @@ uint32_t blk_layout(struct weft_blk *blk)
 
 /* ---- shards ---- */
 
+uint64_t shard_in_flight(const struct weft_shard *shard)
+{
+	uint64_t ended = 0;
+
+	for (unsigned i = 0; i < WEFT_STAT_COUNT; i++)
+		ended += histogram_total(&shard->latency[i]);
+	return shard->submitted > ended ? shard->submitted - ended : 0;
+}
+
 static int open_one(struct weft_blk *blk, struct weft_reactor *reactor, struct weft_why *why)
 {
 	struct weft_shard *shard = blk->shard[reactor->lane];
@@ -197,7 +209,7 @@ static void close_one(struct weft_blk *blk, struct weft_reactor *reactor)
 	WEFT_ASSERT(shard != NULL && shard->users > 0);
 	if (--shard->users > 0)
 		return;
-	WEFT_ASSERT(shard->in_flight == 0 && !shard->gathered);
+	WEFT_ASSERT(shard_in_flight(shard) == 0 && !shard->gathered);
 	if (blk->ops->shard_close != NULL)
 		blk->ops->shard_close(blk, shard->own);
 	blk->shard[reactor->lane] = NULL;
@@ -300,12 +312,12 @@ void weft_blk_stats(const struct weft_blk *blk, struct weft_stats *out)
 		if (shard == NULL)
 			continue;
 		for (unsigned i = 0; i < WEFT_STAT_COUNT; i++) {
-			out->of[i].requests += shard->of[i].requests;
-			out->of[i].bytes += shard->of[i].bytes;
-			out->of[i].errors += shard->of[i].errors;
-			weft_histogram_merge(&out->of[i].latency, &shard->of[i].latency);
+			out->of[i].requests += histogram_total(&shard->latency[i]);
+			out->of[i].bytes += shard->bytes[i];
+			out->of[i].errors += shard->errors[i];
+			weft_histogram_merge(&out->of[i].latency, &shard->latency[i]);
 		}
-		out->in_flight += shard->in_flight;
+		out->in_flight += shard_in_flight(shard);
 		out->refused += shard->refused;
 	}
 	if (blk->adapter != NULL)

@@ -7,21 +7,23 @@
 
 #include "core/reactor.h"
 
-/* What a device has on one reactor: counters, then the device's own bytes. */
+/* What a device has on one reactor: counters, then the device's own bytes. The number of requests is the sum of the latencies'. */
 struct weft_shard {
+	uint64_t submitted;
+	uint64_t bytes[WEFT_STAT_COUNT];
+	uint64_t errors[WEFT_STAT_COUNT];
+	uint64_t refused;
 	struct weft_blk *blk;
 	struct weft_shard *gather_next;
 	struct weft_reactor *reactor;
 	bool gathered;
 	uint32_t users;   /* stacks that have it open here */
-	uint32_t in_flight;
-	uint64_t refused;
-	struct {
-		uint64_t requests, bytes, errors;
-		struct weft_histogram latency;
-	} of[WEFT_STAT_COUNT];
+	struct weft_histogram latency[WEFT_STAT_COUNT];
 	_Alignas(64) char own[];
 };
+
+/* Requests that were submitted here and have not been delivered. */
+uint64_t shard_in_flight(const struct weft_shard *shard);
 
 /* A device has started: what the core works out. -ENOMEM, or -EINVAL with `why` when what the device says makes no sense. Control. */
 int blk_started(struct weft_blk *blk, struct weft_why *why);

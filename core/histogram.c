@@ -15,6 +15,15 @@ void weft_histogram_merge(struct weft_histogram *into, const struct weft_histogr
 		into->count[i] += from->count[i];
 }
 
+uint64_t histogram_total(const struct weft_histogram *h)
+{
+	uint64_t total = 0;
+
+	for (unsigned i = 0; i < WEFT_HISTOGRAM_BUCKETS; i++)
+		total += h->count[i];
+	return total;
+}
+
 /* The largest value that falls into the bucket. */
 static uint64_t bucket_upper(unsigned bucket)
 {
@@ -28,10 +37,8 @@ static uint64_t bucket_upper(unsigned bucket)
 
 uint64_t weft_histogram_quantile(const struct weft_histogram *h, double q)
 {
-	uint64_t total = 0, seen = 0, wanted;
+	uint64_t total = histogram_total(h), seen = 0, wanted;
 
-	for (unsigned i = 0; i < WEFT_HISTOGRAM_BUCKETS; i++)
-		total += h->count[i];
 	if (total == 0)
 		return 0;
 	WEFT_ASSERT(q >= 0 && q <= 1);

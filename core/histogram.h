@@ -17,4 +17,6 @@ static inline unsigned histogram_bucket(uint64_t ns)
 	return bucket < WEFT_HISTOGRAM_BUCKETS ? bucket : WEFT_HISTOGRAM_BUCKETS - 1;
 }
 
+uint64_t histogram_total(const struct weft_histogram *histogram);
+
 #endif

@@ -7,7 +7,7 @@
  *  H2  Delivery never happens inside submit or complete: only hops_unwind calls `done`.
  *  H3  A hop that a device sees has an operation and flags that the device declared, a range inside it, in whole blocks, and memory
  *      aligned as declared.
- *  H4  in_flight of a shard is the number of its hops that are ASKED or ENDED.
+ *  H4  What a shard has submitted is what it has counted as ended and its hops that are ASKED or ENDED.
  *  H5  A hop is delivered on the reactor of the layer that asked.
  */
 #include <errno.h>
@@ -45,30 +45,35 @@ static inline void hop_list_add(struct hop_list *list, struct weft_hop *hop)
 	list->tail = &hop->queue;
 }
 
-struct weft_hop *weft_hop_fork(struct weft_hop *self, unsigned index)
+/* seg_skip, nsegs, op and flags in one word; state, lane, status and deadline in another: one load and one store each, since loads that
+ * span several recent stores are slow. */
+_Static_assert(offsetof(struct weft_hop, seg_skip) == 56 && offsetof(struct weft_hop, source) == 64, "one word");
+_Static_assert(offsetof(struct weft_hop, state) == 88 && offsetof(struct weft_hop, scratch) == 96, "one word");
+
+static inline struct weft_hop *prepare(struct weft_hop *self, struct weft_hop *child)
 {
-	struct weft_hop *child = hop_child(self, index);
+	uint64_t word = WEFT_HOP_READY | (uint64_t)self->lane << 8;
 
 	WEFT_ASSERT(child->state == WEFT_HOP_IDLE);
 	child->up = self;
 	child->offset = self->offset;
 	child->len = self->len;
 	child->segs = self->segs;
-	child->seg_skip = self->seg_skip;
-	child->nsegs = self->nsegs;
-	child->op = self->op;
-	child->flags = self->flags;
+	memcpy(&child->seg_skip, &self->seg_skip, sizeof(uint64_t));
 	child->source = self->source;
 	child->reactor = self->reactor;
-	child->lane = self->lane;
-	child->deadline_us = 0;
-	child->state = WEFT_HOP_READY;
+	memcpy(&child->state, &word, sizeof(word));
 	return child;
+}
+
+struct weft_hop *weft_hop_fork(struct weft_hop *self, unsigned index)
+{
+	return prepare(self, hop_child(self, index));
 }
 
 struct weft_hop *weft_hop_down(struct weft_hop *self)
 {
-	return weft_hop_fork(self, 0);
+	return prepare(self, (struct weft_hop *)(void *)((char *)self + self->blk->child_at));
 }
 
 static bool memory_is_aligned(const struct weft_hop *hop, uint32_t align)
@@ -99,16 +104,16 @@ static bool memory_is_aligned(const struct weft_hop *hop, uint32_t align)
 /* H3 at one glance: what the device takes as it is. Everything else is sorted out by waist_slow. */
 static inline bool takes_as_is(const struct weft_blk *blk, const struct weft_hop *hop)
 {
-	unsigned bit = WEFT_OP_BIT(hop->op);
-	uint64_t size = __atomic_load_n(&blk->size, __ATOMIC_RELAXED);
+	uint64_t size = __atomic_load_n(&blk->size, __ATOMIC_RELAXED), end;
 
-	if ((blk->ops_can & bit) == 0 || (hop->flags & ~blk->flags_can) != 0 || hop->nsegs > blk->max_segs)
+	if (hop->op >= WEFT_OP_COUNT || (blk->deny[hop->op] & (hop->flags | 0x80)) != 0)
 		return false;
-	if (((hop->offset | hop->len) & (blk->block - 1)) != 0 || hop->offset > size || hop->len > size - hop->offset)
+	if (((hop->offset | hop->len) & (blk->block - 1)) != 0 || hop->nsegs > blk->max_segs)
 		return false;
-	if ((bit & OPS_DATA) != 0)
-		return hop->len <= blk->max_len && hop->len > 0 &&
-			(blk->align <= 1 || memory_is_aligned(hop, blk->align));
+	if (__builtin_add_overflow(hop->offset, hop->len, &end) || end > size)
+		return false;
+	if ((WEFT_OP_BIT(hop->op) & OPS_DATA) != 0)
+		return hop->len - 1 < blk->max_len && (blk->align <= 1 || memory_is_aligned(hop, blk->align));
 	return true;
 }
 
@@ -153,9 +158,9 @@ static void waist_slow(struct weft_blk *blk, struct weft_hop *hop, struct weft_s
 		weft_hop_complete(hop, 0);
 	} else {
 		WEFT_ASSERT(blk->adapter != NULL);
-		shard->in_flight--;
+		shard->submitted--;
 		hop->blk = blk->adapter;
-		hop->blk->shard[hop->lane]->in_flight++;
+		hop->blk->shard[hop->lane]->submitted++;
 		hop->blk->ops->submit(hop->blk, hop);
 	}
 }
@@ -184,13 +189,13 @@ void weft_hop_submit(struct weft_hop *child, struct weft_blk *blk, weft_hop_done
 	if (WEFT_UNLIKELY(blk->carrier != NULL && reactor != blk->home)) {
 		child->blk = blk = blk->carrier;
 		shard = blk->shard[child->lane];
-		shard->in_flight++;
+		shard->submitted++;
 		blk->ops->submit(blk, child);
 		return;
 	}
 	shard = blk->shard[child->lane];
 	WEFT_ASSERT(shard != NULL);
-	shard->in_flight++;
+	shard->submitted++;
 	if (WEFT_LIKELY(takes_as_is(blk, child)))
 		blk->ops->submit(blk, child);
 	else
@@ -217,13 +222,10 @@ static inline void account(struct weft_hop *hop)
 	struct weft_shard *shard = hop->blk->shard[hop->lane];
 	unsigned class = hop->op < WEFT_OP_COUNT ? stat_class[hop->op] : WEFT_STAT_OTHER;
 
-	WEFT_ASSERT(shard->in_flight > 0);
-	shard->in_flight--;
-	shard->of[class].requests++;
-	shard->of[class].bytes += hop->len;
+	shard->bytes[class] += hop->len;
+	shard->latency[class].count[histogram_bucket(hop->reactor->now - hop->asked_at)]++;
 	if (WEFT_UNLIKELY(hop->status != 0))
-		shard->of[class].errors++;
-	shard->of[class].latency.count[histogram_bucket(hop->reactor->now - hop->asked_at)]++;
+		shard->errors[class]++;
 	if (WEFT_UNLIKELY(hop->deadline_us != 0)) {
 		WEFT_ASSERT(hop->reactor->deadlines > 0);
 		hop->reactor->deadlines--;

@@ -163,18 +163,18 @@ void weft_slot_submit(struct weft_slot *slot, unsigned op, unsigned flags, uint6
 	weft_hop_done *done)
 {
 	struct weft_hop *root = &slot->root, *top;
+	uint64_t word;
 
 	WEFT_ASSERT(slot->in_use && nsegs <= slot->room && op < WEFT_OP_COUNT);
-	root->op = (uint8_t)op;
-	root->flags = (uint8_t)flags;
+	word = (uint64_t)nsegs << 32 | (uint64_t)op << 48 | (uint64_t)flags << 56;
+	memcpy(&root->seg_skip, &word, sizeof(word)); /* read back as one word */
 	root->offset = offset;
 	root->len = len;
 	root->segs = slot->segs;
-	root->seg_skip = 0;
-	root->nsegs = (uint16_t)nsegs;
 	root->reactor->stats.requests++;
 	top = weft_hop_down(root);
-	top->deadline_us = root->deadline_us;
+	if (WEFT_UNLIKELY(root->deadline_us != 0))
+		top->deadline_us = root->deadline_us;
 	weft_hop_submit(top, slot->session->stack->device, done);
 }
 

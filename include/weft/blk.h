@@ -63,6 +63,7 @@ struct weft_blk {
 	uint32_t child_stride;     /* bytes from child to child */
 	uint32_t span;             /* bytes that one request to this device takes: hops of all below, adapter included */
 	struct weft_shard **shard; /* by lane; NULL where no reactor has opened it */
+	uint8_t deny[WEFT_OP_COUNT]; /* per operation the flags that submit() does not take; 0xff: not the operation */
 };
 
 WEFT_API extern const struct weft_iface weft_blk_iface;
@@ -76,7 +77,7 @@ WEFT_API void weft_blk_resized(struct weft_blk *blk, uint64_t size);
 /* Latency histogram: log-linear, 8 buckets per power of two, exact below 16 ns. */
 #define WEFT_HISTOGRAM_BUCKETS 320
 struct weft_histogram {
-	uint32_t count[WEFT_HISTOGRAM_BUCKETS];
+	uint64_t count[WEFT_HISTOGRAM_BUCKETS];
 };
 WEFT_API void weft_histogram_add(struct weft_histogram *h, uint64_t ns);
 WEFT_API void weft_histogram_merge(struct weft_histogram *into, const struct weft_histogram *from);
