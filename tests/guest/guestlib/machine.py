@@ -67,7 +67,8 @@ class Job:
 class Guest:
     """A machine. Nothing that it does lasts longer than `lifetime` seconds from its start: then its process is killed."""
 
-    def __init__(self, folder, disks, cpus=2, memory=None, fio=False, reboots=False, incoming=None, lifetime=240):
+    def __init__(self, folder, disks, cpus=2, memory=None, fio=False, reboots=False, incoming=None, wait=True,
+                 lifetime=240):
         self.folder = folder
         self.name = f"guest-{id(self):x}"
         self.fio = fio
@@ -84,7 +85,7 @@ class Guest:
         try:
             self._start(disks, cpus, reboots, incoming)
             self.qmp = qmp.Client(self.sockets[2], limit=self._left(60))
-            if not incoming:
+            if wait and not incoming:
                 self.wait_booted()
         except BaseException:
             self.kill()
@@ -103,8 +104,10 @@ class Guest:
             "-device", "isa-debug-exit,iobase=0xf4,iosize=0x04",
             "-chardev", f"file,id=console,path={self.console_path}", "-serial", "chardev:console",
         ]
-        for name, fd in zip(("commands", "notices"), theirs):
-            argv += ["-chardev", f"socket,id={name},fd={fd}", "-serial", f"chardev:{name}"]
+        # By default the third line shares its interrupt with the first.
+        for index, name, irq in ((1, "commands", 3), (2, "notices", 5)):
+            argv += ["-chardev", f"socket,id={name},fd={theirs[index - 1]}",
+                     "-device", f"isa-serial,chardev={name},index={index},irq={irq}"]
         argv += ["-chardev", f"socket,id=qmp,fd={theirs[2]}", "-mon", "chardev=qmp,mode=control"]
         if not reboots:
             argv.append("-no-reboot")

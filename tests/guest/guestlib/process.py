@@ -51,21 +51,24 @@ def wait_until(fact, what, limit=30, child=None, pause=0.002):
     Between two questions this waits in poll() on the child, so that its death ends the wait at once.
     """
     deadline = time.monotonic() + limit
-    poller = select.poll()
-    pidfd = None
-    if child is not None and child.poll() is None:
-        pidfd = os.pidfd_open(child.pid)
-        poller.register(pidfd, select.POLLIN)
+    while True:
+        value = fact()
+        if value:
+            return value
+        if child is not None and child.poll() is not None:
+            raise ChildProcessError(f"{child.args[0]} ended with {child.returncode} before: {what}")
+        if time.monotonic() > deadline:
+            raise Expired(f"not within {limit} s: {what}")
+        pass_time(pause, child)
+
+
+def pass_time(seconds, child=None):
+    """Let time go by, at most until the child ends. Not to wait for something: where the instant itself is random."""
+    if child is None or child.poll() is not None:
+        select.select([], [], [], seconds)
+        return
+    pidfd = os.pidfd_open(child.pid)
     try:
-        while True:
-            value = fact()
-            if value:
-                return value
-            if child is not None and child.poll() is not None:
-                raise ChildProcessError(f"{child.args[0]} ended with {child.returncode} before: {what}")
-            if time.monotonic() > deadline:
-                raise Expired(f"not within {limit} s: {what}")
-            poller.poll(pause * 1000)
+        select.select([pidfd], [], [], seconds)
     finally:
-        if pidfd is not None:
-            os.close(pidfd)
+        os.close(pidfd)

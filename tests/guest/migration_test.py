@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""A machine moves to another QEMU process while it reads, writes and verifies; one server, a socket for each process."""
+
+import hashlib
+import os
+import subprocess
+
+import pytest
+
+from conftest import MIB
+from guestlib import load, process
+
+FILE = 32 * MIB
+
+
+def file_system_with_file(place):
+    """An ext4 file system on the first 128 MiB of the image, with a file of random data; returns its digest."""
+    folder = place.path("files")
+    os.mkdir(folder)
+    data = os.urandom(FILE)
+    with open(os.path.join(folder, "file"), "wb") as file:
+        file.write(data)
+    subprocess.run(["/sbin/mkfs.ext4", "-q", "-F", "-d", folder, place.image(), "128M"], check=True, timeout=60)
+    return hashlib.sha256(data).hexdigest()
+
+
+def state(guest):
+    return guest.qmp("query-migrate")
+
+
+@pytest.mark.parametrize("packed", [False, True], ids=["split", "packed"])
+def test_a_machine_moves_while_it_verifies(place, packed):
+    digest = file_system_with_file(place)
+    place.serve("a.sock", "b.sock")
+    route = "unix:" + place.path("route.sock")
+    source = place.boot("a.sock", packed=packed, fio=True)
+    target = place.boot("b.sock", packed=packed, fio=True, incoming=route)
+    source.run("load ext4 && mount -o ro /dev/vda /mnt")
+    running = load.Load(source, offset="256M")
+
+    # Memory that changes faster than it is sent keeps the migration from ending before the test wants it to.
+    dirtier = source.start("while :; do dd if=/dev/urandom of=/dev/shm/x bs=1M count=8; done")
+    source.qmp("migrate-set-parameters", downtime_limit=1, max_bandwidth=400 * MIB)
+    source.qmp("migrate", uri=route)
+    process.wait_until(lambda: state(source).get("ram", {}).get("dirty-sync-count", 0) >= 2 or
+                       state(source)["status"] in ("failed", "completed"), "all memory was sent once", 60, source.child)
+    assert state(source)["status"] == "active"
+    # The disk writes to memory that was sent already, and that no processor touches: only the server's log of it
+    # can tell QEMU to send it again.
+    source.run("cat /mnt/file > /dev/null")
+    running.wait_progress(200)
+    dirtier.interrupt("KILL")
+    source.qmp("migrate-set-parameters", downtime_limit=2000, max_bandwidth=10000 * MIB)
+    process.wait_until(lambda: state(source)["status"] != "active", "the migration ends", 60, source.child)
+    assert state(source)["status"] == "completed", state(source)
+
+    target.take_over(source)
+    source.kill()
+    assert target.run("sha256sum < /mnt/file").split()[0] == digest, "a page in memory is not what the disk put there"
+    running.guest = running.job.guest = target
+    running.wait_progress(200)
+    running.finish()
+    target.stop()
