@@ -20,11 +20,12 @@ struct build;
 struct objects_job {
 	struct weft_task task; /* first */
 	struct weft_msg msg;
+	struct weft_task inner; /* of a component, on our behalf */
 	struct weft_core *core;
 	struct weft_object *object;
 	struct weft_object **out;
 	struct build *build;
-	uint32_t pending;      /* objects to be destroyed */
+	uint32_t pending;       /* objects to be destroyed */
 	int status;
 };
 
@@ -59,10 +60,10 @@ struct objects_hook {
 	void (*stopped)(struct weft_object *object, void *offer);
 	/* Something bound below it has a new size (besides weft_kind.lower_resized). Optional. */
 	void (*lower_resized)(struct weft_object *object, void *offer);
-	struct objects_hook *next; /* the core's */
 };
-/* `hook` (zeroed but for its functions; not const because it is linked) belongs to one core, as long as that lives. */
-void objects_hook_add(struct weft_core *core, struct objects_hook *hook);
+/* `hook` stays as long as the core. Before there are objects; at most OBJECTS_HOOKS_MAX. */
+#define OBJECTS_HOOKS_MAX 8
+void objects_hook_add(struct weft_core *core, const struct objects_hook *hook);
 
 /* ---- graph ---- */
 

@@ -22,8 +22,11 @@ int option_change(struct weft_object *object, const char *name, const char *text
 /* Adds to `node` (as address or option) what differs from the defaults. -ENOMEM. */
 int option_list(const struct weft_object *object, struct tree *node);
 
+/* -ENOENT with `why`: which option is unknown, what it may have meant, or what there is. */
+int option_unknown(const struct weft_kind *kind, const char *name, struct weft_why *why);
+
 /* By name; NULL: none. The one that may be given without its name; NULL: none. */
-const struct weft_option *option_find(const struct weft_kind *kind, const char *name, size_t len);
+const struct weft_option *option_find(const struct weft_kind *kind, const char *name);
 const struct weft_option *option_of_address(const struct weft_kind *kind);
 
 #endif

@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Components from shared objects: the one place that calls the dynamic loader. */
+#include <dlfcn.h>
+#include <errno.h>
+
+#include "core/object.h"
+
+int objects_module_load(struct weft_core *core, const char *path, struct weft_why *why)
+{
+	void *handle = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+	const char *fault;
+
+	if (!handle) {
+		fault = dlerror();
+		return weft_why(why, -ENOENT, "module='%.80s': cannot be loaded (%.100s): give the path of a component's shared object",
+				path, fault ? fault : "?");
+	}
+	const struct weft_module *module = dlsym(handle, "weft_module");
+	int error = module ? kinds_add(core, module, handle, why) :
+		weft_why(why, -EINVAL, "module='%.80s': it exports no 'weft_module': declare its kinds with WEFT_MODULE", path);
+	if (error)
+		dlclose(handle);
+	return error;
+}
+
+void module_unload(void *handle)
+{
+	WEFT_ASSERT(handle);
+	dlclose(handle);
+}
