@@ -88,6 +88,7 @@ struct env_medium_wants {
 	bool readonly;
 	uint8_t direct;          /* enum env_direct */
 	uint64_t create_size;    /* 0: must exist */
+	uint32_t lock_wait_ms;   /* how long a lock may still be held: a killed process' last requests hold it for up to 100 ms */
 	bool lock;               /* OFD/flock lock on the descriptor that does the I/O: shared when read-only, else exclusive */
 };
 struct env_medium_info {
@@ -103,7 +104,7 @@ struct env_medium_info {
 	bool is_block_device;
 	const char *how;         /* for humans: "io_uring, O_DIRECT", "preadv (tmpfs)" */
 };
-/* Control thread; may block for a moment. -EWOULDBLOCK: locked by another open descriptor (env_medium_unlocked tells when). */
+/* Control thread; may block for a moment. -EWOULDBLOCK: locked by another open descriptor. */
 int env_medium_open(struct env *env, const char *path, const struct env_medium_wants *wants, struct env_medium **out,
 	struct env_medium_info *info, struct weft_why *why);
 void env_medium_close(struct env_medium *medium);       /* no env_io in flight */

@@ -1,0 +1,172 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The guard of shared mappings. Whoever shares a file with us can truncate it, and the next touch raises
+ * SIGBUS in whatever thread that is. The handler, installed once in a process, finds the mapping by the
+ * address in a table that is never changed, only replaced; maps zeroes from that page to the mapping's end,
+ * and marks it broken. Any other SIGBUS goes to the handler that was there before.
+ */
+#include <errno.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "env/linux/internal.h"
+
+struct guarded {
+	char *base;
+	uint64_t size, page;
+	_Atomic bool *broken;
+};
+
+struct guard_table {
+	unsigned count;
+	struct guarded at[];
+};
+
+/* Process-wide by nature: a signal handler has nowhere else to look. */
+static struct {
+	pthread_mutex_t lock;
+	_Atomic(struct guard_table *) table;
+	_Atomic unsigned readers; /* handlers that may be looking at a table */
+	bool installed;
+	struct sigaction before;
+} guard = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+/* ---- in the handler: async-signal-safe ---- */
+
+static bool guard_mend(char *address)
+{
+	struct guard_table *table = atomic_load(&guard.table);
+
+	for (unsigned i = 0; table && i < table->count; i++) {
+		const struct guarded *g = &table->at[i];
+		uint64_t at = (uint64_t)(address - g->base);
+
+		if (address < g->base || at >= g->size)
+			continue;
+		at -= at % g->page;
+		atomic_store(g->broken, true);
+		return mmap(g->base + at, g->size - at, PROT_READ | PROT_WRITE,
+			       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) != MAP_FAILED;
+	}
+	return false;
+}
+
+static void guard_pass_on(int signal, siginfo_t *info, void *context)
+{
+	if (guard.before.sa_flags & SA_SIGINFO) {
+		guard.before.sa_sigaction(signal, info, context);
+	} else if (guard.before.sa_handler != SIG_DFL && guard.before.sa_handler != SIG_IGN) {
+		guard.before.sa_handler(signal);
+	} else {
+		/* The default: the fault happens again when we return, and ends the process where it was. */
+		sigaction(signal, &guard.before, NULL);
+		if (info->si_code <= 0)
+			raise(signal);
+	}
+}
+
+static void guard_handler(int signal, siginfo_t *info, void *context)
+{
+	int saved = errno;
+	bool mended;
+
+	atomic_fetch_add(&guard.readers, 1);
+	mended = info->si_code == BUS_ADRERR && guard_mend(info->si_addr);
+	atomic_fetch_sub(&guard.readers, 1);
+	if (!mended)
+		guard_pass_on(signal, info, context);
+	errno = saved;
+}
+
+/* ---- outside ---- */
+
+static int guard_install(void)
+{
+	struct sigaction action = {.sa_sigaction = guard_handler, .sa_flags = SA_SIGINFO | SA_NODEFER};
+
+	if (guard.installed)
+		return 0;
+	sigemptyset(&action.sa_mask);
+	if (sigaction(SIGBUS, &action, &guard.before))
+		return -errno;
+	guard.installed = true;
+	return 0;
+}
+
+/* No handler that began before is still looking at a table. */
+static void guard_quiesce(void)
+{
+	while (atomic_load(&guard.readers))
+		sched_yield();
+}
+
+static void guard_replace(struct guard_table *table)
+{
+	struct guard_table *old = atomic_exchange(&guard.table, table);
+
+	guard_quiesce();
+	free(old);
+}
+
+static int guard_add_locked(void *base, uint64_t size, uint64_t page, _Atomic bool *broken)
+{
+	const struct guard_table *old = atomic_load(&guard.table);
+	unsigned count = old ? old->count : 0;
+	struct guard_table *table = malloc(sizeof(*table) + (count + 1) * sizeof(table->at[0]));
+	int rc = table ? guard_install() : -ENOMEM;
+
+	if (rc) {
+		free(table);
+		return rc;
+	}
+	if (count)
+		memcpy(table->at, old->at, count * sizeof(table->at[0]));
+	table->at[count] = (struct guarded){base, size, page, broken};
+	table->count = count + 1;
+	guard_replace(table);
+	return 0;
+}
+
+int guard_add(void *base, uint64_t size, uint64_t page, _Atomic bool *broken)
+{
+	int rc;
+
+	pthread_mutex_lock(&guard.lock);
+	rc = guard_add_locked(base, size, page, broken);
+	pthread_mutex_unlock(&guard.lock);
+	return rc;
+}
+
+/*
+ * A shorter copy takes its place; without memory for it, the entry is emptied where it stands, which a
+ * handler may read at any time.
+ */
+void guard_remove(void *base)
+{
+	struct guard_table *table;
+
+	pthread_mutex_lock(&guard.lock);
+	table = atomic_load(&guard.table);
+	WEFT_ASSERT(table && table->count > 0);
+	for (unsigned i = 0; i < table->count; i++) {
+		struct guard_table *less;
+
+		if (table->at[i].base != base)
+			continue;
+		less = malloc(sizeof(*less) + table->count * sizeof(less->at[0]));
+		if (!less) {
+			table->at[i].size = 0;
+			guard_quiesce();
+			break;
+		}
+		memcpy(less->at, table->at, table->count * sizeof(less->at[0]));
+		less->at[i] = less->at[table->count - 1];
+		less->count = table->count - 1;
+		guard_replace(less);
+		break;
+	}
+	pthread_mutex_unlock(&guard.lock);
+}

@@ -1,0 +1,318 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The loop on io_uring. In a turn nothing enters the kernel but env_loop_submit, and that only when there
+ * are entries to hand over or the kernel says that completions wait for us to come and run them: one system
+ * call does both. env_loop_poll reads shared memory.
+ */
+#include "env/linux/uring.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+
+#define FEATURES                                                                                             \
+	(IORING_FEAT_EXT_ARG | IORING_FEAT_NODROP | IORING_FEAT_SUBMIT_STABLE | IORING_FEAT_FAST_POLL)
+
+/*
+ * Best first: one thread submits and runs its completions when it comes to ask; no interrupts; as old
+ * kernels have it.
+ */
+static const unsigned setups[] = {
+	IORING_SETUP_CQSIZE | IORING_SETUP_CLAMP | IORING_SETUP_SUBMIT_ALL | IORING_SETUP_SINGLE_ISSUER |
+		IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_TASKRUN_FLAG | IORING_SETUP_R_DISABLED,
+	IORING_SETUP_CQSIZE | IORING_SETUP_CLAMP | IORING_SETUP_SUBMIT_ALL | IORING_SETUP_COOP_TASKRUN |
+		IORING_SETUP_TASKRUN_FLAG | IORING_SETUP_R_DISABLED,
+	IORING_SETUP_CQSIZE | IORING_SETUP_CLAMP | IORING_SETUP_R_DISABLED,
+};
+
+static int uring_setup(struct uring *u)
+{
+	int rc = -EINVAL;
+
+	for (size_t i = 0; i < WEFT_COUNT(setups) && rc == -EINVAL; i++) {
+		struct io_uring_params p = {.flags = setups[i], .cq_entries = URING_COMPLETIONS};
+
+		rc = io_uring_queue_init_params(URING_ENTRIES, &u->ring, &p);
+		if (rc == 0 && (p.features & FEATURES) != FEATURES) {
+			io_uring_queue_exit(&u->ring);
+			rc = -ENOSYS;
+		}
+	}
+	return rc;
+}
+
+int uring_open(struct loop *loop)
+{
+	struct uring *u = calloc(1, sizeof(*u));
+	int rc = -ENOMEM;
+
+	if (!u)
+		return rc;
+	u->iovecs = calloc(URING_IOVECS, sizeof(u->iovecs[0]));
+	if (u->iovecs)
+		rc = uring_setup(u);
+	if (rc) {
+		free(u->iovecs);
+		free(u);
+		return rc;
+	}
+	u->waiting_tail = &u->waiting;
+	loop->uring = u;
+	return 0;
+}
+
+void uring_close(struct loop *loop)
+{
+	struct uring *u = loop->uring;
+
+	WEFT_ASSERT(!u->waiting);
+	io_uring_queue_exit(&u->ring);
+	while (u->watches) {
+		struct watch *watch = u->watches;
+
+		u->watches = watch->next;
+		free(watch);
+	}
+	free(u->pinned);
+	free(u->iovecs);
+	free(u);
+	loop->uring = NULL;
+}
+
+/* ---- our own watches: the wake-up, the epoll set of the control path ---- */
+
+static bool uring_arm_one(struct loop *loop, unsigned what)
+{
+	struct io_uring_sqe *sqe = io_uring_get_sqe(&loop->uring->ring);
+
+	if (!sqe)
+		return false;
+	if (what == TAG_WAKE)
+		io_uring_prep_poll_multishot(sqe, loop->wake_source.fd, POLLIN);
+	else
+		io_uring_prep_poll_add(sqe, loop->poller.fd, POLLIN);
+	io_uring_sqe_set_data64(sqe, what);
+	loop->uring->unarmed &= ~what;
+	loop->stats.submissions++;
+	return true;
+}
+
+static void uring_arm(struct loop *loop)
+{
+	if (loop->uring->unarmed & TAG_WAKE)
+		uring_arm_one(loop, TAG_WAKE);
+	if (loop->uring->unarmed & TAG_POLLER)
+		uring_arm_one(loop, TAG_POLLER);
+}
+
+/* ---- entering the kernel ---- */
+
+static bool uring_kernel_calls(const struct uring *u)
+{
+	return IO_URING_READ_ONCE(*u->ring.sq.kflags) & (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW);
+}
+
+static void uring_entered(struct loop *loop, int rc)
+{
+	struct uring *u = loop->uring;
+
+	WEFT_ASSERT(rc != -EEXIST && rc != -EBADF); /* the loop has moved to another thread; or was closed */
+	loop->stats.system_calls++;
+	if (io_uring_sq_ready(&u->ring) == 0)
+		u->iovecs_used = 0;
+}
+
+/*
+ * Hands over what has been gathered and collects what has ended: one system call, more only when the ring
+ * is too small for the turn.
+ */
+static void uring_enter(struct loop *loop)
+{
+	struct uring *u = loop->uring;
+	int rc;
+
+	do {
+		uring_arm(loop);
+		uring_fill(loop);
+		rc = io_uring_submit_and_get_events(&u->ring);
+		uring_entered(loop, rc);
+	} while (u->waiting && rc > 0);
+}
+
+struct io_uring_sqe *uring_sqe(struct loop *loop)
+{
+	struct io_uring_sqe *sqe = io_uring_get_sqe(&loop->uring->ring);
+
+	if (WEFT_UNLIKELY(!sqe) && loop->uring->enabled) {
+		uring_entered(loop, io_uring_submit_and_get_events(&loop->uring->ring));
+		sqe = io_uring_get_sqe(&loop->uring->ring);
+	}
+	if (sqe)
+		loop->stats.submissions++;
+	return sqe;
+}
+
+void uring_enable(struct loop *loop)
+{
+	struct uring *u = loop->uring;
+	int rc;
+
+	if (WEFT_LIKELY(u->enabled))
+		return;
+	rc = io_uring_enable_rings(&u->ring);
+	WEFT_ASSERT(rc == 0);
+	u->enabled = true;
+	u->unarmed = TAG_WAKE | TAG_POLLER;
+	uring_enter(loop);
+}
+
+/* ---- completions ---- */
+
+static void uring_cqe(struct loop *loop, uint64_t data, int32_t result, bool more)
+{
+	switch (data & TAG_MASK) {
+	case 0:
+		if (data != TAG_IGNORE)
+			uring_io_done(loop, (struct env_io *)(uintptr_t)data, result);
+		break;
+	case TAG_WATCH:
+		uring_watch_done(loop, (struct watch *)(uintptr_t)(data & ~(uint64_t)TAG_MASK), result, more);
+		break;
+	case TAG_WAKE:
+		if (!more)
+			loop->uring->unarmed |= TAG_WAKE;
+		break;
+	case TAG_POLLER:
+		loop->uring->poller_ready = true;
+		break;
+	default:
+		WEFT_ASSERT(!"a tag of ours");
+	}
+}
+
+static bool uring_reap(struct loop *loop)
+{
+	struct uring *u = loop->uring;
+	unsigned head, left = io_uring_cq_ready(&u->ring);
+	struct io_uring_cqe *cqe;
+	bool any = left > 0;
+
+	if (!any)
+		return false;
+	io_uring_for_each_cqe(&u->ring, head, cqe)
+	{
+		uint64_t data = cqe->user_data;
+		int32_t result = cqe->res;
+		bool more = cqe->flags & IORING_CQE_F_MORE;
+
+		/* The entry is the kernel's again before anything is called that may enter the kernel. */
+		io_uring_cq_advance(&u->ring, 1);
+		uring_cqe(loop, data, result, more);
+		if (--left == 0)
+			break;
+	}
+	return any;
+}
+
+static bool uring_poll(struct env_loop *head)
+{
+	struct loop *loop = loop_of(head);
+	struct uring *u = loop->uring;
+	bool any = loop_deliver(loop);
+
+	uring_enable(loop);
+	/* A turn that submits collects as well; who only polls must do so here. */
+	if (!u->fetched && io_uring_cq_ready(&u->ring) == 0 && uring_kernel_calls(u))
+		uring_enter(loop);
+	u->fetched = false;
+	any |= uring_reap(loop);
+	if (u->poller_ready) {
+		u->poller_ready = false;
+		loop->stats.system_calls++;
+		poller_fetch(&loop->poller, 0);
+		any |= poller_dispatch(&loop->poller);
+		u->unarmed |= TAG_POLLER;
+	}
+	return any;
+}
+
+static void uring_submit(struct env_loop *head)
+{
+	struct loop *loop = loop_of(head);
+	struct uring *u = loop->uring;
+
+	uring_enable(loop);
+	if (io_uring_sq_ready(&u->ring) || u->waiting || u->unarmed || uring_kernel_calls(u))
+		uring_enter(loop);
+	u->fetched = true;
+	if (WEFT_UNLIKELY(loop->fd_used) && loop->ready)
+		loop_wake(head);
+}
+
+/* ---- sleeping ---- */
+
+static void uring_sleep(struct loop *loop, uint64_t timeout_ns)
+{
+	struct __kernel_timespec t = {
+		(int64_t)(timeout_ns / 1000000000u), (int64_t)(timeout_ns % 1000000000u)};
+	struct uring *u = loop->uring;
+	struct io_uring_cqe *cqe;
+	int rc;
+
+	uring_arm(loop);
+	uring_fill(loop);
+	while (u->waiting || u->unarmed) {
+		uring_enter(loop);
+		if (io_uring_cq_ready(&u->ring))
+			return;
+	}
+	loop->stats.sleeps++;
+	rc = io_uring_submit_and_wait_timeout(&u->ring, &cqe, 1, timeout_ns == ENV_FOREVER ? NULL : &t, NULL);
+	uring_entered(loop, rc);
+}
+
+static void uring_wait(struct env_loop *head, uint64_t timeout_ns)
+{
+	struct loop *loop = loop_of(head);
+
+	uring_enable(loop);
+	if (atomic_exchange(&loop->woken, false) || loop->ready || io_uring_cq_ready(&loop->uring->ring)) {
+		uring_submit(head);
+		return;
+	}
+	atomic_store(&loop->sleeping, true);
+	if (loop_has_ended(loop))
+		uring_submit(head);
+	else
+		uring_sleep(loop, timeout_ns);
+	atomic_store(&loop->sleeping, false);
+	loop->uring->fetched = true;
+	if (atomic_exchange(&loop->woken, false))
+		loop->stats.wakes++;
+}
+
+static int uring_fd(struct env_loop *head)
+{
+	struct loop *loop = loop_of(head);
+
+	loop->fd_used = true;
+	return loop->uring->ring.ring_fd;
+}
+
+const struct env_loop_ops uring_ops = {
+	.close = loop_close,
+	.poll = uring_poll,
+	.submit = uring_submit,
+	.wait = uring_wait,
+	.wake = loop_wake,
+	.fd = uring_fd,
+	.stats = loop_stats,
+	.wake_cost_ns = loop_wake_cost_ns,
+	.pin = uring_pin,
+	.unpin = uring_unpin,
+	.work_submit = loop_work_submit,
+	.listen = stream_listen,
+	.connect = stream_connect,
+	.signals_watch = signals_watch,
+};

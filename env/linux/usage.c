@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* What the process uses; and small files, read whole. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "env/linux/internal.h"
+
+#define FILE_MAX (64u << 20)
+
+static uint64_t status_kib(const char *text, const char *name)
+{
+	const char *at = strstr(text, name);
+
+	return at ? strtoull(at + strlen(name), NULL, 10) : 0;
+}
+
+void linux_usage(struct env *env, struct env_usage *out)
+{
+	char text[4096];
+	struct timespec t;
+	ssize_t n = -1;
+	int fd = open("/proc/self/status", O_RDONLY | O_CLOEXEC);
+
+	(void)env;
+	memset(out, 0, sizeof(*out));
+	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+	out->cpu_ns = (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+	if (fd < 0)
+		return;
+	n = read(fd, text, sizeof(text) - 1);
+	close(fd);
+	text[n > 0 ? n : 0] = 0;
+	out->rss_anon = status_kib(text, "RssAnon:") * 1024;
+	out->rss_file = status_kib(text, "RssFile:") * 1024;
+}
+
+static int file_why(struct weft_why *why, int rc, const char *path)
+{
+	char text[64];
+
+	if (rc == -ENOENT)
+		return weft_why(why, rc, "no such file %.150s: check its name", path);
+	if (rc == -EFBIG)
+		return weft_why(
+			why, rc, "%.150s is larger than %u MiB: name a text file", path, FILE_MAX >> 20);
+	return weft_why(why, rc, "%.150s cannot be read: %s", path, linux_error_text(rc, text, sizeof(text)));
+}
+
+/* Grows as it reads: a pipe has no size. */
+static int read_all(int fd, char **text, size_t *size)
+{
+	size_t room = 4096, used = 0;
+	char *buf = malloc(room), *more;
+
+	while (buf) {
+		ssize_t n = read(fd, buf + used, room - used - 1);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0 || used + (size_t)n > FILE_MAX) {
+			int rc = n < 0 ? -errno : n > 0 ? -EFBIG : 0;
+
+			buf[used] = 0;
+			*size = used;
+			*text = rc ? NULL : buf;
+			if (rc)
+				free(buf);
+			return rc;
+		}
+		used += (size_t)n;
+		if (room - used > 1)
+			continue;
+		room *= 2;
+		more = realloc(buf, room);
+		if (!more)
+			free(buf);
+		buf = more;
+	}
+	return -ENOMEM;
+}
+
+int linux_file_read(struct env *env, const char *path, char **text, size_t *size, struct weft_why *why)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC), rc;
+	size_t length;
+
+	(void)env;
+	if (fd < 0)
+		return file_why(why, -errno, path);
+	rc = read_all(fd, text, &length);
+	close(fd);
+	if (rc)
+		return file_why(why, rc, path);
+	if (size)
+		*size = length;
+	return 0;
+}
