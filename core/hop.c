@@ -114,7 +114,12 @@ static inline bool takes_as_is(const struct weft_blk *blk, const struct weft_hop
 		return false;
 	if ((WEFT_OP_BIT(hop->op) & OPS_DATA) != 0)
 		return hop->len - 1 < blk->max_len && (blk->align <= 1 || memory_is_aligned(hop, blk->align));
-	return true;
+	if (hop->op == WEFT_FLUSH)
+		return (hop->offset | hop->len) == 0;
+	if (hop->op == WEFT_COPY && ((hop->source & (blk->block - 1)) != 0 || hop->source > size ||
+			hop->len > size - hop->source))
+		return false;
+	return hop->len > 0;
 }
 
 /* A request that no device could take: the reason as -errno; 0: it is sound, only the device needs help with it. */
