@@ -18,14 +18,14 @@ struct vhost_user_rule {
 
 enum {
 	U64 = sizeof(uint64_t),
-	STATE = sizeof(struct vhost_user_state),
+	STATE = sizeof(struct vhost_user_vring_state),
 	CONFIG_MIN = VHOST_USER_CONFIG_HEAD,
 	CONFIG_MAX = sizeof(struct vhost_user_config),
 	INFLIGHT_MIN = 20, /* without the padding */
 	INFLIGHT_MAX = sizeof(struct vhost_user_inflight),
 	MEMORY_MIN = 8,
 	MEMORY_MAX = sizeof(struct vhost_user_memory),
-	MEM_REG = sizeof(struct vhost_user_mem_reg),
+	MEM_REG = sizeof(struct vhost_user_memreg),
 	IOTLB_MIN = 26,
 	IOTLB_MAX = sizeof(struct vhost_user_iotlb),
 	UUID = 16,
@@ -83,16 +83,16 @@ static const struct vhost_user_rule front_rules[VHOST_USER_FRONT_END] = {
 	[VHOST_USER_CHECK_DEVICE_STATE] = {"CHECK_DEVICE_STATE", 0, 0, 0, 0, true, U64, U64, 0},
 };
 
-static const struct vhost_user_rule back_rules[VHOST_USER_BACK_END] = {
-	[VHOST_USER_BACK_IOTLB_MSG] = {"IOTLB_MSG", IOTLB_MIN, IOTLB_MAX, 0, 0, false, 0, 0, 0},
-	[VHOST_USER_BACK_CONFIG_CHANGE] = {"CONFIG_CHANGE", 0, 0, 0, 0, false, 0, 0, 0},
-	[VHOST_USER_BACK_VRING_HOST_NOTIFIER] = {"VRING_HOST_NOTIFIER", sizeof(struct vhost_user_area),
+static const struct vhost_user_rule back_rules[VHOST_USER_BACKEND_END] = {
+	[VHOST_USER_BACKEND_IOTLB_MSG] = {"IOTLB_MSG", IOTLB_MIN, IOTLB_MAX, 0, 0, false, 0, 0, 0},
+	[VHOST_USER_BACKEND_CONFIG_CHANGE] = {"CONFIG_CHANGE", 0, 0, 0, 0, false, 0, 0, 0},
+	[VHOST_USER_BACKEND_VRING_HOST_NOTIFIER] = {"VRING_HOST_NOTIFIER", sizeof(struct vhost_user_area),
 						 sizeof(struct vhost_user_area), 0, 1, false, 0, 0, 0},
-	[VHOST_USER_BACK_VRING_CALL] = {"VRING_CALL", STATE, STATE, 0, 0, false, 0, 0, 0},
-	[VHOST_USER_BACK_VRING_ERR] = {"VRING_ERR", STATE, STATE, 0, 0, false, 0, 0, 0},
-	[VHOST_USER_BACK_SHARED_OBJECT_ADD] = {"SHARED_OBJECT_ADD", UUID, UUID, 0, 0, false, 0, 0, 0},
-	[VHOST_USER_BACK_SHARED_OBJECT_REMOVE] = {"SHARED_OBJECT_REMOVE", UUID, UUID, 0, 0, false, 0, 0, 0},
-	[VHOST_USER_BACK_SHARED_OBJECT_LOOKUP] = {"SHARED_OBJECT_LOOKUP", UUID, UUID, 0, 0, true, 0, UUID, 1},
+	[VHOST_USER_BACKEND_VRING_CALL] = {"VRING_CALL", STATE, STATE, 0, 0, false, 0, 0, 0},
+	[VHOST_USER_BACKEND_VRING_ERR] = {"VRING_ERR", STATE, STATE, 0, 0, false, 0, 0, 0},
+	[VHOST_USER_BACKEND_SHARED_OBJECT_ADD] = {"SHARED_OBJECT_ADD", UUID, UUID, 0, 0, false, 0, 0, 0},
+	[VHOST_USER_BACKEND_SHARED_OBJECT_REMOVE] = {"SHARED_OBJECT_REMOVE", UUID, UUID, 0, 0, false, 0, 0, 0},
+	[VHOST_USER_BACKEND_SHARED_OBJECT_LOOKUP] = {"SHARED_OBJECT_LOOKUP", UUID, UUID, 0, 0, true, 0, UUID, 1},
 };
 
 static bool way_is_reply(enum vhost_user_way way)
@@ -107,7 +107,7 @@ static const struct vhost_user_rule *rule_of(uint32_t request, enum vhost_user_w
 	if (way == VHOST_USER_FRONT_REQUEST || way == VHOST_USER_FRONT_REPLY) {
 		if (request < VHOST_USER_FRONT_END)
 			rule = &front_rules[request];
-	} else if (request < VHOST_USER_BACK_END) {
+	} else if (request < VHOST_USER_BACKEND_END) {
 		rule = &back_rules[request];
 	}
 	return rule && rule->name ? rule : NULL;
@@ -140,11 +140,11 @@ const char *vhost_user_check_header(const struct vhost_user_header *header, enum
 
 static const char *check_memory(const struct vhost_user_memory *memory, uint32_t size, unsigned fds)
 {
-	if (memory->count > VHOST_USER_MAX_REGIONS)
+	if (memory->nregions > VHOST_USER_MAX_REGIONS)
 		return "more than 8 memory regions";
-	if (size < MEMORY_MIN + memory->count * sizeof(struct vhost_user_region))
+	if (size < MEMORY_MIN + memory->nregions * sizeof(struct vhost_user_region))
 		return "the payload is shorter than its memory regions";
-	if (fds != memory->count)
+	if (fds != memory->nregions)
 		return "not one descriptor for each memory region";
 	return NULL;
 }
@@ -201,21 +201,18 @@ static const char *check_contents(const struct vhost_user_header *header, const 
 	}
 }
 
-const char *vhost_user_check(const struct vhost_user_header *header, const union vhost_user_payload *payload, size_t len,
-			     unsigned fds, enum vhost_user_way way)
+const char *vhost_user_check(const struct vhost_user_msg *msg, unsigned fds, enum vhost_user_way way)
 {
-	const char *reason = vhost_user_check_header(header, way);
-	const struct vhost_user_rule *rule = rule_of(header->request, way);
+	const char *reason = vhost_user_check_header(&msg->header, way);
+	const struct vhost_user_rule *rule = rule_of(msg->header.request, way);
 
 	if (reason)
 		return reason;
-	if (len < header->size)
-		return "the payload ends early";
-	if (fds > vhost_user_max_fds(header->request, way))
+	if (fds > vhost_user_max_fds(msg->header.request, way))
 		return "too many descriptors";
 	if (!way_is_reply(way) && fds < rule->fd_min)
 		return "a descriptor is missing";
-	return check_contents(header, payload, fds, way);
+	return check_contents(&msg->header, &msg->payload, fds, way);
 }
 
 bool vhost_user_replies(uint32_t request, enum vhost_user_way way)
@@ -234,9 +231,16 @@ unsigned vhost_user_max_fds(uint32_t request, enum vhost_user_way way)
 	return way_is_reply(way) ? rule->reply_fds : rule->fd_max;
 }
 
-const char *vhost_user_name(uint32_t request, enum vhost_user_way way)
+const char *vhost_user_name(uint32_t request)
 {
-	const struct vhost_user_rule *rule = rule_of(request, way);
+	const struct vhost_user_rule *rule = rule_of(request, VHOST_USER_FRONT_REQUEST);
+
+	return rule ? rule->name : "unknown";
+}
+
+const char *vhost_user_backend_name(uint32_t request)
+{
+	const struct vhost_user_rule *rule = rule_of(request, VHOST_USER_BACK_REQUEST);
 
 	return rule ? rule->name : "unknown";
 }

@@ -6,9 +6,7 @@
 #ifndef WIRE_VHOST_USER_H
 #define WIRE_VHOST_USER_H
 
-#include <linux/vhost_types.h>   /* VHOST_F_LOG_ALL, VHOST_VRING_F_LOG */
 #include <linux/virtio_config.h> /* VIRTIO_F_VERSION_1, VIRTIO_F_RING_PACKED: bit numbers */
-#include <linux/virtio_ring.h>   /* VIRTIO_RING_F_INDIRECT_DESC, VIRTIO_RING_F_EVENT_IDX: bit numbers */
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -24,27 +22,35 @@ enum {
 
 /* Protocol feature bits (numbers). */
 enum {
-	VHOST_USER_PF_MQ = 0,
-	VHOST_USER_PF_LOG_SHMFD = 1,
-	VHOST_USER_PF_RARP = 2,
-	VHOST_USER_PF_REPLY_ACK = 3,
-	VHOST_USER_PF_NET_MTU = 4,
-	VHOST_USER_PF_BACKEND_REQ = 5,
-	VHOST_USER_PF_CROSS_ENDIAN = 6,
-	VHOST_USER_PF_CRYPTO_SESSION = 7,
-	VHOST_USER_PF_PAGEFAULT = 8,
-	VHOST_USER_PF_CONFIG = 9,
-	VHOST_USER_PF_BACKEND_SEND_FD = 10,
-	VHOST_USER_PF_HOST_NOTIFIER = 11,
-	VHOST_USER_PF_INFLIGHT_SHMFD = 12,
-	VHOST_USER_PF_RESET_DEVICE = 13,
-	VHOST_USER_PF_INBAND_NOTIFICATIONS = 14,
-	VHOST_USER_PF_CONFIGURE_MEM_SLOTS = 15,
-	VHOST_USER_PF_STATUS = 16,
-	VHOST_USER_PF_XEN_MMAP = 17,
-	VHOST_USER_PF_SHARED_OBJECT = 18,
-	VHOST_USER_PF_DEVICE_STATE = 19,
+	VHOST_USER_PROTOCOL_F_MQ = 0,
+	VHOST_USER_PROTOCOL_F_LOG_SHMFD = 1,
+	VHOST_USER_PROTOCOL_F_RARP = 2,
+	VHOST_USER_PROTOCOL_F_REPLY_ACK = 3,
+	VHOST_USER_PROTOCOL_F_NET_MTU = 4,
+	VHOST_USER_PROTOCOL_F_BACKEND_REQ = 5,
+	VHOST_USER_PROTOCOL_F_CROSS_ENDIAN = 6,
+	VHOST_USER_PROTOCOL_F_CRYPTO_SESSION = 7,
+	VHOST_USER_PROTOCOL_F_PAGEFAULT = 8,
+	VHOST_USER_PROTOCOL_F_CONFIG = 9,
+	VHOST_USER_PROTOCOL_F_BACKEND_SEND_FD = 10,
+	VHOST_USER_PROTOCOL_F_HOST_NOTIFIER = 11,
+	VHOST_USER_PROTOCOL_F_INFLIGHT_SHMFD = 12,
+	VHOST_USER_PROTOCOL_F_RESET_DEVICE = 13,
+	VHOST_USER_PROTOCOL_F_INBAND_NOTIFICATIONS = 14,
+	VHOST_USER_PROTOCOL_F_CONFIGURE_MEM_SLOTS = 15,
+	VHOST_USER_PROTOCOL_F_STATUS = 16,
+	VHOST_USER_PROTOCOL_F_XEN_MMAP = 17,
+	VHOST_USER_PROTOCOL_F_SHARED_OBJECT = 18,
+	VHOST_USER_PROTOCOL_F_DEVICE_STATE = 19,
 };
+#define VHOST_USER_P(name) ((uint64_t)1 << VHOST_USER_PROTOCOL_F_##name)
+
+/* Virtio features that no device owns and that virtio_config.h has not, by the names of the specification. */
+#define VIRTIO_F_INDIRECT_DESC 28
+#define VIRTIO_F_EVENT_IDX 29
+#define VIRTIO_F_PROTOCOL_FEATURES VHOST_USER_F_PROTOCOL_FEATURES
+#define VHOST_F_LOG_ALL 26 /* the front end wants a dirty log */
+#define VIRTIO_F(name) ((uint64_t)1 << VIRTIO_F_##name)
 
 /* Requests of the front end. */
 enum vhost_user_front {
@@ -96,15 +102,15 @@ enum vhost_user_front {
 
 /* Requests of the back end, on the channel of SET_BACKEND_REQ_FD. */
 enum vhost_user_back {
-	VHOST_USER_BACK_IOTLB_MSG = 1,
-	VHOST_USER_BACK_CONFIG_CHANGE = 2,
-	VHOST_USER_BACK_VRING_HOST_NOTIFIER = 3,
-	VHOST_USER_BACK_VRING_CALL = 4,
-	VHOST_USER_BACK_VRING_ERR = 5,
-	VHOST_USER_BACK_SHARED_OBJECT_ADD = 6,
-	VHOST_USER_BACK_SHARED_OBJECT_REMOVE = 7,
-	VHOST_USER_BACK_SHARED_OBJECT_LOOKUP = 8,
-	VHOST_USER_BACK_END, /* one more than the last */
+	VHOST_USER_BACKEND_IOTLB_MSG = 1,
+	VHOST_USER_BACKEND_CONFIG_CHANGE = 2,
+	VHOST_USER_BACKEND_VRING_HOST_NOTIFIER = 3,
+	VHOST_USER_BACKEND_VRING_CALL = 4,
+	VHOST_USER_BACKEND_VRING_ERR = 5,
+	VHOST_USER_BACKEND_SHARED_OBJECT_ADD = 6,
+	VHOST_USER_BACKEND_SHARED_OBJECT_REMOVE = 7,
+	VHOST_USER_BACKEND_SHARED_OBJECT_LOOKUP = 8,
+	VHOST_USER_BACKEND_END, /* one more than the last */
 };
 
 /* header.flags; other bits are ignored. */
@@ -118,17 +124,21 @@ enum {
 /* The u64 of SET_VRING_KICK, CALL and ERR. */
 #define VHOST_USER_VRING_INDEX 0xffu
 #define VHOST_USER_VRING_NO_FD 0x100u
+/* vhost_user_vring_addr.flags: writes to the used ring go to the dirty log. */
+#define VHOST_USER_VRING_LOG 1u
+/* vhost_user_config.flags: the front end restores the whole space, read-only fields included. */
+#define VHOST_USER_CONFIG_MIGRATION 1u
 
 struct vhost_user_header {
 	uint32_t request, flags, size; /* size: of the payload, bytes */
 };
 
-struct vhost_user_state { /* VRING_NUM, BASE, ENABLE, ENDIAN */
+struct vhost_user_vring_state { /* VRING_NUM, BASE, ENABLE, ENDIAN */
 	uint32_t index, num;
 };
 
 struct vhost_user_vring_addr {
-	uint32_t index, flags;                     /* flags: bit VHOST_VRING_F_LOG */
+	uint32_t index, flags;                     /* flags: VHOST_USER_VRING_LOG */
 	uint64_t desc, used, avail;                /* front end's addresses */
 	uint64_t log;                              /* guest address of the used ring, for the dirty log */
 };
@@ -137,12 +147,12 @@ struct vhost_user_region {
 	uint64_t gpa, size, uva, mmap_offset;
 };
 
-struct vhost_user_memory { /* SET_MEM_TABLE: `count` regions, one descriptor each, in this order */
-	uint32_t count, padding;
+struct vhost_user_memory { /* SET_MEM_TABLE: `nregions` regions, one descriptor each, in this order */
+	uint32_t nregions, padding;
 	struct vhost_user_region regions[VHOST_USER_MAX_REGIONS];
 };
 
-struct vhost_user_mem_reg { /* ADD_MEM_REG, REM_MEM_REG */
+struct vhost_user_memreg { /* ADD_MEM_REG, REM_MEM_REG */
 	uint64_t padding;
 	struct vhost_user_region region;
 };
@@ -157,8 +167,8 @@ struct vhost_user_iotlb {
 };
 
 struct vhost_user_config { /* GET_CONFIG, SET_CONFIG */
-	uint32_t offset, size, flags; /* flags: 0: a field the guest writes; 1: live migration */
-	uint8_t data[VHOST_USER_MAX_CONFIG];
+	uint32_t offset, size, flags; /* flags: VHOST_USER_CONFIG_MIGRATION, or 0: a field that the guest writes */
+	uint8_t region[VHOST_USER_MAX_CONFIG];
 };
 
 struct vhost_user_area { /* host notifier */
@@ -176,10 +186,10 @@ struct vhost_user_device_state {
 
 union vhost_user_payload {
 	uint64_t u64;
-	struct vhost_user_state state;
+	struct vhost_user_vring_state state;
 	struct vhost_user_vring_addr addr;
 	struct vhost_user_memory memory;
-	struct vhost_user_mem_reg mem_reg;
+	struct vhost_user_memreg memreg;
 	struct vhost_user_log log;
 	struct vhost_user_iotlb iotlb;
 	struct vhost_user_config config;
@@ -190,28 +200,30 @@ union vhost_user_payload {
 	uint8_t bytes[VHOST_USER_MAX_PAYLOAD];
 };
 
+/* The message starts at `header`: from there on it is as on the wire, and the payload is aligned. */
 struct vhost_user_msg {
+	uint32_t not_sent;
 	struct vhost_user_header header;
-	uint32_t unused;                  /* keeps the payload aligned here; not on the wire */
 	union vhost_user_payload payload;
 };
 
 #ifndef __cplusplus
 _Static_assert(sizeof(struct vhost_user_header) == 12, "on the wire");
-_Static_assert(sizeof(struct vhost_user_state) == 8, "on the wire");
+_Static_assert(sizeof(struct vhost_user_vring_state) == 8, "on the wire");
 _Static_assert(sizeof(struct vhost_user_vring_addr) == 40, "on the wire");
 _Static_assert(offsetof(struct vhost_user_vring_addr, avail) == 24, "on the wire");
 _Static_assert(sizeof(struct vhost_user_region) == 32, "on the wire");
 _Static_assert(sizeof(struct vhost_user_memory) == 264, "on the wire");
 _Static_assert(offsetof(struct vhost_user_memory, regions) == 8, "on the wire");
-_Static_assert(sizeof(struct vhost_user_mem_reg) == 40, "on the wire");
+_Static_assert(sizeof(struct vhost_user_memreg) == 40, "on the wire");
 _Static_assert(sizeof(struct vhost_user_log) == 16, "on the wire");
 _Static_assert(sizeof(struct vhost_user_iotlb) == 32, "on the wire");
-_Static_assert(offsetof(struct vhost_user_config, data) == VHOST_USER_CONFIG_HEAD, "on the wire");
+_Static_assert(offsetof(struct vhost_user_config, region) == VHOST_USER_CONFIG_HEAD, "on the wire");
 _Static_assert(sizeof(struct vhost_user_config) == VHOST_USER_MAX_PAYLOAD, "on the wire");
 _Static_assert(sizeof(struct vhost_user_area) == 24, "on the wire");
 _Static_assert(sizeof(struct vhost_user_inflight) == 24, "on the wire");
 _Static_assert(offsetof(struct vhost_user_inflight, num_queues) == 16, "on the wire");
+_Static_assert(offsetof(struct vhost_user_msg, payload) - offsetof(struct vhost_user_msg, header) == 12, "on the wire");
 #endif
 
 /* Who sends what. */
@@ -229,11 +241,10 @@ enum vhost_user_way {
 const char *vhost_user_check_header(const struct vhost_user_header *header, enum vhost_user_way way);
 
 /*
- * The whole message: `len` bytes of payload (at least header->size) and `fds` descriptors came. NULL, or why it is wrong (a
- * constant sentence). A message that passes can be looked at: counts and lengths inside agree with its size.
+ * The whole message, all of header.size bytes of its payload, and `fds` descriptors that came with it. NULL, or why it is
+ * wrong (a constant sentence). Counts and lengths inside a message that passes agree with its size.
  */
-const char *vhost_user_check(const struct vhost_user_header *header, const union vhost_user_payload *payload, size_t len,
-			     unsigned fds, enum vhost_user_way way);
+const char *vhost_user_check(const struct vhost_user_msg *msg, unsigned fds, enum vhost_user_way way);
 
 /* Whether a request has a reply of its own, whatever NEED_REPLY says. Unknown ones: false. */
 bool vhost_user_replies(uint32_t request, enum vhost_user_way way);
@@ -241,8 +252,9 @@ bool vhost_user_replies(uint32_t request, enum vhost_user_way way);
 /* Descriptors that a message of this kind may carry at most; 0 for unknown ones. */
 unsigned vhost_user_max_fds(uint32_t request, enum vhost_user_way way);
 
-/* For logging; "unknown" for unknown ones. */
-const char *vhost_user_name(uint32_t request, enum vhost_user_way way);
+/* For logging, of a request of the front end, and of the back end; "unknown" for unknown ones. */
+const char *vhost_user_name(uint32_t request);
+const char *vhost_user_backend_name(uint32_t request);
 
 /* Fills the header: of a request, or of the reply to `request` (the reply bit set, NEED_REPLY clear). */
 void vhost_user_request(struct vhost_user_msg *msg, uint32_t request, uint32_t payload_bytes, bool need_reply);
