@@ -325,6 +325,13 @@ int env_connect(struct env_loop *loop, const char *where, struct env_stream **ou
 				    : loop->ops->connect(loop, where, out, why);
 }
 
+int env_stream_pair(struct env_loop *loop, struct env_stream **out, int *fd)
+{
+	if (!loop->ops->stream_pair)
+		return -ENOTSUP;
+	return env_fault(loop->env) ? -EIO : loop->ops->stream_pair(loop, out, fd);
+}
+
 void env_stream_close(struct env_stream *stream)
 {
 	stream->ops->close(stream);
@@ -357,6 +364,11 @@ int env_signals_watch(struct env_loop *loop, void (*fn)(void *self, int signal),
 void env_usage(struct env *env, struct env_usage *out)
 {
 	env->ops->usage(env, out);
+}
+
+bool env_is_terminal(struct env *env)
+{
+	return env->ops->is_terminal && env->ops->is_terminal(env);
 }
 
 int env_file_read(struct env *env, const char *path, char **text, size_t *size, struct weft_why *why)

@@ -173,6 +173,8 @@ int env_listen(struct env_loop *loop, const char *where, const struct env_listen
 	void (*accepted)(void *self, struct env_stream *stream), void *self, struct env_listener **out, struct weft_why *why);
 void env_listener_close(struct env_listener *listener); /* removes its socket file */
 int env_connect(struct env_loop *loop, const char *where, struct env_stream **out, struct weft_why *why);
+/* A connected pair: one end as a stream, the other as a descriptor, the caller's, to be sent to a peer. -ENOTSUP where there is none. */
+int env_stream_pair(struct env_loop *loop, struct env_stream **out, int *fd);
 void env_stream_close(struct env_stream *stream);
 /* fn runs on the loop while the stream is readable (level-triggered) or closed by the peer; NULL: stop watching. */
 void env_stream_watch(struct env_stream *stream, void (*fn)(void *self), void *self);
@@ -188,6 +190,8 @@ struct env_usage {
 	uint64_t cpu_ns, rss_anon, rss_file;
 };
 void env_usage(struct env *env, struct env_usage *out);
+/* Is standard error a terminal? */
+bool env_is_terminal(struct env *env);
 /* The whole of a small file (configuration, spec), NUL-terminated, to be freed by env_free. */
 int env_file_read(struct env *env, const char *path, char **text, size_t *size, struct weft_why *why);
 

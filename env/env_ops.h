@@ -44,6 +44,7 @@ struct env_ops {
 	int64_t (*fd_size)(struct env *env, int fd);
 
 	void (*usage)(struct env *env, struct env_usage *out);
+	bool (*is_terminal)(struct env *env); /* NULL: never */
 	int (*file_read)(struct env *env, const char *path, char **text, size_t *size, struct weft_why *why);
 };
 
@@ -71,6 +72,7 @@ struct env_loop_ops {
 		struct env_listener **out, struct weft_why *why);
 	int (*connect)(
 		struct env_loop *loop, const char *where, struct env_stream **out, struct weft_why *why);
+	int (*stream_pair)(struct env_loop *loop, struct env_stream **out, int *fd); /* NULL: there is none */
 	int (*signals_watch)(struct env_loop *loop, void (*fn)(void *self, int signal), void *self);
 };
 struct env_loop {

@@ -208,6 +208,7 @@ void guard_remove(void *base);
 int stream_listen(struct env_loop *loop, const char *where, const struct env_listen_wants *wants,
 	void (*accepted)(void *self, struct env_stream *stream), void *self, struct env_listener **out,
 	struct weft_why *why);
+int stream_pair(struct env_loop *loop, struct env_stream **out, int *fd);
 int stream_connect(struct env_loop *loop, const char *where, struct env_stream **out, struct weft_why *why);
 /* Adopts a connected socket. NULL: no memory; the descriptor is closed then. */
 struct env_stream *stream_adopt(struct loop *loop, int fd);
@@ -220,6 +221,7 @@ int signals_watch(struct env_loop *loop, void (*fn)(void *self, int signal), voi
 void signals_close(struct loop *loop);
 
 void linux_usage(struct env *env, struct env_usage *out);
+bool linux_is_terminal(struct env *env);
 int linux_file_read(struct env *env, const char *path, char **text, size_t *size, struct weft_why *why);
 
 #endif

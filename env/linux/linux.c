@@ -187,6 +187,7 @@ static const struct env_ops linux_ops = {
 	.fd_size = linux_fd_size,
 	.usage = linux_usage,
 	.file_read = linux_file_read,
+	.is_terminal = linux_is_terminal,
 };
 
 int env_linux_open(struct env **out, const struct env_linux_wants *wants, struct weft_why *why)

@@ -81,5 +81,6 @@ const struct env_loop_ops epoll_ops = {
 	.work_submit = loop_work_submit,
 	.listen = stream_listen,
 	.connect = stream_connect,
+	.stream_pair = stream_pair,
 	.signals_watch = signals_watch,
 };

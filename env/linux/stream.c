@@ -306,3 +306,18 @@ int stream_connect(struct env_loop *head, const char *where, struct env_stream *
 	*out = stream_adopt(loop_of(head), fd);
 	return *out ? 0 : weft_why(why, -ENOMEM, "no memory for a connection");
 }
+
+int stream_pair(struct env_loop *head, struct env_stream **out, int *fd)
+{
+	int pair[2];
+
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair))
+		return -errno;
+	*out = stream_adopt(loop_of(head), pair[0]);
+	if (!*out) {
+		close(pair[1]);
+		return -ENOMEM;
+	}
+	*fd = pair[1];
+	return 0;
+}

@@ -40,6 +40,12 @@ void linux_usage(struct env *env, struct env_usage *out)
 	out->rss_file = status_kib(text, "RssFile:") * 1024;
 }
 
+bool linux_is_terminal(struct env *env)
+{
+	(void)env;
+	return isatty(2) == 1;
+}
+
 static int file_why(struct weft_why *why, int rc, const char *path)
 {
 	char text[64];
