@@ -6,6 +6,7 @@
 #ifndef CORE_RIG_H
 #define CORE_RIG_H
 
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
