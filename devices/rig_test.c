@@ -1,0 +1,383 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* What the devices' tests stand on: the world, the device, requests. rig_conform_test.c: random requests. */
+#include "devices/rig_test.h"
+
+#include "core/reactor.h"
+
+#define STEPS 2000000u
+
+#define KINDS(X) \
+	X(null) X(mem) X(file) X(slice) X(mirror) X(stripe) X(delay) X(error) X(limit) X(log) X(contract)
+#define DECLARE(kind) extern const struct weft_kind kind##_kind;
+#define REFER(kind) &kind##_kind,
+KINDS(DECLARE)
+
+static const struct weft_kind *const kinds[] = { KINDS(REFER) NULL };
+static const struct weft_module module = { WEFT_ABI, sizeof(struct weft_module), sizeof(struct weft_kind),
+	"devices", WEFT_VERSION, kinds };
+
+/* ---- the world ---- */
+
+void rig_open(struct rig *rig, uint64_t seed, unsigned lanes)
+{
+	struct core_wants wants = { .io_reactors = lanes, .mode = WEFT_MODE_NOTIFY, .budget = 256 };
+	struct weft_why why;
+
+	assert_in_range(lanes, 1, RIG_LANES);
+	memset(rig, 0, sizeof(*rig));
+	rig->lanes = lanes;
+	rig->rng = seed;
+	rig->world = sim_world_open(seed);
+	rig->env = sim_node_open(rig->world, "node");
+	assert_int_equal(core_open(rig->env, &wants, &rig->core, &why), 0);
+	sim_thread_add(rig->env, rig->core->reactor[0]->loop, reactor_step, rig->core->reactor[0]);
+	assert_int_equal(objects_module_add(rig->core, &module, &why), 0);
+}
+
+void rig_close(struct rig *rig)
+{
+	core_close(rig->core);
+	sim_node_close(rig->env);
+	sim_world_close(rig->world);
+}
+
+uint64_t rig_rand(struct rig *rig, uint64_t below)
+{
+	rig->rng = rig->rng * 6364136223846793005u + 1442695040888963407u;
+	return (rig->rng >> 33) % below;
+}
+
+/* ---- control operations ---- */
+
+struct waiting {
+	struct objects_job job;
+	bool done;
+	int status;
+};
+
+static void job_done(struct weft_task *task, int status)
+{
+	struct waiting *waiting = WEFT_CONTAINER(task, struct waiting, job.task);
+
+	assert_false(waiting->done);
+	waiting->done = true;
+	waiting->status = status;
+}
+
+static bool is_done(void *waiting)
+{
+	return ((struct waiting *)waiting)->done;
+}
+
+static int wait_for(struct rig *rig, struct waiting *waiting)
+{
+	if (!waiting->done)
+		assert_true(sim_run(rig->world, is_done, waiting, STEPS));
+	return waiting->status;
+}
+
+/* Runs fn on a reactor, as a message, and waits for it. */
+struct call {
+	struct weft_msg msg;
+	void (*fn)(struct rig *rig, unsigned lane);
+	struct rig *rig;
+	unsigned lane;
+	bool done;
+};
+
+static void call_msg(void *self)
+{
+	struct call *call = self;
+
+	call->fn(call->rig, call->lane);
+	call->done = true;
+}
+
+static bool call_is_done(void *call)
+{
+	return ((struct call *)call)->done;
+}
+
+static void call_on(struct rig *rig, unsigned lane, void (*fn)(struct rig *rig, unsigned lane))
+{
+	struct call call = { .msg = { .fn = call_msg, .self = &call }, .fn = fn, .rig = rig, .lane = lane };
+
+	weft_reactor_post(rig->core->reactor[lane], &call.msg);
+	assert_true(sim_run(rig->world, call_is_done, &call, STEPS));
+}
+
+struct building {
+	struct waiting waiting;
+	const char *text;
+	struct weft_object *object;
+	int error;
+};
+
+static struct building *building; /* what build_here is to make */
+
+static void build_here(struct rig *rig, unsigned lane)
+{
+	struct tree_reader reader = objects_reader(rig->core);
+	struct tree *tree = NULL;
+
+	assert_int_equal(lane, 0);
+	building->waiting.job.task.done = job_done;
+	building->error = grammar_parse(
+		&reader, building->text, &weft_blk_iface, &tree, &building->waiting.job.task.why);
+	if (building->error == 0)
+		objects_build(rig->core, tree, &weft_blk_iface, &building->object, &building->waiting.job);
+	tree_free(rig->core, tree);
+}
+
+static int build(struct rig *rig, const char *text, struct weft_object **out, struct weft_why *why)
+{
+	struct building mine = { .text = text };
+	int error;
+
+	building = &mine;
+	call_on(rig, 0, build_here);
+	error = mine.error != 0 ? mine.error : wait_for(rig, &mine.waiting);
+	*why = mine.waiting.job.task.why;
+	*out = mine.object;
+	return error;
+}
+
+static struct waiting *releasing;
+
+static void release_here(struct rig *rig, unsigned lane)
+{
+	assert_int_equal(lane, 0);
+	releasing->job.task.done = job_done;
+	objects_release(rig->object, &releasing->job);
+}
+
+static void release(struct rig *rig)
+{
+	struct waiting waiting = { 0 };
+
+	releasing = &waiting;
+	call_on(rig, 0, release_here);
+	assert_int_equal(wait_for(rig, &waiting), 0);
+	rig->object = NULL;
+}
+
+int rig_try(struct rig *rig, const char *text, struct weft_why *why)
+{
+	int error = build(rig, text, &rig->object, why);
+
+	if (error == 0)
+		release(rig);
+	return error;
+}
+
+static bool never(struct weft_source *source)
+{
+	(void)source;
+	return false;
+}
+
+static void session_open_here(struct rig *rig, unsigned lane)
+{
+	struct weft_session *session = &rig->session[lane - 1];
+	struct weft_why why;
+
+	memset(session, 0, sizeof(*session));
+	snprintf(session->name, sizeof(session->name), "test#%u", lane);
+	session->source.poll = never;
+	session->slots_max = 128;
+	assert_int_equal(weft_session_open(session, rig->core->reactor[lane], rig->stack, &why), 0);
+}
+
+static void session_close_here(struct rig *rig, unsigned lane)
+{
+	weft_session_close(&rig->session[lane - 1]);
+}
+
+static struct waiting *stacking;
+
+static void stack_open_here(struct rig *rig, unsigned lane)
+{
+	(void)lane;
+	stacking->job.task.done = job_done;
+	assert_int_equal(weft_stack_open(rig->core, rig->blk, "test", &rig->stack, &stacking->job.task), 0);
+}
+
+static void stack_close_here(struct rig *rig, unsigned lane)
+{
+	(void)lane;
+	stacking->job.task.done = job_done;
+	weft_stack_close(rig->stack, &stacking->job.task);
+}
+
+static int with_stack(struct rig *rig, void (*fn)(struct rig *rig, unsigned lane))
+{
+	struct waiting waiting = { 0 };
+
+	stacking = &waiting;
+	call_on(rig, 0, fn);
+	return wait_for(rig, &waiting);
+}
+
+void rig_make(struct rig *rig, const char *text)
+{
+	struct weft_why why = { "" };
+	int error = build(rig, text, &rig->object, &why);
+
+	if (error != 0)
+		fail_msg("%s: %s", text, why.text);
+	rig->blk = weft_object_query(rig->object, &weft_blk_iface);
+	assert_non_null(rig->blk);
+	assert_int_equal(with_stack(rig, stack_open_here), 0);
+	for (unsigned lane = 1; lane <= rig->lanes; lane++)
+		call_on(rig, lane, session_open_here);
+}
+
+void rig_unmake(struct rig *rig)
+{
+	for (unsigned lane = 1; lane <= rig->lanes; lane++)
+		call_on(rig, lane, session_close_here);
+	assert_int_equal(with_stack(rig, stack_close_here), 0);
+	rig->stack = NULL;
+	release(rig);
+}
+
+struct weft_object *rig_below(struct weft_object *object, unsigned n)
+{
+	struct weft_object *below = objects_below(object, n, NULL);
+
+	assert_non_null(below);
+	return below;
+}
+
+static struct resizing {
+	struct waiting waiting;
+	struct weft_object *object;
+	uint64_t size;
+} * resizing;
+
+static void resize_here(struct rig *rig, unsigned lane)
+{
+	(void)rig, (void)lane;
+	resizing->waiting.job.task.done = job_done;
+	objects_resize(resizing->object, resizing->size, &resizing->waiting.job);
+}
+
+int rig_resize(struct rig *rig, struct weft_object *object, uint64_t size)
+{
+	struct resizing mine = { .object = object, .size = size };
+
+	resizing = &mine;
+	call_on(rig, 0, resize_here);
+	return wait_for(rig, &mine.waiting);
+}
+
+static char fact[256];
+
+static void fact_put(void *self, const char *name, const char *value)
+{
+	if (strcmp(self, name) == 0)
+		snprintf(fact, sizeof(fact), "%s", value);
+}
+
+const char *rig_fact(struct weft_object *object, const char *name)
+{
+	fact[0] = '\0';
+	object->kind->describe(object, fact_put, (void *)(uintptr_t)name);
+	return fact;
+}
+
+/* ---- requests ---- */
+
+static void request_done(struct weft_hop *self, struct weft_hop *child, int status)
+{
+	struct weft_slot *slot = WEFT_CONTAINER(self, struct weft_slot, root);
+	struct rig_request *request = (void *)(uintptr_t)slot->tag;
+
+	(void)child;
+	request->ended++;
+	request->status = status;
+	request->ended_ns = sim_now_ns(request->rig->world);
+	request->slot = NULL;
+	weft_slot_give(slot);
+}
+
+static void request_msg(void *self)
+{
+	struct rig_request *request = self;
+	struct weft_slot *slot = weft_session_slot(&request->rig->session[request->lane]);
+
+	assert_non_null(slot);
+	request->slot = slot;
+	slot->tag = (uintptr_t)request;
+	memcpy(slot->segs, request->segs, request->nsegs * sizeof(request->segs[0]));
+	slot->root.source = request->source;
+	slot->root.deadline_us = request->deadline_us;
+	weft_slot_submit(slot, request->op, request->flags, request->offset, request->len, request->nsegs,
+		request_done);
+}
+
+void rig_start(struct rig *rig, struct rig_request *request)
+{
+	request->rig = rig;
+	request->ended = 0;
+	request->msg = (struct weft_msg){ .fn = request_msg, .self = request };
+	weft_reactor_post(rig->core->reactor[request->lane + 1], &request->msg);
+}
+
+static bool request_has_ended(void *request)
+{
+	return ((struct rig_request *)request)->ended > 0;
+}
+
+int rig_wait(struct rig *rig, struct rig_request *request)
+{
+	assert_true(sim_run(rig->world, request_has_ended, request, STEPS));
+	assert_int_equal(request->ended, 1);
+	return request->status;
+}
+
+static struct rig_request *aborting;
+
+static void abort_here(struct rig *rig, unsigned lane)
+{
+	(void)rig, (void)lane;
+	if (aborting->slot != NULL) {
+		struct weft_hop *root = &aborting->slot->root;
+		weft_hop_abort((void *)((char *)root + root->blk->child_at), -ECANCELED);
+	}
+}
+
+void rig_abort(struct rig *rig, struct rig_request *request)
+{
+	aborting = request;
+	call_on(rig, request->lane + 1, abort_here);
+}
+
+int rig_ask(struct rig *rig, unsigned op, unsigned flags, uint64_t offset, uint64_t len, void *data)
+{
+	struct rig_request request = { .op = op, .flags = flags, .offset = offset, .len = len };
+
+	if (data != NULL) {
+		request.segs[0] = (struct weft_seg){ .base = data, .len = (uint32_t)len };
+		request.nsegs = 1;
+	}
+	rig_start(rig, &request);
+	return rig_wait(rig, &request);
+}
+
+struct until {
+	struct rig *rig;
+	uint64_t ns;
+};
+
+static bool has_come(void *until)
+{
+	return sim_now_ns(((struct until *)until)->rig->world) >= ((struct until *)until)->ns;
+}
+
+void rig_run(struct rig *rig, uint64_t ns)
+{
+	struct until until = { rig, sim_now_ns(rig->world) + ns };
+
+	sim_run(rig->world, has_come, &until, STEPS); /* or nothing will ever happen again */
+}

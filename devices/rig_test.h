@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * What the devices' tests stand on: a simulated world with one node, a core in it, a device made from a text
+ * in the grammar, a session on each reactor, and requests that are submitted there and waited for. Includes
+ * cmocka.
+ */
+#ifndef DEVICES_RIG_TEST_H
+#define DEVICES_RIG_TEST_H
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <weft/export.h>
+
+#include "core/core.h"
+#include "core/objects.h"
+#include "env/sim/sim.h"
+
+#define RIG_LANES 4
+#define RIG_SEGS 8
+
+struct rig {
+	struct sim_world *world;
+	struct env *env;
+	struct weft_core *core;
+	struct weft_object *object; /* the device under test */
+	struct weft_blk *blk;
+	struct weft_stack *stack;
+	struct weft_session session[RIG_LANES];
+	unsigned lanes;
+	uint64_t rng;
+};
+
+/* One request. Fill what stands above the line (rig_ask does), start, wait. */
+struct rig_request {
+	unsigned op, flags;
+	uint64_t offset, len, source;
+	struct weft_seg segs[RIG_SEGS];
+	unsigned nsegs;
+	unsigned lane;        /* 0: the first that does I/O */
+	uint32_t deadline_us; /* 0: none */
+	/* ---- */
+	struct rig *rig;
+	struct weft_msg msg;
+	struct weft_slot *slot;
+	struct weft_hop *top;
+	int status;
+	unsigned ended; /* how often */
+	uint64_t ended_ns;
+};
+
+void rig_open(struct rig *rig, uint64_t seed, unsigned lanes);
+void rig_close(struct rig *rig);
+
+/* Makes the device and opens a stack on it with a session on each reactor; asserts that it works. */
+void rig_make(struct rig *rig, const char *text);
+void rig_unmake(struct rig *rig);
+/* Makes and unmakes it: 0 or what it failed with. */
+int rig_try(struct rig *rig, const char *text, struct weft_why *why);
+/* The instance that the n-th port place of `object` is bound to. */
+struct weft_object *rig_below(struct weft_object *object, unsigned n);
+/* Asks for another size; 0 or -errno. */
+int rig_resize(struct rig *rig, struct weft_object *object, uint64_t size);
+/* A fact that the device tells about itself; "" when it does not. Valid until the next call. */
+const char *rig_fact(struct weft_object *object, const char *name);
+
+void rig_start(struct rig *rig, struct rig_request *request);
+int rig_wait(struct rig *rig, struct rig_request *request);
+void rig_abort(struct rig *rig, struct rig_request *request);
+/* Start and wait, one segment. */
+int rig_ask(struct rig *rig, unsigned op, unsigned flags, uint64_t offset, uint64_t len, void *data);
+uint64_t rig_rand(struct rig *rig, uint64_t below);
+/* Runs the world until `request` has ended or until `ns` have passed. */
+void rig_run(struct rig *rig, uint64_t ns);
+
+/* Random requests, several at once, against a model in memory: what every device must do. */
+void rig_conform(const char *text, uint64_t seed, unsigned requests);
+
+#endif
