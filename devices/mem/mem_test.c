@@ -1,0 +1,141 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* mem: what is written is read again; space comes and goes. */
+#include "devices/rig_test.h"
+#include "env/env_fault.h"
+
+static struct rig rig;
+
+static int setup(void **state)
+{
+	(void)state;
+	rig_open(&rig, 1, 1);
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	(void)state;
+	rig_close(&rig);
+	return 0;
+}
+
+static void conforms(void **state)
+{
+	(void)state;
+	for (uint64_t seed = 1; seed <= 3; seed++) {
+		rig_conform("mem:1MiB", seed, 300);
+		rig_conform("mem:4MiB,huge=on,block=4096", seed, 300);
+	}
+}
+
+static struct weft_extent extent_at(uint64_t offset, uint64_t len)
+{
+	struct weft_extent extents[2] = { 0 };
+	struct rig_request r = { .op = WEFT_STATUS, .offset = offset, .len = len, .nsegs = 1 };
+
+	r.segs[0] = (struct weft_seg){ .base = extents, .len = sizeof(extents) };
+	rig_start(&rig, &r);
+	assert_int_equal(rig_wait(&rig, &r), 0);
+	assert_int_equal(extents[0].offset, offset);
+	return extents[0];
+}
+
+static void fresh_memory_is_a_hole_that_reads_as_zeroes(void **state)
+{
+	char data[4096];
+
+	(void)state;
+	memset(data, 'x', sizeof(data));
+	rig_make(&rig, "mem:1MiB");
+	assert_int_equal(extent_at(0, 1 << 20).len, 1 << 20);
+	assert_int_equal(extent_at(0, 1 << 20).flags, WEFT_EXTENT_HOLE | WEFT_EXTENT_ZERO);
+	assert_int_equal(rig_ask(&rig, WEFT_READ, 0, 0, sizeof(data), data), 0);
+	assert_int_equal(data[0] | data[4095], 0);
+	rig_unmake(&rig);
+}
+
+static void a_write_ends_the_hole_and_a_discard_makes_it_anew(void **state)
+{
+	char data[512] = { 1 };
+
+	(void)state;
+	rig_make(&rig, "mem:1MiB");
+	assert_int_equal(rig_ask(&rig, WEFT_WRITE, 0, 65536 + 512, sizeof(data), data), 0);
+	assert_int_equal(extent_at(0, 1 << 20).len, 65536);
+	assert_int_equal(extent_at(65536, 1 << 19).flags, 0);
+	assert_int_equal(extent_at(65536, 1 << 19).len, 65536);
+	assert_string_equal(rig_fact(rig.object, "written"), "1 of 16 pieces of 64 KiB");
+	assert_int_equal(rig_ask(&rig, WEFT_DISCARD, 0, 65536, 65536, NULL), 0);
+	assert_int_equal(extent_at(0, 1 << 20).len, 1 << 20);
+	rig_unmake(&rig);
+}
+
+static void a_discard_that_covers_no_page_leaves_the_data(void **state)
+{
+	char data[1024], back[1024];
+
+	(void)state;
+	memset(data, 'd', sizeof(data));
+	rig_make(&rig, "mem:1MiB");
+	assert_int_equal(rig_ask(&rig, WEFT_WRITE, 0, 0, sizeof(data), data), 0);
+	assert_int_equal(rig_ask(&rig, WEFT_DISCARD, 0, 512, 512, NULL), 0);
+	assert_int_equal(rig_ask(&rig, WEFT_READ, 0, 0, sizeof(back), back), 0);
+	assert_memory_equal(data, back, sizeof(data));
+	rig_unmake(&rig);
+}
+
+static void zeroing_that_keeps_the_space_makes_no_hole(void **state)
+{
+	(void)state;
+	rig_make(&rig, "mem:1MiB");
+	assert_int_equal(rig_ask(&rig, WEFT_ZERO, WEFT_NO_UNMAP, 0, 1 << 19, NULL), 0);
+	assert_int_equal(extent_at(0, 1 << 20).flags, 0);
+	assert_int_equal(rig_ask(&rig, WEFT_ZERO, 0, 0, 1 << 19, NULL), 0);
+	assert_int_equal(extent_at(0, 1 << 20).flags, WEFT_EXTENT_HOLE | WEFT_EXTENT_ZERO);
+	rig_unmake(&rig);
+}
+
+static void a_size_that_is_no_multiple_of_the_block_is_refused(void **state)
+{
+	struct weft_why why;
+
+	(void)state;
+	assert_int_equal(rig_try(&rig, "mem:1000", &why), -EINVAL);
+	assert_string_equal(why.text, "mem: size=1000 is not a multiple of block=512: give size=1024");
+}
+
+static void no_memory_is_told(void **state)
+{
+	struct weft_why why;
+	unsigned n = 1;
+
+	(void)state;
+	for (;; n++) {
+		env_fail_nth(rig.env, n);
+		int error = rig_try(&rig, "mem:1MiB", &why);
+		if (!env_fail_hit(rig.env)) {
+			assert_int_equal(error, 0);
+			break;
+		}
+		assert_int_equal(error, -ENOMEM);
+		assert_int_not_equal(why.text[0], 0);
+	}
+	assert_true(n > 3);
+}
+
+#define TEST(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(conforms),
+		TEST(fresh_memory_is_a_hole_that_reads_as_zeroes),
+		TEST(a_write_ends_the_hole_and_a_discard_makes_it_anew),
+		TEST(a_discard_that_covers_no_page_leaves_the_data),
+		TEST(zeroing_that_keeps_the_space_makes_no_hole),
+		TEST(a_size_that_is_no_multiple_of_the_block_is_refused),
+		TEST(no_memory_is_told),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
