@@ -1,0 +1,344 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * mirror: two to eight devices that hold the same. A write goes to all live legs, and is acknowledged when
+ * all have it; a read asks one.
+ *
+ * Invariants:
+ *  M1  Every live leg holds every acknowledged write. So a leg that failed a write which another live leg
+ * took is dropped before the write is acknowledged, and a write that no live leg took fails. M2  There is
+ * always a live leg: `live` only loses legs, never the last one, and each change is one atomic step that
+ * looks at both sides (settle). M3  All legs get the same bytes: data that somebody outside could change
+ * meanwhile is copied once. M4  Legs agree about discarded ranges, too: a discard is passed on as a zeroing,
+ * which may unmap.
+ */
+#include <stdatomic.h>
+#include <stdio.h>
+#include <weft/log.h>
+
+#include "devices/bounce.h"
+#include "devices/device.h"
+
+#include <weft/reactor.h>
+
+#define MIRROR_LEGS 8
+
+enum { MIRROR_ROUND_ROBIN, MIRROR_FIRST, MIRROR_LEAST_BUSY };
+
+struct mirror {
+	struct weft_object object;
+	struct weft_blk blk;
+	struct weft_blk *leg[MIRROR_LEGS];
+	uint32_t policy;
+	unsigned legs;
+	atomic_uint live; /* bit per leg; any reactor */
+};
+
+struct mirror_shard {
+	struct bounce_pool pool;
+	uint32_t next;
+	uint32_t busy[MIRROR_LEGS];
+};
+
+/* In hop->scratch. */
+struct mirror_state {
+	uint8_t pending, ok, failed; /* children in flight; legs, by bit */
+	bool aborted, bounced, waiting;
+	int error; /* the first one */
+};
+_Static_assert(sizeof(struct mirror_state) <= sizeof(((struct weft_hop *)0)->scratch), "fits");
+
+static struct mirror *mirror_of(struct weft_blk *blk)
+{
+	return DEVICE_OF(blk, struct mirror);
+}
+static struct mirror_state *state_of(struct weft_hop *hop)
+{
+	return (void *)hop->scratch;
+}
+static struct bounce *bounce_of(struct weft_hop *hop)
+{
+	return weft_hop_request(hop);
+}
+
+/* M1 and M2: what a request did to the legs, as one step. 0, or `error` when no live leg did it. */
+static int settle(struct mirror *mirror, unsigned ok, unsigned failed, int error)
+{
+	unsigned live = atomic_load(&mirror->live), left;
+
+	do {
+		WEFT_ASSERT(live != 0);
+		if ((live & ok) == 0)
+			return error;
+		left = live & ~failed;
+	} while (left != live && !atomic_compare_exchange_weak(&mirror->live, &live, left));
+	for (unsigned i = 0; i < mirror->legs; i++)
+		if (((live & ~left) >> i & 1) != 0)
+			weft_log(mirror->object.core, WEFT_LOG_ERROR,
+				"%s: leg %u (%s) failed with %s: dropped, %d of %u left", mirror->object.name,
+				i, mirror->leg[i]->object->name, device_error_name(error),
+				__builtin_popcount(left), mirror->legs);
+	return 0;
+}
+
+/* ---- reading ---- */
+
+static unsigned pick(const struct mirror *mirror, struct mirror_shard *shard, unsigned candidates)
+{
+	unsigned best = (unsigned)__builtin_ctz(candidates);
+	uint32_t policy = __atomic_load_n(&mirror->policy, __ATOMIC_RELAXED); /* changeable live */
+
+	WEFT_ASSERT(candidates != 0);
+	if (policy == MIRROR_ROUND_ROBIN) {
+		do
+			shard->next = shard->next + 1 < mirror->legs ? shard->next + 1 : 0;
+		while ((candidates >> shard->next & 1) == 0);
+		return shard->next;
+	}
+	for (unsigned i = best + 1; policy == MIRROR_LEAST_BUSY && i < mirror->legs; i++)
+		if ((candidates >> i & 1) != 0 && shard->busy[i] < shard->busy[best])
+			best = i;
+	return best;
+}
+
+static void read_done(struct weft_hop *self, struct weft_hop *child, int status);
+
+static void read_from(struct mirror *mirror, struct weft_hop *hop, unsigned candidates)
+{
+	struct mirror_shard *shard = weft_hop_shard(hop);
+	unsigned leg = pick(mirror, shard, candidates);
+
+	shard->busy[leg]++;
+	weft_hop_submit(weft_hop_fork(hop, leg), mirror->leg[leg], read_done);
+}
+
+static void read_done(struct weft_hop *self, struct weft_hop *child, int status)
+{
+	struct mirror *mirror = mirror_of(self->blk);
+	struct mirror_state *state = state_of(self);
+	struct mirror_shard *shard = weft_hop_shard(self);
+	unsigned leg = device_child_index(self->blk, self, child), others;
+
+	WEFT_ASSERT(shard->busy[leg] > 0);
+	shard->busy[leg]--;
+	if (WEFT_LIKELY(status == 0)) {
+		if (WEFT_UNLIKELY(state->failed != 0))
+			settle(mirror, 1u << leg, state->failed, state->error);
+		weft_hop_complete(self, 0);
+		return;
+	}
+	state->failed |= (uint8_t)(1u << leg);
+	if (state->error == 0)
+		state->error = status;
+	others = atomic_load_explicit(&mirror->live, memory_order_relaxed) & ~state->failed;
+	if (others == 0 || state->aborted)
+		weft_hop_complete(self, state->aborted ? -ECANCELED : state->error);
+	else
+		read_from(mirror, self, others);
+}
+
+/* ---- writing, and all that changes what the legs hold ---- */
+
+static void write_done(struct weft_hop *self, struct weft_hop *child, int status)
+{
+	struct mirror_state *state = state_of(self);
+	uint8_t bit = (uint8_t)(1u << device_child_index(self->blk, self, child));
+
+	WEFT_ASSERT(state->pending > 0 && ((state->ok | state->failed) & bit) == 0);
+	if (WEFT_LIKELY(status == 0)) {
+		state->ok |= bit;
+	} else {
+		state->failed |= bit;
+		state->error = state->error == 0 ? status : state->error;
+	}
+	if (--state->pending > 0)
+		return;
+	if (state->bounced)
+		bounce_give(&((struct mirror_shard *)weft_hop_shard(self))->pool, self);
+	if (WEFT_UNLIKELY(state->failed != 0 && state->aborted))
+		weft_hop_complete(self, -ECANCELED);
+	else
+		weft_hop_complete(self,
+			state->failed == 0
+				? 0
+				: settle(mirror_of(self->blk), state->ok, state->failed, state->error));
+}
+
+static void write_all(struct weft_hop *hop)
+{
+	struct mirror *mirror = mirror_of(hop->blk);
+	struct mirror_state *state = state_of(hop);
+	unsigned live = atomic_load_explicit(&mirror->live, memory_order_relaxed);
+
+	WEFT_ASSERT(live != 0 && state->pending == 0);
+	state->pending = (uint8_t)__builtin_popcount(live);
+	for (unsigned i = 0; i < mirror->legs; i++) {
+		if ((live >> i & 1) == 0)
+			continue;
+		struct weft_hop *child = weft_hop_fork(hop, i);
+		if (hop->op == WEFT_DISCARD)
+			child->op = WEFT_ZERO;
+		if (state->bounced)
+			bounce_use(bounce_of(hop), child);
+		weft_hop_submit(child, mirror->leg[i], write_done);
+	}
+}
+
+/* The copy has room: now, or after waiting. */
+static void write_bounced(struct weft_hop *hop)
+{
+	state_of(hop)->waiting = false;
+	state_of(hop)->bounced = true;
+	bounce_fill(hop, bounce_of(hop));
+	write_all(hop);
+}
+
+static void mirror_submit(struct weft_blk *blk, struct weft_hop *hop)
+{
+	struct mirror *mirror = mirror_of(blk);
+	struct mirror_state *state = state_of(hop);
+	unsigned live = atomic_load_explicit(&mirror->live, memory_order_relaxed);
+
+	*state = (struct mirror_state){ 0 };
+	if (hop->op == WEFT_READ || hop->op == WEFT_STATUS) {
+		read_from(mirror, hop, live);
+	} else if (hop->op == WEFT_WRITE && (live & (live - 1)) != 0 && bounce_is_foreign(hop)) {
+		if (bounce_take(&((struct mirror_shard *)weft_hop_shard(hop))->pool, hop))
+			write_bounced(hop);
+		else
+			state->waiting = true;
+	} else {
+		write_all(hop);
+	}
+}
+
+static void mirror_abort(struct weft_blk *blk, struct weft_hop *hop)
+{
+	struct mirror_state *state = state_of(hop);
+
+	state->aborted = true;
+	if (!state->waiting) {
+		device_abort_children(blk, hop);
+		return;
+	}
+	state->waiting = false;
+	bounce_cancel(&((struct mirror_shard *)weft_hop_shard(hop))->pool, hop);
+	weft_hop_complete(hop, -ECANCELED);
+}
+
+static int mirror_shard_open(
+	struct weft_blk *blk, void *shard, struct weft_reactor *reactor, struct weft_why *why)
+{
+	struct mirror_shard *mine = shard;
+
+	(void)blk;
+	return bounce_open(&mine->pool, weft_reactor_core(reactor), write_bounced, bounce_of, why);
+}
+
+static void mirror_shard_close(struct weft_blk *blk, void *shard)
+{
+	(void)blk;
+	bounce_close(&((struct mirror_shard *)shard)->pool);
+}
+
+static const struct weft_blk_ops mirror_ops = {
+	.submit = mirror_submit,
+	.abort = mirror_abort,
+	.shard_open = mirror_shard_open,
+	.shard_close = mirror_shard_close,
+	.shard_size = sizeof(struct mirror_shard),
+	.request_size = sizeof(struct bounce),
+	.width = MIRROR_LEGS,
+};
+
+/* ---- control ---- */
+
+static uint64_t smallest(const struct mirror *mirror, uint32_t block)
+{
+	uint64_t size = UINT64_MAX;
+
+	for (unsigned i = 0; i < mirror->legs; i++)
+		size = mirror->leg[i]->size < size ? mirror->leg[i]->size : size;
+	return size - size % block;
+}
+
+static void mirror_start(struct weft_object *object, struct weft_task *task)
+{
+	struct mirror *mirror = DEVICE_OF_OBJECT(object, struct mirror);
+	struct weft_blk *blk = &mirror->blk;
+
+	WEFT_ASSERT(mirror->leg[0] != NULL && mirror->leg[1] != NULL);
+	weft_blk_like(blk, mirror->leg[0]);
+	for (mirror->legs = 1; mirror->legs < MIRROR_LEGS && mirror->leg[mirror->legs] != NULL;
+		mirror->legs++)
+		device_narrow(blk, mirror->leg[mirror->legs]);
+	atomic_store(&mirror->live, (1u << mirror->legs) - 1);
+	blk->ops = &mirror_ops;
+	blk->size = smallest(mirror, blk->block);
+	blk->max_len = BOUNCE_MAX_LEN;
+	blk->ops_can &= (uint16_t)~WEFT_OP_BIT(WEFT_COMPARE_WRITE);
+	blk->ops_can |= WEFT_OP_BIT(WEFT_DISCARD);
+	device_end(task, 0);
+}
+
+static void mirror_lower_resized(struct weft_object *object)
+{
+	struct mirror *mirror = DEVICE_OF_OBJECT(object, struct mirror);
+	uint64_t size = smallest(mirror, mirror->blk.block);
+
+	if (size != mirror->blk.size)
+		weft_blk_resized(&mirror->blk, size);
+}
+
+static void mirror_describe(const struct weft_object *object, weft_describe_put *put, void *self)
+{
+	const struct mirror *mirror = WEFT_CONTAINER(object, const struct mirror, object);
+	unsigned live = atomic_load(&mirror->live);
+
+	for (unsigned i = 0; i < mirror->legs; i++) {
+		char name[16], text[128];
+
+		snprintf(name, sizeof(name), "leg %u", i);
+		snprintf(text, sizeof(text), "%s, %s", mirror->leg[i]->object->name,
+			(live >> i & 1) != 0 ? "live" : "dropped");
+		put(self, name, text);
+	}
+}
+
+static const struct weft_option mirror_options[] = {
+	{ .name = "read",
+		.type = WEFT_OPTION_CHOICE,
+		.flags = WEFT_OPTION_LIVE,
+		.offset = offsetof(struct mirror, policy),
+		.fallback = "round-robin",
+		.help = "which leg a read asks",
+		.choices = "round-robin|first|least-busy" },
+	{ 0 },
+};
+
+static const struct weft_port mirror_ports[] = {
+	{ .name = "leg",
+		.wants = &weft_blk_iface,
+		.min = 2,
+		.max = MIRROR_LEGS,
+		.offset = offsetof(struct mirror, leg),
+		.help = "the devices that hold the same" },
+	{ 0 },
+};
+
+static const struct weft_offer mirror_offers[] = {
+	{ &weft_blk_iface, offsetof(struct mirror, blk) },
+	{ 0 },
+};
+
+extern const struct weft_kind mirror_kind;
+const struct weft_kind mirror_kind = {
+	.name = "mirror",
+	.summary = "two to eight devices that hold the same",
+	.size = sizeof(struct mirror),
+	.options = mirror_options,
+	.ports = mirror_ports,
+	.offers = mirror_offers,
+	.start = mirror_start,
+	.lower_resized = mirror_lower_resized,
+	.describe = mirror_describe,
+};
