@@ -22,9 +22,11 @@ static void channel_tell(struct vux_channel *ch)
 {
 	struct vux_connection *c = ch->connection;
 	bool acknowledged = connection_has(c, VHOST_USER_PROTOCOL_F_REPLY_ACK);
-	struct vhost_user_header header = { .request = VHOST_USER_BACKEND_CONFIG_CHANGE_MSG,
-		.flags = VHOST_USER_VERSION | (acknowledged ? VHOST_USER_NEED_REPLY : 0) };
-	int status = env_stream_write(ch->stream, &header, sizeof(header), NULL, 0);
+	struct vhost_user_msg msg;
+	int status;
+
+	vhost_user_request(&msg, VHOST_USER_BACKEND_CONFIG_CHANGE, 0, acknowledged);
+	status = env_stream_write(ch->stream, &msg.header, sizeof(msg.header), NULL, 0);
 
 	if (status != 0) {
 		weft_log(export_core(c->exp), WEFT_LOG_WARN, "%s: client %u cannot be told of the new size: its channel takes nothing (%s)",

@@ -39,42 +39,49 @@ int connection_take_fd(struct vux_connection *c)
 int connection_reply(struct vux_connection *c, const void *payload, uint32_t size, int fd)
 {
 	struct vhost_user_msg answer;
-	int status;
 
-	WEFT_ASSERT(size <= sizeof(answer.payload));
 	if (c->stream == NULL)
 		return 0;
-	answer.header = (struct vhost_user_header){ .request = c->msg.header.request,
-		.flags = VHOST_USER_VERSION | VHOST_USER_REPLY, .size = size };
-	memcpy(&answer.payload, payload, size);
-	status = env_stream_write(c->stream, &answer, sizeof(answer.header) + size, &fd, fd >= 0);
-	if (status != 0)
+	vhost_user_reply(&answer, c->msg.header.request, size);
+	memcpy(answer.payload.bytes, payload, size);
+	if (env_stream_write(c->stream, &answer.header, sizeof(answer.header) + size, &fd, fd >= 0) != 0)
 		connection_close(c, "it does not take our answers");
 	return 0;
 }
 
-/* REPLY_ACK: a number, 0 for success, for messages without an answer of their own. */
+/* The front end wants a number as acknowledgement: 0 for success. */
+static bool connection_wants_acknowledgement(const struct vux_connection *c)
+{
+	return connection_has(c, VHOST_USER_PROTOCOL_F_REPLY_ACK) && (c->msg.header.flags & VHOST_USER_NEED_REPLY) != 0 &&
+		!vhost_user_replies(c->msg.header.request, VHOST_USER_FRONT_REQUEST);
+}
+
 static void connection_acknowledge(struct vux_connection *c, bool failed)
 {
 	uint64_t value = failed;
 
-	if (connection_has(c, VHOST_USER_PROTOCOL_F_REPLY_ACK) && (c->msg.header.flags & VHOST_USER_NEED_REPLY) != 0 &&
-			!message_has_answer(c))
-		connection_reply(c, &value, sizeof(value), -1);
+	connection_reply(c, &value, sizeof(value), -1);
 }
 
 /* Understood, but refused. Without an acknowledgement the front end would go on as if all were well. */
 static void connection_refuse(struct vux_connection *c)
 {
-	bool told = connection_has(c, VHOST_USER_PROTOCOL_F_REPLY_ACK) && (c->msg.header.flags & VHOST_USER_NEED_REPLY) != 0 &&
-		!message_has_answer(c);
-
-	if (!told) {
+	if (!connection_wants_acknowledgement(c)) {
 		connection_close(c, c->why.text);
 		return;
 	}
 	weft_log(connection_core(c), WEFT_LOG_WARN, "%s: client %u: %s", c->exp->object.name, c->number, c->why.text);
 	connection_acknowledge(c, true);
+}
+
+/* Not understood: what follows cannot be understood either. */
+static void connection_protocol_error(struct vux_connection *c, const char *why)
+{
+	struct weft_why text;
+
+	weft_why(&text, 0, "message %s (%u): %s", vhost_user_name(c->msg.header.request),
+		c->msg.header.request, why);
+	connection_close(c, text.text);
 }
 
 /* ---- one message ---- */
@@ -84,7 +91,7 @@ static void connection_message_ended(struct vux_connection *c, int status)
 	WEFT_ASSERT(status <= 0 && c->after == NULL);
 	if (status < 0)
 		connection_refuse(c);
-	else
+	else if (connection_wants_acknowledgement(c))
 		connection_acknowledge(c, false);
 	connection_drop_fds(c);
 	c->received = 0;
@@ -93,11 +100,11 @@ static void connection_message_ended(struct vux_connection *c, int status)
 /* A message is there, whole. False: the rest has to wait. */
 static bool connection_message(struct vux_connection *c)
 {
-	const char *why = vhost_user_check(&c->msg, c->nfds, c->protocol);
+	const char *why = vhost_user_check(&c->msg, c->nfds, VHOST_USER_FRONT_REQUEST);
 	int status;
 
 	if (why != NULL) {
-		connection_close(c, why);
+		connection_protocol_error(c, why);
 		return false;
 	}
 	status = message_handle(c);
@@ -120,12 +127,19 @@ static uint32_t connection_missing(const struct vux_connection *c)
 	return c->received < header ? header - c->received : header + c->msg.header.size - c->received;
 }
 
+/* Where the next byte goes. */
+static uint8_t *connection_room(struct vux_connection *c)
+{
+	return (uint8_t *)&c->msg + offsetof(struct vhost_user_msg, header) + c->received;
+}
+
 /* Reads once. 1: something came; 0: nothing there, or the connection has been closed. */
 static int connection_read(struct vux_connection *c)
 {
 	uint32_t missing = connection_missing(c);
-	unsigned nfds = VHOST_USER_MAX_FDS - c->nfds;
-	int64_t got = env_stream_read(c->stream, (uint8_t *)&c->msg + c->received, missing, c->fds + c->nfds, &nfds);
+	unsigned nfds = (unsigned)WEFT_COUNT(c->fds) - c->nfds;
+	int64_t got = env_stream_read(c->stream, connection_room(c), missing, c->fds + c->nfds, &nfds);
+	const char *why;
 
 	if (got == -EAGAIN)
 		return 0;
@@ -136,9 +150,12 @@ static int connection_read(struct vux_connection *c)
 	WEFT_ASSERT(got <= missing);
 	c->nfds += nfds;
 	c->received += (uint32_t)got;
-	if (c->received == sizeof(c->msg.header) && c->msg.header.size > sizeof(c->msg.payload)) {
-		connection_close(c, "its message is longer than any of the protocol");
-		return 0;
+	if (c->received == sizeof(c->msg.header)) {
+		why = vhost_user_check_header(&c->msg.header, VHOST_USER_FRONT_REQUEST);
+		if (why != NULL) {
+			connection_protocol_error(c, why);
+			return 0;
+		}
 	}
 	return 1;
 }

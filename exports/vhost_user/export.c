@@ -93,8 +93,8 @@ static int export_check(const struct vux_export *exp, struct weft_why *why)
 		return weft_why(why, -EINVAL, "vhost-user: path '%.60s' and fd=%" PRIu64 " are both given: leave one out", exp->path, exp->fd);
 	if (exp->mode > 07777)
 		return weft_why(why, -EINVAL, "vhost-user: mode=%o is no file mode: give one like 0660", exp->mode);
-	if (exp->serial != NULL && strlen(exp->serial) > VUX_SERIAL_LEN)
-		return weft_why(why, -EINVAL, "vhost-user: serial='%.40s' is longer than %d bytes: shorten it", exp->serial, VUX_SERIAL_LEN);
+	if (exp->serial != NULL && strlen(exp->serial) > VIRTIO_BLK_ID_BYTES)
+		return weft_why(why, -EINVAL, "vhost-user: serial='%.40s' is longer than %d bytes: shorten it", exp->serial, VIRTIO_BLK_ID_BYTES);
 	return 0;
 }
 

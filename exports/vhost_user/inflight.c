@@ -69,7 +69,7 @@ int inflight_get(struct vux_connection *c)
 	status = env_shm_create(env, "weft-inflight", answer.mmap_size, &fd);
 	if (status != 0)
 		return weft_why(&c->why, status, "no shared memory of %" PRIu64 " bytes for requests in flight", answer.mmap_size);
-	status = connection_reply(c, &answer, sizeof(answer), fd);
+	status = connection_reply(c, &answer, c->msg.header.size, fd);
 	env_fd_close(env, fd);
 	return status;
 }

@@ -44,7 +44,7 @@ static int memory_make(struct vux_connection *c, const struct vhost_user_region 
 		env_fd_close(core->env, fd);
 		return weft_why(&c->why, -ENOMEM, "no memory to note a memory region");
 	}
-	*m = (struct vux_memory){ .gpa = said->guest_addr, .uva = said->user_addr, .size = said->size,
+	*m = (struct vux_memory){ .gpa = said->gpa, .uva = said->uva, .size = said->size,
 		.fd_offset = said->mmap_offset, .fd = fd };
 	status = env_map(core->env, fd, said->mmap_offset - before, said->size + before, true, &m->mapping, &c->why);
 	if (status != 0) {
@@ -194,12 +194,12 @@ int memory_remove(struct vux_connection *c)
 	unsigned at = 0;
 	int status = 0;
 
-	while (at < c->memories && (c->memory[at]->gpa != said->guest_addr || c->memory[at]->uva != said->user_addr ||
+	while (at < c->memories && (c->memory[at]->gpa != said->gpa || c->memory[at]->uva != said->uva ||
 			c->memory[at]->size != said->size))
 		at++;
 	if (at == c->memories)
 		return weft_why(&c->why, -ENOENT, "REM_MEM_REG: no region of %" PRIu64 " bytes at guest address 0x%" PRIx64 " is there",
-			said->size, said->guest_addr);
+			said->size, said->gpa);
 	gone = c->memory[at];
 	c->memory[at] = c->memory[c->memories - 1];
 	if (c->memories > 1)

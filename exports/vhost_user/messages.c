@@ -9,9 +9,6 @@
 
 #include "exports/vhost_user/vux.h"
 
-/* Bits of the number that comes with a vring's descriptor. */
-enum { VRING_INDEX = 0xff, VRING_NO_FD = 0x100 };
-
 static int reply_u64(struct vux_connection *c, uint64_t value)
 {
 	return connection_reply(c, &value, sizeof(value), -1);
@@ -112,22 +109,21 @@ static int on_get_config(struct vux_connection *c)
 {
 	struct vhost_user_config *said = &c->msg.payload.config;
 	struct virtio_blk_config config;
-	uint32_t head = offsetof(struct vhost_user_config, region);
-
+	
 	config_fill(c, &config);
 	for (uint32_t i = 0; i < said->size; i++) {
 		uint64_t at = (uint64_t)said->offset + i;
 
 		said->region[i] = at < sizeof(config) ? ((const uint8_t *)&config)[at] : 0;
 	}
-	return connection_reply(c, said, head + said->size, -1);
+	return connection_reply(c, said, VHOST_USER_CONFIG_HEAD + said->size, -1);
 }
 
 /* Only the write cache may be switched. A migration's destination gets all of the space: what is not ours to change is ignored. */
 static int on_set_config(struct vux_connection *c)
 {
 	const struct vhost_user_config *said = &c->msg.payload.config;
-	uint32_t at = offsetof(struct virtio_blk_config, writeback);
+	uint32_t at = VIRTIO_BLK_CONFIG_WRITEBACK;
 	bool migration = (said->flags & VHOST_USER_CONFIG_MIGRATION) != 0;
 	bool has_it = said->offset <= at && at - said->offset < said->size;
 
@@ -210,7 +206,7 @@ static int on_get_vring_base(struct vux_connection *c)
 
 static int on_set_vring_fd(struct vux_connection *c, int (*set)(struct vux_ring *ring, int fd))
 {
-	struct vux_ring *ring = ring_named(c, c->msg.payload.u64 & VRING_INDEX);
+	struct vux_ring *ring = ring_named(c, c->msg.payload.u64 & VHOST_USER_VRING_INDEX);
 	int status;
 
 	if (ring == NULL)
@@ -290,7 +286,7 @@ static int on_set_status(struct vux_connection *c)
 		return weft_why(&c->why, -EINVAL, "SET_STATUS: 0x%" PRIx64 " is more than a byte", c->msg.payload.u64);
 	if (c->msg.payload.u64 == 0 && c->status != 0)
 		return on_reset_device(c);
-	c->status = (uint8_t)(c->msg.payload.u64 | (c->status & VIRTIO_STATUS_NEEDS_RESET));
+	c->status = (uint8_t)(c->msg.payload.u64 | (c->status & VIRTIO_CONFIG_S_NEEDS_RESET));
 	return 0;
 }
 
@@ -306,54 +302,44 @@ static int on_set_backend_req_fd(struct vux_connection *c)
 
 /* ---- the table ---- */
 
-static const struct {
-	int (*handle)(struct vux_connection *c);
-	bool answers; /* by a payload of its own */
-} table[] = {
-	[VHOST_USER_GET_FEATURES] = { on_get_features, true },
-	[VHOST_USER_SET_FEATURES] = { on_set_features, false },
-	[VHOST_USER_SET_OWNER] = { on_nothing, false },
-	[VHOST_USER_RESET_OWNER] = { on_reset_owner, false },
-	[VHOST_USER_SET_MEM_TABLE] = { memory_set_table, false },
-	[VHOST_USER_SET_LOG_BASE] = { migration_set_log_base, true },
-	[VHOST_USER_SET_LOG_FD] = { migration_set_log_fd, false },
-	[VHOST_USER_SET_VRING_NUM] = { on_set_vring_num, false },
-	[VHOST_USER_SET_VRING_ADDR] = { on_set_vring_addr, false },
-	[VHOST_USER_SET_VRING_BASE] = { on_set_vring_base, false },
-	[VHOST_USER_GET_VRING_BASE] = { on_get_vring_base, true },
-	[VHOST_USER_SET_VRING_KICK] = { on_set_vring_kick, false },
-	[VHOST_USER_SET_VRING_CALL] = { on_set_vring_call, false },
-	[VHOST_USER_SET_VRING_ERR] = { on_set_vring_err, false },
-	[VHOST_USER_GET_PROTOCOL_FEATURES] = { on_get_protocol_features, true },
-	[VHOST_USER_SET_PROTOCOL_FEATURES] = { on_set_protocol_features, false },
-	[VHOST_USER_GET_QUEUE_NUM] = { on_get_queue_num, true },
-	[VHOST_USER_SET_VRING_ENABLE] = { on_set_vring_enable, false },
-	[VHOST_USER_SET_BACKEND_REQ_FD] = { on_set_backend_req_fd, false },
-	[VHOST_USER_GET_CONFIG] = { on_get_config, true },
-	[VHOST_USER_SET_CONFIG] = { on_set_config, false },
-	[VHOST_USER_GET_INFLIGHT_FD] = { inflight_get, true },
-	[VHOST_USER_SET_INFLIGHT_FD] = { inflight_set, false },
-	[VHOST_USER_RESET_DEVICE] = { on_reset_device, false },
-	[VHOST_USER_GET_MAX_MEM_SLOTS] = { on_get_max_mem_slots, true },
-	[VHOST_USER_ADD_MEM_REG] = { memory_add, false },
-	[VHOST_USER_REM_MEM_REG] = { memory_remove, false },
-	[VHOST_USER_SET_STATUS] = { on_set_status, false },
-	[VHOST_USER_GET_STATUS] = { on_get_status, true },
+static int (*const table[])(struct vux_connection *c) = {
+	[VHOST_USER_GET_FEATURES] = on_get_features,
+	[VHOST_USER_SET_FEATURES] = on_set_features,
+	[VHOST_USER_SET_OWNER] = on_nothing,
+	[VHOST_USER_RESET_OWNER] = on_reset_owner,
+	[VHOST_USER_SET_MEM_TABLE] = memory_set_table,
+	[VHOST_USER_SET_LOG_BASE] = migration_set_log_base,
+	[VHOST_USER_SET_LOG_FD] = migration_set_log_fd,
+	[VHOST_USER_SET_VRING_NUM] = on_set_vring_num,
+	[VHOST_USER_SET_VRING_ADDR] = on_set_vring_addr,
+	[VHOST_USER_SET_VRING_BASE] = on_set_vring_base,
+	[VHOST_USER_GET_VRING_BASE] = on_get_vring_base,
+	[VHOST_USER_SET_VRING_KICK] = on_set_vring_kick,
+	[VHOST_USER_SET_VRING_CALL] = on_set_vring_call,
+	[VHOST_USER_SET_VRING_ERR] = on_set_vring_err,
+	[VHOST_USER_GET_PROTOCOL_FEATURES] = on_get_protocol_features,
+	[VHOST_USER_SET_PROTOCOL_FEATURES] = on_set_protocol_features,
+	[VHOST_USER_GET_QUEUE_NUM] = on_get_queue_num,
+	[VHOST_USER_SET_VRING_ENABLE] = on_set_vring_enable,
+	[VHOST_USER_SET_BACKEND_REQ_FD] = on_set_backend_req_fd,
+	[VHOST_USER_GET_CONFIG] = on_get_config,
+	[VHOST_USER_SET_CONFIG] = on_set_config,
+	[VHOST_USER_GET_INFLIGHT_FD] = inflight_get,
+	[VHOST_USER_SET_INFLIGHT_FD] = inflight_set,
+	[VHOST_USER_RESET_DEVICE] = on_reset_device,
+	[VHOST_USER_GET_MAX_MEM_SLOTS] = on_get_max_mem_slots,
+	[VHOST_USER_ADD_MEM_REG] = memory_add,
+	[VHOST_USER_REM_MEM_REG] = memory_remove,
+	[VHOST_USER_SET_STATUS] = on_set_status,
+	[VHOST_USER_GET_STATUS] = on_get_status,
 };
-
-bool message_has_answer(const struct vux_connection *c)
-{
-	uint32_t request = c->msg.header.request;
-
-	return request < WEFT_COUNT(table) && table[request].answers;
-}
 
 int message_handle(struct vux_connection *c)
 {
 	uint32_t request = c->msg.header.request;
 
 	WEFT_ASSERT(c->state == VUX_OPEN && c->after == NULL);
-	if (request >= WEFT_COUNT(table) || table[request].handle == NULL)
-		return weft_why(&c->why, -EOPNOTSUPP, "message %u: unknown, or of a feature that was not offered", request);
-	return table[request].handle(c);
+	if (request >= WEFT_COUNT(table) || table[request] == NULL)
+		return weft_why(&c->why, -EOPNOTSUPP, "%s (%u): it belongs to a feature that was not offered", vhost_user_name(request), request);
+	return table[request](c);
 }

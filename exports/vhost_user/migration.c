@@ -22,7 +22,7 @@ int migration_set_log_base(struct vux_connection *c)
 
 	if (fd < 0)
 		return weft_why(&c->why, -EINVAL, "SET_LOG_BASE: no descriptor came with it; negotiate LOG_SHMFD and send one");
-	status = area_map(c, &area, fd, said->mmap_offset, said->mmap_size);
+	status = area_map(c, &area, fd, said->offset, said->size);
 	if (status != 0)
 		return status;
 	WEFT_ASSERT(c->old_log.mapping == NULL);

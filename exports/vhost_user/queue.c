@@ -15,22 +15,6 @@ static inline struct vux_ring *ring_of(struct weft_source *source)
 	return WEFT_CONTAINER(WEFT_CONTAINER(source, struct weft_session, source), struct vux_ring, session);
 }
 
-/* The one table from our errors to those of virtio. */
-static uint8_t queue_status(int status)
-{
-	switch (status) {
-	case 0:
-		return VIRTIO_BLK_S_OK;
-	case -EOPNOTSUPP:
-#if ENOTSUP != EOPNOTSUPP
-	case -ENOTSUP:
-#endif
-		return VIRTIO_BLK_S_UNSUPP;
-	default:
-		return VIRTIO_BLK_S_IOERR;
-	}
-}
-
 /* Marks what was written into the guest. `base` lies in the ring's map, since it was translated by it. */
 static void queue_log(struct vux_ring *ring, const void *base, uint64_t len)
 {
@@ -75,69 +59,7 @@ static void queue_done(struct weft_hop *root, struct weft_hop *child, int status
 
 	(void)child;
 	WEFT_ASSERT(slot->in_use && status <= 0);
-	queue_answer(ring, slot, queue_status(status));
-}
-
-/* A chain with its header and status byte cut off; `segs` are those of the ring, changed in place. */
-struct queue_request {
-	struct virtio_blk_req_header header;
-	struct weft_seg *read, *write; /* data */
-	uint32_t nread, nwrite;
-	uint64_t read_len, write_len;  /* bytes */
-	uint8_t *status;               /* NULL: the chain has no room for one */
-};
-
-/* Takes `len` bytes from the front of the segments. They hold as much. */
-static void segs_take(struct weft_seg **segs, uint32_t *nsegs, void *to, uint32_t len)
-{
-	uint8_t *out = to;
-
-	while (len > 0) {
-		struct weft_seg *seg = *segs;
-		uint32_t part = seg->len < len ? seg->len : len;
-
-		WEFT_ASSERT(*nsegs > 0);
-		shm_copy_in(out, seg->base, part);
-		out += part;
-		len -= part;
-		seg->base = (uint8_t *)seg->base + part;
-		seg->len -= part;
-		if (seg->len == 0) {
-			(*segs)++;
-			(*nsegs)--;
-		}
-	}
-}
-
-/* Cuts the chain that lies in ring->segs. False: not even a header. */
-static inline bool queue_cut(struct vux_ring *ring, const struct virtq_chain *chain, struct queue_request *r)
-{
-	r->read = ring->segs;
-	r->nread = chain->nread;
-	r->write = ring->segs + chain->nread;
-	r->nwrite = chain->nsegs - chain->nread;
-	r->read_len = chain->read_len;
-	r->write_len = chain->write_len;
-	r->status = NULL;
-	if (WEFT_LIKELY(r->nwrite > 0)) {
-		struct weft_seg *last = &r->write[r->nwrite - 1];
-
-		WEFT_ASSERT(last->len > 0);
-		r->status = (uint8_t *)last->base + --last->len;
-		r->nwrite -= last->len == 0;
-		r->write_len--;
-	}
-	if (WEFT_UNLIKELY(r->read_len < sizeof(r->header)))
-		return false;
-	r->read_len -= sizeof(r->header);
-	if (WEFT_LIKELY(r->read->len == sizeof(r->header))) {
-		shm_copy_in(&r->header, r->read->base, sizeof(r->header));
-		r->read++;
-		r->nread--;
-	} else {
-		segs_take(&r->read, &r->nread, &r->header, sizeof(r->header));
-	}
-	return true;
+	queue_answer(ring, slot, virtio_blk_status(status));
 }
 
 /* Goes out with data segments; the slot has room for them. */
@@ -153,9 +75,9 @@ static inline void queue_submit(struct weft_slot *slot, unsigned op, unsigned fl
 }
 
 /* Fills a get-id request: up to 20 bytes, padded with zeroes. */
-static void queue_get_id(struct vux_ring *ring, struct weft_slot *slot, const struct queue_request *r)
+static void queue_get_id(struct vux_ring *ring, struct weft_slot *slot, const struct virtio_blk_request *r)
 {
-	char id[VUX_SERIAL_LEN];
+	char id[VIRTIO_BLK_ID_BYTES];
 	uint32_t at = 0;
 
 	memset(id, 0, sizeof(id));
@@ -173,10 +95,10 @@ static void queue_get_id(struct vux_ring *ring, struct weft_slot *slot, const st
 }
 
 /* Discard and write zeroes: one range (as config space says), given in the data. */
-static void queue_range(struct vux_ring *ring, struct weft_slot *slot, struct queue_request *r)
+static void queue_range(struct vux_ring *ring, struct weft_slot *slot, struct virtio_blk_request *r)
 {
 	struct virtio_blk_discard_write_zeroes range;
-	bool zero = le32toh(r->header.type) == VIRTIO_BLK_T_WRITE_ZEROES;
+	bool zero = r->header.type == VIRTIO_BLK_T_WRITE_ZEROES;
 	uint32_t flags;
 	uint64_t sector, len;
 
@@ -184,11 +106,11 @@ static void queue_range(struct vux_ring *ring, struct weft_slot *slot, struct qu
 		queue_answer(ring, slot, r->read_len % sizeof(range) == 0 ? VIRTIO_BLK_S_UNSUPP : VIRTIO_BLK_S_IOERR);
 		return;
 	}
-	segs_take(&r->read, &r->nread, &range, sizeof(range));
+	virtio_blk_take(r, &range, sizeof(range));
 	flags = le32toh(range.flags);
 	sector = le64toh(range.sector);
 	len = (uint64_t)le32toh(range.num_sectors) * VIRTIO_BLK_SECTOR;
-	if ((flags & ~(zero ? VIRTIO_BLK_WRITE_ZEROES_FLAG_UNMAP : 0u)) != 0) {
+	if ((flags & ~(zero ? (uint32_t)VIRTIO_BLK_WRITE_ZEROES_FLAG_UNMAP : 0)) != 0) {
 		queue_answer(ring, slot, VIRTIO_BLK_S_UNSUPP);
 	} else if (sector > UINT64_MAX / VIRTIO_BLK_SECTOR || ring->readonly) {
 		queue_answer(ring, slot, VIRTIO_BLK_S_IOERR);
@@ -201,9 +123,9 @@ static void queue_range(struct vux_ring *ring, struct weft_slot *slot, struct qu
 }
 
 /* What is neither read nor write. */
-static void queue_other(struct vux_ring *ring, struct weft_slot *slot, struct queue_request *r)
+static void queue_other(struct vux_ring *ring, struct weft_slot *slot, struct virtio_blk_request *r)
 {
-	switch (le32toh(r->header.type)) {
+	switch (r->header.type) {
 	case VIRTIO_BLK_T_FLUSH:
 		queue_submit(slot, WEFT_FLUSH, 0, 0, NULL, 0, 0);
 		break;
@@ -224,7 +146,7 @@ static void queue_other(struct vux_ring *ring, struct weft_slot *slot, struct qu
  */
 static bool queue_start(struct vux_ring *ring, struct weft_slot *slot, const struct virtq_chain *chain)
 {
-	struct queue_request r;
+	struct virtio_blk_request r;
 	uint64_t sector;
 
 	/* Header and status usually have a segment of their own: up to two more than the data needs. */
@@ -236,14 +158,14 @@ static bool queue_start(struct vux_ring *ring, struct weft_slot *slot, const str
 	slot->root.op = WEFT_FLUSH;
 	slot->root.nsegs = 0;
 	ring->requests++;
-	if (WEFT_UNLIKELY(!queue_cut(ring, chain, &r) || r.status == NULL)) {
+	if (WEFT_UNLIKELY(!virtio_blk_cut(ring->segs, chain, &r) || r.status == NULL)) {
 		slot->root.scratch[STATUS_AT] = (uintptr_t)r.status;
 		queue_answer(ring, slot, VIRTIO_BLK_S_IOERR);
 		return true;
 	}
 	slot->root.scratch[STATUS_AT] = (uintptr_t)r.status;
-	sector = le64toh(r.header.sector);
-	switch (le32toh(r.header.type)) {
+	sector = r.header.sector;
+	switch (r.header.type) {
 	case VIRTIO_BLK_T_IN:
 		if (WEFT_UNLIKELY(sector > UINT64_MAX / VIRTIO_BLK_SECTOR || r.read_len != 0))
 			queue_answer(ring, slot, VIRTIO_BLK_S_IOERR);

@@ -183,7 +183,7 @@ static void ring_fault_msg(void *self)
 	}
 	WEFT_ASSERT(ring->vq.fault != NULL);
 	ring->failed = ring->live;
-	c->status |= VIRTIO_STATUS_NEEDS_RESET;
+	c->status |= VIRTIO_CONFIG_S_NEEDS_RESET;
 	weft_log(ring_core(ring), WEFT_LOG_WARN, "%s: the ring is broken and is stopped: %s", ring->session.name, ring->vq.fault);
 	if (ring->error != NULL)
 		env_notifier_signal(ring->error);

@@ -22,7 +22,6 @@ enum {
 	VUX_TURN_MAX = 32,      /* requests that one ring may start in a turn */
 	VUX_CHAIN_MAX = 1024,   /* descriptors of one chain */
 	VUX_SEGS_MAX = WEFT_VECTOR_SEGS, /* segments of one chain: room for borders between regions */
-	VUX_SERIAL_LEN = 20,    /* virtio 1.2, 5.2.6: get-id */
 };
 
 /* ---- memory.c: one region of guest memory, and the map of all ---- */
@@ -146,8 +145,8 @@ struct vux_connection {
 	unsigned number;               /* for names and the log */
 	/* The message that is being received or handled. */
 	struct vhost_user_msg msg;
-	uint32_t received;             /* bytes of it */
-	int fds[VHOST_USER_MAX_FDS];
+	uint32_t received;             /* bytes of it: header, then payload */
+	int fds[VHOST_USER_MAX_FDS + 1]; /* one more, so that a surplus one is noticed */
 	unsigned nfds;
 	int (*after)(struct vux_connection *c); /* handled: to be run when all rings have settled; NULL: none */
 	/* Negotiated. */
@@ -195,8 +194,6 @@ static inline bool connection_acked(const struct vux_connection *c, unsigned fea
 /* messages.c: handles c->msg, which the checker has passed. 0: done; MESSAGE_WAITS: c->after ends it; -errno with c->why: refused. */
 #define MESSAGE_WAITS 1
 int message_handle(struct vux_connection *c);
-/* True: the answer is the message's own payload, so there is no acknowledgement. */
-bool message_has_answer(const struct vux_connection *c);
 
 /* memory.c: handlers as above. */
 int memory_set_table(struct vux_connection *c);
