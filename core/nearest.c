@@ -34,6 +34,16 @@ static unsigned distance(const char *a, size_t a_len, const char *b, size_t b_le
 	return row[a_len % 3][b_len];
 }
 
+/* How many bytes the two begin with in common: decides between equally near ones. */
+static unsigned alike(const char *wanted, const char *candidate, size_t len)
+{
+	unsigned same = 0;
+
+	while (same < len && wanted[same] && wanted[same] == candidate[same])
+		same++;
+	return same;
+}
+
 void nearest_try(struct nearest *nearest, const char *candidate, size_t len)
 {
 	size_t wanted_len = strlen(nearest->wanted);
@@ -48,6 +58,7 @@ void nearest_try(struct nearest *nearest, const char *candidate, size_t len)
 		changes = 1;
 	if (changes > 1 + longer / 4 || changes >= longer)
 		return;
+	changes = changes * (WORD_MAX + 1) - alike(nearest->wanted, candidate, len);
 	if (nearest->best && nearest->best_distance <= changes)
 		return;
 	nearest->best = candidate;

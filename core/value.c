@@ -355,8 +355,8 @@ int value_parse(const char *who, const struct weft_option *option, const char *t
 	if (!error)
 		return check_bounds(who, option, text, out, why);
 	if (error == -ERANGE)
-		return weft_why(why, -ERANGE, "%s: %s='%.60s' is too large or too fine for this machine: give a%s number", who,
-				option->name, text, option->type == WEFT_OPTION_OCTAL ? " mode up to 7777, a smaller" : " smaller");
+		return weft_why(why, -ERANGE, "%s: %s='%.60s' is too large or too fine: give a %s", who, option->name,
+				text, option->type == WEFT_OPTION_OCTAL ? "mode up to 7777" : "smaller number");
 	if (option->type == WEFT_OPTION_CHOICE)
 		return weft_why(why, -EINVAL, "%s: %s='%.60s' is none of the choices: write one of %s%s%s", who, option->name,
 				text, option->choices, nearest.best ? "; " : "", nearest_phrase(&nearest));
@@ -390,6 +390,8 @@ static int print_real(double number, char *text, size_t size)
 {
 	char shortest[VALUE_TEXT_MAX];
 
+	if (number < 1e15 && number == floor(number))
+		return snprintf(text, size, "%.0f", number);
 	for (int digits = 1; digits <= 17; digits++) {
 		double back;
 		int error;
