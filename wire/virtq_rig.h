@@ -19,13 +19,14 @@
 enum {
 	RIG_GPA = 0x10000,
 	RIG_UVA = 0x7f0000000000,
-	RIG_DATA = 1 << 20,  /* payload: from here on */
-	RIG_BYTES = 2 << 20,
+	RIG_DATA = 128 << 10, /* bytes of payload, behind the rings */
 	RIG_SEGS = 1100,
 };
 
 struct rig {
-	uint8_t *memory;
+	uint8_t *memory;    /* of the guest: rings, then data */
+	uint8_t *data;
+	uint64_t bytes;
 	uint8_t *region;    /* in-flight region, or NULL */
 	struct vmap_region regions[1];
 	struct vmap map;
@@ -52,11 +53,14 @@ static inline void rig_device_start(struct rig *r)
 static inline void rig_start(struct rig *r, uint16_t num, bool packed, bool event_idx, bool tracked)
 {
 	const char *why = "";
+	uint64_t desc = (virtq_desc_size(packed, num) + 63) & ~63ull, part = (virtq_device_size(packed, num) + 63) & ~63ull;
 
 	memset(r, 0, sizeof(*r));
-	r->memory = aligned_alloc(4096, RIG_BYTES);
-	memset(r->memory, 0, RIG_BYTES);
-	r->regions[0] = (struct vmap_region){.gpa = RIG_GPA, .uva = RIG_UVA, .size = RIG_BYTES, .hva = r->memory,
+	r->bytes = (desc + 2 * part + RIG_DATA + 4095) & ~4095ull;
+	r->memory = aligned_alloc(4096, r->bytes);
+	memset(r->memory, 0, desc + 2 * part);
+	r->data = r->memory + desc + 2 * part;
+	r->regions[0] = (struct vmap_region){.gpa = RIG_GPA, .uva = RIG_UVA, .size = r->bytes, .hva = r->memory,
 					     .region = 7, .fd = -1};
 	assert_int_equal(vmap_init(&r->map, r->regions, 1, &why), 0);
 	r->slots = calloc(num, sizeof(*r->slots));
@@ -67,7 +71,7 @@ static inline void rig_start(struct rig *r, uint16_t num, bool packed, bool even
 	}
 	r->config = (struct virtq_config){
 		.num = num, .packed = packed, .event_idx = event_idx, .indirect = true,
-		.desc = r->memory, .driver = r->memory + (576 << 10), .device = r->memory + (704 << 10),
+		.desc = r->memory, .driver = r->memory + desc, .device = r->memory + desc + part,
 		.base = packed ? 0x80008000u : 0, .inflight = r->region, .inflight_num = num, .resubmit = r->resubmit};
 	r->drv_config = (struct virtq_drv_config){
 		.num = num, .packed = packed, .event_idx = event_idx, .desc = r->config.desc,

@@ -8,11 +8,11 @@
 static int add_chain(struct rig *r, uint32_t id, uint16_t nread, uint16_t nwrite, bool indirect)
 {
 	struct virtq_buf bufs[64];
-	struct virtq_drv_table table = {r->memory + RIG_DATA + (512 << 10) + 1024 * (id % 256), 0};
+	struct virtq_drv_table table = {r->data + (64 << 10) + 1024 * (id % 64), 0};
 
 	table.addr = rig_gpa(r, table.memory);
 	for (uint16_t i = 0; i < nread + nwrite; i++)
-		bufs[i] = (struct virtq_buf){RIG_GPA + RIG_DATA + (id * 64 + i) % (256 << 10), 100u + i};
+		bufs[i] = (struct virtq_buf){rig_gpa(r, r->data) + (id * 64 + i) % (64 << 10), 100u + i};
 	return virtq_drv_add(&r->drv, bufs, nread, nwrite, indirect ? &table : NULL, (void *)(uintptr_t)(id + 1));
 }
 
@@ -21,7 +21,7 @@ static void check_chain(const struct rig *r, const struct virtq_chain *c, uint32
 	assert_int_equal(c->nsegs, nread + nwrite);
 	assert_int_equal(c->nread, nread);
 	for (uint16_t i = 0; i < c->nsegs; i++) {
-		assert_ptr_equal(r->segs[i].base, r->memory + RIG_DATA + (id * 64 + i) % (256 << 10));
+		assert_ptr_equal(r->segs[i].base, r->data + (id * 64 + i) % (64 << 10));
 		assert_int_equal(r->segs[i].len, 100 + i);
 		assert_int_equal(r->segs[i].region, 7);
 		assert_int_equal(r->segs[i].foreign, 1);
