@@ -1,0 +1,188 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* `weft bench`: options, the device, beginning and end of a measurement. */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <weft/memory.h>
+
+#include "cli/args.h"
+#include "cli/bench.h"
+#include "cli/bench_report.h"
+#include "cli/command.h"
+#include "cli/world.h"
+
+#include "core/objects.h"
+#include "core/tree.h"
+
+struct bench_command {
+	struct bench_options options;
+	struct world_options world;
+	uint64_t server_pid;
+	bool json, help;
+	const char *text;      /* the device, as it was written */
+	struct world w;
+	struct bench bench;
+	struct weft_object *object;
+	struct objects_job job;
+	struct bench_progress progress;
+	int status;
+	struct weft_why why;
+};
+
+#define AT(field) .offset = offsetof(struct bench_command, field)
+static const struct weft_option table[] = {
+	{ .name = "rw", .type = WEFT_OPTION_CHOICE, AT(options.rw), .fallback = "randread", .choices = BENCH_RW_CHOICES,
+	  .help = "what to do; mixed: random, with flushes, zeroes and discards" },
+	{ .name = "bs", .type = WEFT_OPTION_SIZE, AT(options.block_bytes), .fallback = "4KiB",
+	  .help = "bytes per request", .min = 512, .max = 64 << 20 },
+	{ .name = "depth", .type = WEFT_OPTION_UINT, AT(options.depth), .fallback = "32",
+	  .help = "requests in flight per connection", .min = 1, .max = 4096 },
+	{ .name = "queues", .type = WEFT_OPTION_UINT, AT(options.queues), .fallback = "1",
+	  .help = "reactors, each with a thread", .min = 1, .max = 63 },
+	{ .name = "connections", .type = WEFT_OPTION_UINT, AT(options.connections), .fallback = "1",
+	  .help = "on each reactor", .min = 1, .max = 16 },
+	{ .name = "rate", .type = WEFT_OPTION_RATE, AT(options.rate),
+	  .help = "requests per second in all; without it: as fast as they end" },
+	{ .name = "arrivals", .type = WEFT_OPTION_CHOICE, AT(options.arrivals), .fallback = "fixed", .choices = "fixed|poisson",
+	  .help = "with --rate: the gaps between requests" },
+	{ .name = "mix", .type = WEFT_OPTION_UINT, AT(options.read_percent), .fallback = "70",
+	  .help = "percentage of reads in rw, randrw, mixed", .min = 0, .max = 100 },
+	{ .name = "time", .type = WEFT_OPTION_DURATION, AT(options.time_ns), .fallback = "5s", .help = "how long; 0: until --amount" },
+	{ .name = "amount", .type = WEFT_OPTION_SIZE, AT(options.amount_bytes), .help = "end after so many bytes" },
+	{ .name = "range", .type = WEFT_OPTION_SIZE, AT(options.range_bytes), .help = "only the first bytes of the device" },
+	{ .name = "verify", .type = WEFT_OPTION_BOOL, AT(options.verify),
+	  .help = "write blocks that describe themselves, check what is read" },
+	{ .name = "seed", .type = WEFT_OPTION_UINT, AT(options.seed), .fallback = "1", .help = "of offsets and data" },
+	{ .name = "mode", .type = WEFT_OPTION_CHOICE, AT(world.mode), .fallback = "adaptive", .choices = WORLD_MODES,
+	  .help = "how the reactors wait" },
+	{ .name = "cpus", .type = WEFT_OPTION_STRING, AT(world.cpus), .help = "of the reactors: 0,2-3" },
+	{ .name = "server-pid", .type = WEFT_OPTION_UINT, AT(server_pid), .help = "process whose CPU time is told as well" },
+	{ .name = "json", .type = WEFT_OPTION_BOOL, AT(json), .help = "one JSON object instead of the table" },
+	{ .name = "help", .type = WEFT_OPTION_BOOL, AT(help), .help = "this list" },
+	{ 0 },
+};
+
+/* ---- one after the other, on the control reactor ---- */
+
+static void ended(struct bench_command *c, int status, const struct weft_why *why)
+{
+	if (status != 0 && c->status == 0) {
+		c->status = status;
+		c->why = *why;
+	}
+}
+
+static void released(struct weft_task *task, int status)
+{
+	struct bench_command *c = WEFT_CONTAINER(task, struct bench_command, job.task);
+
+	(void)status;
+	core_quit(c->w.core);
+}
+
+static void bench_ended(struct bench *bench, int status)
+{
+	struct bench_command *c = WEFT_CONTAINER(bench, struct bench_command, bench);
+
+	ended(c, status, &bench->why);
+	bench_progress_stop(&c->progress);
+	c->job = (struct objects_job){ .task.done = released };
+	objects_release(c->object, &c->job);
+}
+
+static void interrupted(void *self, int signal)
+{
+	struct bench_command *c = self;
+
+	(void)signal;
+	bench_stop(&c->bench);
+}
+
+static void built(struct weft_task *task, int status)
+{
+	struct bench_command *c = WEFT_CONTAINER(task, struct bench_command, job.task);
+
+	if (status != 0) {
+		ended(c, status, &task->why);
+		core_quit(c->w.core);
+		return;
+	}
+	c->bench.device = weft_object_query(c->object, &weft_blk_iface);
+	WEFT_ASSERT(c->bench.device != NULL);
+	c->bench.ended = bench_ended;
+	bench_progress_start(&c->progress, &c->bench);
+	bench_start(&c->bench);
+}
+
+/* ---- the command ---- */
+
+static int build(struct bench_command *c)
+{
+	struct tree_reader reader = objects_reader(c->w.core);
+	struct tree *tree;
+	int error = grammar_parse(&reader, c->text, &weft_blk_iface, &tree, &c->why);
+
+	if (error != 0)
+		return error;
+	c->job = (struct objects_job){ .task.done = built };
+	objects_build(c->w.core, tree, &weft_blk_iface, &c->object, &c->job);
+	tree_free(c->w.core, tree);
+	return 0;
+}
+
+static int run(struct bench_command *c)
+{
+	const struct bench_options *o = &c->options;
+	int error = world_open(&c->w, &c->world, (unsigned)o->queues, (uint32_t)(o->depth * o->connections + 8), &c->why);
+
+	if (error != 0)
+		return error;
+	c->bench.core = c->w.core;
+	c->bench.options = *o;
+	c->bench.memory_fd = -1;
+	c->bench.server_pid = c->server_pid;
+	error = bench_memory_open(&c->bench, &c->why);
+	if (error == 0)
+		error = env_signals_watch(c->w.core->reactor[0]->loop, interrupted, c);
+	if (error == 0)
+		error = build(c);
+	if (error == 0) {
+		core_run(c->w.core);
+		error = c->status;
+	}
+	if (error == 0 || c->bench.elapsed_ns != 0)
+		bench_report(&c->bench, c->text, c->json);
+	bench_memory_close(&c->bench);
+	world_close(&c->w);
+	return error;
+}
+
+static int help(void)
+{
+	printf("usage: weft bench DEVICE [OPTION...]\n\nMeasures a device, or verifies it.\n\n");
+	args_help(table);
+	return EXIT_DONE;
+}
+
+int bench_main(int argc, char **argv)
+{
+	static struct bench_command c;
+	struct args args;
+	int error = args_parse("bench", table, &c, argc, argv, &args, &c.why);
+
+	if (error == 0 && c.help)
+		return help();
+	if (error == 0 && args.nplain != 1)
+		error = weft_why(&c.why, -EINVAL, "one device is needed: weft bench null:1TiB (%u were given)", args.nplain);
+	if (error == 0 && c.options.block_bytes % 512 != 0)
+		error = weft_why(&c.why, -EINVAL, "--bs %llu: must be a multiple of 512",
+			(unsigned long long)c.options.block_bytes);
+	if (error != 0)
+		return world_failed("bench", error, &c.why);
+	c.text = args.plain[0];
+	error = run(&c);
+	if (error != 0)
+		return world_failed("bench", error, &c.why);
+	return bench_good(&c.bench) ? EXIT_DONE : EXIT_FAILED;
+}

@@ -1,0 +1,413 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The data path of the load generator. A slot keeps its buffer for life; a completion is answered by the next request at once (at most
+ * BENCH_BURST per turn, the rest in the next). No division, no logarithm, no clock of its own: time is the reactor's.
+ */
+#include <errno.h>
+#include <math.h>
+
+#include <weft/memory.h>
+
+#include "cli/bench.h"
+#include "cli/bench_report.h"
+
+/* root.scratch of a load's slot */
+enum { SCRATCH_STARTED, SCRATCH_BLOCK };
+
+/* ---- one request ---- */
+
+static inline uint64_t rng_next(struct bench_load *load)
+{
+	uint64_t z = load->rng += 0x9e3779b97f4a7c15u;
+
+	z = (z ^ (z >> 32)) * 0xd6e8feb86659fd93u;
+	return z ^ (z >> 32);
+}
+
+static inline uint64_t block_next(struct bench_load *load, uint64_t random)
+{
+	uint64_t at = load->at;
+
+	if (load->random)
+		return (uint64_t)(((unsigned __int128)random * load->blocks) >> 64);
+	load->at = at + 1 < load->blocks ? at + 1 : 0;
+	return at;
+}
+
+static unsigned rare_op(const struct bench_load *load, uint64_t random)
+{
+	static const uint8_t ops[4] = { WEFT_FLUSH, WEFT_ZERO, WEFT_DISCARD, WEFT_FLUSH };
+	unsigned op = ops[random & 3];
+
+	return op == WEFT_DISCARD && (load->bench->device->ops_can & WEFT_OP_BIT(op)) == 0 ? WEFT_FLUSH : op;
+}
+
+static weft_hop_done load_done;
+
+static inline void send(struct bench_load *load, struct weft_slot *slot, uint64_t started_ns)
+{
+	uint64_t random = rng_next(load);
+	uint32_t kind = (uint32_t)random;
+	uint64_t block = block_next(load, random);
+	unsigned op = WEFT_READ;
+
+	/* The block comes from the high bits, what to do from the low ones. */
+	if (kind >= load->read_below)
+		op = kind < load->write_below ? WEFT_WRITE : rare_op(load, random >> 32);
+	slot->root.scratch[SCRATCH_STARTED] = started_ns;
+	load->left--;
+	if (load->verify)
+		bench_verify_sent(load, slot, op, block);
+	if (op == WEFT_FLUSH)
+		weft_slot_submit(slot, op, 0, 0, 0, 0, load_done);
+	else
+		weft_slot_submit(slot, op, 0, load->first_byte + block * load->block_bytes, load->block_bytes,
+			op <= WEFT_WRITE ? 1 : 0, load_done);
+}
+
+static void load_done(struct weft_hop *root, struct weft_hop *child, int status)
+{
+	struct weft_slot *slot = WEFT_CONTAINER(root, struct weft_slot, root);
+	struct bench_load *load = WEFT_CONTAINER(slot->session, struct bench_load, session);
+	struct bench_counts *counts = &load->counts;
+	uint64_t now = root->reactor->now;
+
+	counts->requests++;
+	counts->reads += child->op == WEFT_READ;
+	counts->bytes += child->len;
+	weft_histogram_add(&counts->latency, now - root->scratch[SCRATCH_STARTED]);
+	if (WEFT_UNLIKELY(status != 0)) {
+		counts->errors++;
+		load->error = load->error != 0 ? load->error : status;
+	}
+	if (load->verify)
+		bench_verify_done(load, slot, status);
+	if (load->running && load->burst > 0 && load->left > 0 && load->gap_ns_256 == 0) {
+		load->burst--;
+		send(load, slot, now);
+	} else {
+		load->ready[load->nready++] = slot;
+	}
+}
+
+/* ---- a turn ---- */
+
+static void note(struct bench_load *load);
+
+/* When the next request arrives, however many are still on their way: a slow answer does not slow the questions. */
+static void arrival_next(struct bench_load *load)
+{
+	uint64_t gap = load->gap_ns_256;
+
+	if (load->bench->options.arrivals == BENCH_POISSON)
+		gap = gap * load->bench->gap_of[rng_next(load) % BENCH_GAPS] >> 8;
+	gap += load->next_fraction;
+	load->next_at_ns += gap >> 8;
+	load->next_fraction = gap & 255;
+}
+
+static bool send_arrived(struct bench_load *load, uint64_t now)
+{
+	bool any = false;
+
+	while (load->next_at_ns <= now && load->nready > 0 && load->burst > 0 && load->left > 0) {
+		load->burst--;
+		send(load, load->ready[--load->nready], load->next_at_ns);
+		arrival_next(load);
+		any = true;
+	}
+	return any;
+}
+
+static bool load_poll(struct weft_source *source)
+{
+	struct weft_session *session = WEFT_CONTAINER(source, struct weft_session, source);
+	struct bench_load *load = WEFT_CONTAINER(session, struct bench_load, session);
+	uint64_t now = session->reactor->now;
+	bool any = false;
+
+	load->burst = BENCH_BURST;
+	if (WEFT_LIKELY(load->running && load->left > 0)) {
+		if (load->gap_ns_256 != 0)
+			return send_arrived(load, now);
+		while (load->nready > 0 && load->burst > 0 && load->left > 0) {
+			load->burst--;
+			send(load, load->ready[--load->nready], now);
+			any = true;
+		}
+		return any;
+	}
+	if (load->nready == load->nslots && !load->told)
+		note(load);
+	return false;
+}
+
+static void nothing(void *self)
+{
+	(void)self;
+}
+
+/* About to sleep: only an arrival wakes us, and answers do. */
+static bool load_arm(struct weft_source *source)
+{
+	struct weft_session *session = WEFT_CONTAINER(source, struct weft_session, source);
+	struct bench_load *load = WEFT_CONTAINER(session, struct bench_load, session);
+
+	if (!load->running || load->left == 0)
+		return !load->told && load->nready == load->nslots;
+	if (load->gap_ns_256 == 0)
+		return load->nready > 0;
+	if (load->nready == 0)
+		return false;
+	if (load->timer.armed)
+		weft_timer_disarm(session->reactor, &load->timer);
+	weft_timer_arm(session->reactor, &load->timer, load->next_at_ns);
+	return false;
+}
+
+/* ---- beginning and end of a load, on its reactor ---- */
+
+static void start_msg(void *self)
+{
+	struct bench_load *load = self;
+	struct bench *bench = load->bench;
+	struct weft_reactor *reactor = bench->core->reactor[1 + load->index % bench->options.queues];
+	struct weft_slot *slot;
+
+	load->session.slots_max = load->depth;
+	load->session.source = (struct weft_source){ .poll = load_poll, .arm = load_arm };
+	load->timer = (struct weft_timer){ .fn = nothing, .self = load };
+	load->error = weft_session_open(&load->session, reactor, bench->stack, &load->why);
+	load->open = load->error == 0;
+	while (load->open && (slot = weft_session_slot(&load->session)) != NULL) {
+		slot->tag = load->nslots;
+		slot->segs[0] = (struct weft_seg){ .base = load->memory + load->nslots * load->block_bytes,
+			.len = (uint32_t)load->block_bytes, .region = (uint16_t)bench->region };
+		load->nslots++;
+		load->ready[load->nready++] = slot;
+	}
+	if (load->open && load->nslots < load->depth)
+		load->error = weft_why(&load->why, -ENOSPC, "only %u of %u slots: the reactor's budget is spent", load->nslots,
+			load->depth);
+	load->started_ns = load->next_at_ns = reactor->now;
+	load->running = load->error == 0;
+}
+
+static void close_here(struct bench_load *load)
+{
+	struct weft_reactor *reactor = load->session.reactor;
+
+	weft_timer_disarm(reactor, &load->timer);
+	while (load->nready > 0)
+		weft_slot_give(load->ready[--load->nready]);
+	weft_session_close(&load->session);
+}
+
+static void stop_msg(void *self)
+{
+	struct bench_load *load = self;
+
+	load->running = false;
+	if (!load->open && !load->told)
+		note(load);
+}
+
+/* ---- together, on the control reactor ---- */
+
+static void stack_closed(struct weft_task *task, int status)
+{
+	struct bench *bench = WEFT_CONTAINER(task, struct bench, task);
+
+	(void)status;
+	bench->ended(bench, bench->status);
+}
+
+static void load_ended_msg(void *self)
+{
+	struct bench_load *load = self;
+	struct bench *bench = load->bench;
+	struct env_usage usage;
+
+	if (load->error != 0 && bench->status == 0) {
+		bench->status = load->error;
+		bench->why = load->why;
+	}
+	if (load->ended_ns - load->started_ns > bench->elapsed_ns)
+		bench->elapsed_ns = load->ended_ns - load->started_ns;
+	WEFT_ASSERT(bench->loads_open > 0);
+	if (--bench->loads_open > 0)
+		return;
+	env_usage(bench->core->env, &usage);
+	bench_sum(bench, &bench->result);
+	bench->result.cpu_ns = usage.cpu_ns - bench->cpu_before_ns;
+	bench->result.server_cpu_ns = bench_cpu_of(bench->core->env, bench->server_pid) - bench->server_before_ns;
+	weft_timer_disarm(bench->core->reactor[0], &bench->timer);
+	bench->task.done = stack_closed;
+	weft_stack_close(bench->stack, &bench->task);
+}
+
+static void note(struct bench_load *load)
+{
+	load->told = true;
+	load->ended_ns = load->bench->core->reactor[1 + load->index % load->bench->options.queues]->now;
+	if (load->open)
+		close_here(load);
+	load->note_msg = (struct weft_msg){ .fn = load_ended_msg, .self = load };
+	weft_reactor_post(load->bench->core->reactor[0], &load->note_msg);
+}
+
+void bench_stop(struct bench *bench)
+{
+	for (unsigned i = 0; i < bench->nloads; i++) {
+		struct bench_load *load = &bench->load[i];
+
+		if (load->stop_msg.fn != NULL)
+			continue;
+		load->stop_msg = (struct weft_msg){ .fn = stop_msg, .self = load };
+		weft_reactor_post(bench->core->reactor[1 + i % bench->options.queues], &load->stop_msg);
+	}
+}
+
+static void time_is_over(void *self)
+{
+	bench_stop(self);
+}
+
+/* Shares of the device, of the rate and of the amount. */
+static int load_fill(struct bench *bench, unsigned index, struct weft_why *why)
+{
+	const struct bench_options *o = &bench->options;
+	struct bench_load *load = &bench->load[index];
+	uint64_t range = o->range_bytes != 0 && o->range_bytes < bench->device->size ? o->range_bytes : bench->device->size;
+	uint64_t blocks = range / o->block_bytes;
+	uint64_t reads = o->rw == BENCH_READ || o->rw == BENCH_RANDREAD ? 100 :
+		o->rw == BENCH_WRITE || o->rw == BENCH_RANDWRITE ? 0 : o->read_percent;
+
+	load->bench = bench;
+	load->index = index;
+	load->block_bytes = o->block_bytes;
+	load->verify = o->verify;
+	load->random = o->rw >= BENCH_RANDREAD;
+	load->blocks = blocks / bench->nloads;
+	load->first_byte = index * load->blocks * o->block_bytes;
+	if (!o->verify && load->random) { /* all over the device */
+		load->blocks = blocks;
+		load->first_byte = 0;
+	}
+	if (load->blocks == 0)
+		return weft_why(why, -EINVAL, "bs=%llu: the range of %llu bytes is too small for %u connections",
+			(unsigned long long)o->block_bytes, (unsigned long long)range, bench->nloads);
+	load->read_below = reads == 100 ? UINT32_MAX : (uint32_t)(reads * (UINT32_MAX / 100));
+	load->write_below = o->rw != BENCH_MIXED ? UINT32_MAX : load->read_below + (UINT32_MAX - load->read_below) / 20 * 19;
+	load->rng = o->seed + index * 0x5851f42d4c957f2du;
+	load->left = o->amount_bytes != 0 ? o->amount_bytes / o->block_bytes / bench->nloads + 1 : UINT64_MAX;
+	load->gap_ns_256 = o->rate > 0 ? (uint64_t)(256e9 * bench->nloads / o->rate) : 0;
+	return o->verify ? bench_verify_open(load, why) : 0;
+}
+
+static void stack_opened(struct weft_task *task, int status)
+{
+	struct bench *bench = WEFT_CONTAINER(task, struct bench, task);
+	struct env_usage usage;
+
+	for (unsigned i = 0; status == 0 && i < bench->nloads; i++)
+		status = load_fill(bench, i, &task->why);
+	if (status != 0) {
+		bench->status = status;
+		bench->why = task->why;
+		bench->task.done = stack_closed;
+		if (bench->stack != NULL)
+			weft_stack_close(bench->stack, &bench->task);
+		else
+			bench->ended(bench, status);
+		return;
+	}
+	env_usage(bench->core->env, &usage);
+	bench->cpu_before_ns = usage.cpu_ns;
+	bench->server_before_ns = bench_cpu_of(bench->core->env, bench->server_pid);
+	bench->begun_ns = weft_reactor_now(bench->core->reactor[0]);
+	bench->loads_open = bench->nloads;
+	for (unsigned i = 0; i < bench->nloads; i++) {
+		struct bench_load *load = &bench->load[i];
+
+		load->start_msg = (struct weft_msg){ .fn = start_msg, .self = load };
+		weft_reactor_post(bench->core->reactor[1 + i % bench->options.queues], &load->start_msg);
+	}
+	bench->timer = (struct weft_timer){ .fn = time_is_over, .self = bench };
+	if (bench->options.time_ns != 0)
+		weft_timer_arm(bench->core->reactor[0], &bench->timer, bench->begun_ns + bench->options.time_ns);
+}
+
+void bench_start(struct bench *bench)
+{
+	int error;
+
+	/* The gap between arrivals of a Poisson process at the middle of each of many equal quantiles. */
+	for (unsigned i = 0; i < BENCH_GAPS; i++)
+		bench->gap_of[i] = (uint32_t)(-log1p(-(i + 0.5) / BENCH_GAPS) * 256 + 0.5);
+	bench->task.done = stack_opened;
+	error = weft_stack_open(bench->core, bench->device, "bench", &bench->stack, &bench->task);
+	if (error != 0)
+		stack_opened(&bench->task, error);
+}
+
+int bench_memory_open(struct bench *bench, struct weft_why *why)
+{
+	struct weft_core *core = bench->core;
+	const struct bench_options *o = &bench->options;
+	uint64_t each = o->depth * o->block_bytes, bytes;
+	int error;
+
+	bench->nloads = (unsigned)(o->queues * o->connections);
+	bytes = (each * bench->nloads + 4095) & ~(uint64_t)4095;
+	bench->load = weft_alloc_aligned(core, 128, bench->nloads * sizeof(bench->load[0]));
+	if (bench->load == NULL)
+		return weft_why(why, -ENOMEM, "no memory for %u connections", bench->nloads);
+	error = env_shm_create(core->env, "weft-bench", bytes, &bench->memory_fd);
+	if (error != 0)
+		return weft_why(why, error, "no shared memory of %llu bytes: lower depth or bs", (unsigned long long)bytes);
+	error = env_map(core->env, bench->memory_fd, 0, bytes, true, &bench->mapping, why);
+	if (error != 0)
+		return error;
+	bench->region = weft_region_add(core, env_mapping_base(bench->mapping), bytes, bench->memory_fd, 0, false, why);
+	for (unsigned i = 0; bench->region > 0 && i < bench->nloads; i++) {
+		bench->load[i].depth = (unsigned)o->depth;
+		bench->load[i].memory = (uint8_t *)env_mapping_base(bench->mapping) + i * each;
+		bench->load[i].ready = weft_alloc(core, o->depth * sizeof(struct weft_slot *));
+		if (bench->load[i].ready == NULL)
+			return weft_why(why, -ENOMEM, "no memory for %u connections", bench->nloads);
+	}
+	return bench->region > 0 ? 0 : bench->region;
+}
+
+void bench_memory_close(struct bench *bench)
+{
+	struct weft_core *core = bench->core;
+
+	if (bench->region > 0)
+		weft_region_remove(core, bench->region);
+	if (bench->mapping != NULL)
+		env_unmap(bench->mapping);
+	if (bench->memory_fd >= 0)
+		env_fd_close(core->env, bench->memory_fd);
+	for (unsigned i = 0; bench->load != NULL && i < bench->nloads; i++) {
+		bench_verify_close(&bench->load[i]);
+		weft_free(core, bench->load[i].ready);
+	}
+	weft_free(core, bench->load);
+	bench->load = NULL;
+}
+
+void bench_sum(const struct bench *bench, struct bench_result *out)
+{
+	*out = (struct bench_result){ .elapsed_ns = bench->elapsed_ns };
+	for (unsigned i = 0; bench->load != NULL && i < bench->nloads; i++) {
+		const struct bench_counts *counts = &bench->load[i].counts;
+
+		out->requests += __atomic_load_n(&counts->requests, __ATOMIC_RELAXED);
+		out->bytes += __atomic_load_n(&counts->bytes, __ATOMIC_RELAXED);
+		out->errors += counts->errors;
+		out->mismatches += counts->mismatches;
+		weft_histogram_merge(&out->latency, &counts->latency);
+	}
+}

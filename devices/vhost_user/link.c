@@ -1,0 +1,379 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The connection: bytes to messages, answers to their questions, losing it and trying again. While the server is away requests wait on their
+ * reactors, and nothing is told to the layers above.
+ */
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <weft/log.h>
+#include <weft/memory.h>
+
+#include "devices/vhost_user/link.h"
+
+#include "core/core.h"
+
+#define HEADER sizeof(struct vhost_user_header)
+
+static struct weft_reactor *control(const struct vu_link *link)
+{
+	return link->device->object.core->reactor[0];
+}
+
+static void fds_close(struct vu_link *link, struct vu_stream_in *in)
+{
+	for (unsigned i = 0; i < in->nfds; i++)
+		if (in->fds[i] >= 0)
+			env_fd_close(link->device->object.core->env, in->fds[i]);
+	in->nfds = 0;
+}
+
+static void streams_close(struct vu_link *link)
+{
+	if (link->stream != NULL)
+		env_stream_close(link->stream);
+	if (link->requests != NULL)
+		env_stream_close(link->requests);
+	link->stream = link->requests = NULL;
+	fds_close(link, &link->in);
+	fds_close(link, &link->requests_in);
+	link->in.have = link->requests_in.have = 0;
+	link->awaited = 0;
+}
+
+static void timer_at(struct vu_link *link, uint64_t after_ns)
+{
+	weft_timer_disarm(control(link), &link->timer);
+	weft_timer_arm(control(link), &link->timer, weft_reactor_now(control(link)) + after_ns);
+}
+
+static void task_end(struct vu_link *link, int status)
+{
+	struct weft_task *task = link->task;
+
+	link->task = NULL;
+	task->done(task, status);
+}
+
+/* ---- losing it ---- */
+
+void vu_link_lost(struct vu_link *link, int error, const char *format, ...)
+{
+	struct vu_device *device = link->device;
+	char text[160];
+	va_list args;
+
+	WEFT_ASSERT(error < 0);
+	va_start(args, format);
+	vsnprintf(text, sizeof(text), format, args);
+	va_end(args);
+	streams_close(link);
+	weft_timer_disarm(control(link), &link->timer);
+	link->state = VU_AWAY;
+	if (link->stopping) {
+		vu_pump(link);
+		return;
+	}
+	if (!link->agreed_once) {
+		if (link->task != NULL) {
+			weft_why(&link->task->why, error, "%s: path=%s: %s", device->object.name, device->path, text);
+			task_end(link, error);
+		}
+		return;
+	}
+	if (!link->closed_said)
+		weft_log(device->object.core, WEFT_LOG_WARN, "%s: %s: %s: requests wait until a server is back",
+			device->object.name, device->path, text);
+	if (link->away_since_ns == 0)
+		link->away_since_ns = weft_reactor_now(control(link));
+	link->closed_said = true;
+	vu_rings_lost(link);
+	timer_at(link, device->reconnect_ns);
+	vu_pump(link);
+}
+
+/* ---- sending ---- */
+
+void vu_send(struct vu_link *link, uint32_t request, const void *payload, uint32_t size, const int *fds, unsigned nfds,
+	bool answer)
+{
+	bool ack = !answer && (link->device->protocol & VHOST_USER_P(REPLY_ACK)) != 0 &&
+		request != VHOST_USER_SET_PROTOCOL_FEATURES;
+	struct vhost_user_msg msg;
+	int error;
+
+	WEFT_ASSERT(link->awaited == 0 && size <= VHOST_USER_MAX_PAYLOAD && link->stream != NULL);
+	vhost_user_request(&msg, request, size, ack);
+	if (size > 0)
+		memcpy(&msg.payload, payload, size);
+	error = env_stream_write(link->stream, &msg.header, HEADER + size, fds, nfds);
+	if (error != 0) {
+		vu_link_lost(link, error, "cannot send %s to the server", vhost_user_name(request));
+		return;
+	}
+	if (answer || ack) {
+		link->awaited = request;
+		timer_at(link, VU_ANSWER_NS);
+	}
+}
+
+/* ---- receiving ---- */
+
+/* One message, when all of it is there and it is sound: 1; 0: not yet; -errno: the stream is of no use, *what says why. */
+static int stream_read(struct env_stream *stream, struct vu_stream_in *in, enum vhost_user_way way, const char **what)
+{
+	struct vhost_user_header *header = &in->msg.header;
+
+	for (;;) {
+		size_t want = in->have < HEADER ? HEADER : HEADER + header->size;
+		unsigned room = VHOST_USER_MAX_FDS - in->nfds;
+		int64_t got;
+
+		if (in->have == HEADER && (*what = vhost_user_check_header(header, way)) != NULL)
+			return -EPROTO;
+		if (in->have >= HEADER && in->have == want) {
+			in->have = 0;
+			*what = vhost_user_check(&in->msg, in->nfds, way);
+			return *what == NULL ? 1 : -EPROTO;
+		}
+		*what = "the connection was closed";
+		got = env_stream_read(stream, (uint8_t *)header + in->have, want - in->have, in->fds + in->nfds, &room);
+		if (got == -EAGAIN)
+			return 0;
+		if (got <= 0)
+			return got == 0 ? -ECONNRESET : (int)got;
+		in->nfds += room;
+		in->have += (size_t)got;
+	}
+}
+
+/* An acknowledgement says 0 or what was wrong; a reply goes to who asked. */
+static void answered(struct vu_link *link, const struct vhost_user_msg *msg)
+{
+	if (link->awaited == 0 || msg->header.request != link->awaited) {
+		vu_link_lost(link, -EPROTO, "the server answers %s, which was not asked", vhost_user_name(msg->header.request));
+		return;
+	}
+	link->awaited = 0;
+	weft_timer_disarm(control(link), &link->timer);
+	if (msg->header.request == VHOST_USER_GET_CONFIG)
+		vu_config_take(link, msg);
+	else if (link->state == VU_AGREEING)
+		vu_agree_answer(link, msg);
+	else
+		vu_rings_answer(link, msg);
+}
+
+static void readable(void *self)
+{
+	struct vu_link *link = self;
+	const char *what;
+
+	while (link->stream != NULL) {
+		int got = stream_read(link->stream, &link->in, VHOST_USER_FRONT_REPLY, &what);
+
+		if (got == 0)
+			break;
+		if (got < 0) {
+			vu_link_lost(link, got, "%s", what);
+			return;
+		}
+		answered(link, &link->in.msg);
+		fds_close(link, &link->in);
+	}
+	vu_pump(link);
+}
+
+/* A request of the server to us: only that its configuration has changed means anything to a block device. */
+static void requested(void *self)
+{
+	struct vu_link *link = self;
+	struct vu_stream_in *in = &link->requests_in;
+	const char *what;
+
+	while (link->requests != NULL) {
+		int got = stream_read(link->requests, in, VHOST_USER_BACK_REQUEST, &what);
+		bool known = in->msg.header.request == VHOST_USER_BACKEND_CONFIG_CHANGE;
+
+		if (got == 0)
+			break;
+		if (got < 0) {
+			env_stream_close(link->requests);
+			link->requests = NULL;
+			break;
+		}
+		fds_close(link, in);
+		link->reread |= known;
+		if ((in->msg.header.flags & VHOST_USER_NEED_REPLY) != 0) {
+			struct vhost_user_msg ack;
+
+			vhost_user_ack(&ack, in->msg.header.request, known);
+			(void)env_stream_write(link->requests, &ack.header, HEADER + ack.header.size, NULL, 0);
+		}
+	}
+	vu_pump(link);
+}
+
+void vu_requests_adopt(struct vu_link *link, struct env_stream *stream)
+{
+	WEFT_ASSERT(link->requests == NULL);
+	link->requests = stream;
+	env_stream_watch(stream, requested, link);
+}
+
+/* ---- what is to be done next ---- */
+
+static void agreed(struct vu_link *link)
+{
+	struct vu_device *device = link->device;
+
+	link->state = VU_READY;
+	if (link->agreed_once) {
+		weft_log(device->object.core, WEFT_LOG_INFO, "%s: %s: a server is back", device->object.name, device->path);
+		link->away_since_ns = 0;
+		link->closed_said = link->expired = false;
+		return;
+	}
+	link->agreed_once = true;
+	if (link->task != NULL)
+		task_end(link, 0);
+}
+
+/* Rings that the server still runs are stopped first, so that it sees an orderly end. */
+static void pump_to_stop(struct vu_link *link)
+{
+	while (link->state == VU_READY && link->awaited == 0 && vu_rings_stop_step(link))
+		;
+	if (link->orders > 0 || link->task == NULL || (link->state == VU_READY && link->awaited != 0))
+		return;
+	streams_close(link);
+	weft_timer_disarm(control(link), &link->timer);
+	task_end(link, 0);
+}
+
+void vu_pump(struct vu_link *link)
+{
+	bool more = true;
+
+	if (link->stopping) {
+		pump_to_stop(link);
+		return;
+	}
+	while (more && link->awaited == 0) {
+		if (link->state == VU_AGREEING) {
+			if (!vu_agree_step(link))
+				agreed(link);
+		} else if (link->state == VU_READY && link->reread) {
+			link->reread = false;
+			vu_config_ask(link);
+		} else {
+			more = vu_rings_step(link);
+		}
+	}
+}
+
+static void note_msg(void *self)
+{
+	struct vu_queue *q = self;
+	struct vu_link *link = q->device->link;
+
+	atomic_store(&q->noted, false);
+	vu_ring_noted(link, q);
+	vu_pump(link);
+}
+
+void vu_link_note(struct vu_queue *q)
+{
+	if (atomic_exchange(&q->noted, true))
+		return;
+	q->note_msg = (struct weft_msg){ .fn = note_msg, .self = q };
+	weft_reactor_post(q->device->object.core->reactor[0], &q->note_msg);
+}
+
+/* ---- beginning and ending ---- */
+
+static int link_connect(struct vu_link *link, struct weft_why *why)
+{
+	struct vu_device *device = link->device;
+	char where[256];
+	int error;
+
+	snprintf(where, sizeof(where), "unix:%s", device->path);
+	error = env_connect(reactor_loop(control(link)), where, &link->stream, why);
+	if (error != 0) {
+		link->stream = NULL;
+		return error;
+	}
+	link->state = VU_AGREEING;
+	link->step = 0;
+	device->protocol = 0;
+	env_stream_watch(link->stream, readable, link);
+	return 0;
+}
+
+static void timer_fired(void *self)
+{
+	struct vu_link *link = self;
+	struct vu_device *device = link->device;
+	uint64_t away = weft_reactor_now(control(link)) - link->away_since_ns;
+	struct weft_why why;
+
+	if (link->state != VU_AWAY) {
+		vu_link_lost(link, -ETIMEDOUT, "the server does not answer %s", vhost_user_name(link->awaited));
+		return;
+	}
+	if (link_connect(link, &why) != 0) {
+		link->expired = device->timeout_ns != 0 && away >= device->timeout_ns;
+		timer_at(link, device->reconnect_ns);
+	}
+	vu_pump(link);
+}
+
+int vu_link_start(struct vu_device *device, struct weft_task *task)
+{
+	struct weft_core *core = device->object.core;
+	struct vu_link *link = weft_alloc(core, sizeof(*link));
+	int error;
+
+	if (link == NULL)
+		return weft_why(&task->why, -ENOMEM, "%s: no memory", device->object.name);
+	device->link = link;
+	link->device = device;
+	link->task = task;
+	link->inflight_fd = -1;
+	link->timer = (struct weft_timer){ .fn = timer_fired, .self = link };
+	error = link_connect(link, &task->why);
+	if (error != 0) {
+		link->task = NULL;
+		return error;
+	}
+	vu_pump(link);
+	return 0;
+}
+
+void vu_link_stop(struct vu_device *device, struct weft_task *task)
+{
+	struct vu_link *link = device->link;
+
+	WEFT_ASSERT(link->task == NULL);
+	link->stopping = true;
+	link->task = task;
+	vu_pump(link);
+}
+
+void vu_link_free(struct vu_device *device)
+{
+	struct vu_link *link = device->link;
+
+	if (link == NULL)
+		return;
+	WEFT_ASSERT(link->orders == 0);
+	streams_close(link);
+	weft_timer_disarm(control(link), &link->timer);
+	if (link->inflight_fd >= 0)
+		env_fd_close(device->object.core->env, link->inflight_fd);
+	weft_free(device->object.core, link);
+	device->link = NULL;
+}

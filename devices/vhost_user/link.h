@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The connection to the server, on the control reactor. One message at a time: what needs an answer is waited for before the next goes out.
+ *
+ *                     connected                    agreed
+ *      AWAY ---------------------> AGREEING ---------------------> READY
+ *        ^   reconnect=, again          |  answers, agree.c          |  rings and regions, rings.c
+ *        +------------------------------+----------------------------+  closed, broken, too late
+ */
+#ifndef DEVICES_VHOST_USER_LINK_H
+#define DEVICES_VHOST_USER_LINK_H
+
+#include "devices/vhost_user/vhost_user.h"
+
+#include "wire/vhost_user.h"
+
+enum {
+	VU_CONFIG_SIZE = 60,              /* of virtio_blk_config, as far as every server knows it */
+	VU_SHARED_MAX = 32,               /* regions with ADD_MEM_REG, our own included */
+};
+#define VU_ANSWER_NS 10000000000ull       /* a server that takes longer for one answer is given up */
+
+enum vu_link_state { VU_AWAY, VU_AGREEING, VU_READY };
+
+/* vu_queue.state */
+enum vu_ring_state {
+	VU_RING_OFF,        /* the server does not run it */
+	VU_RING_PREPARING,  /* its reactor has been told to prepare */
+	VU_RING_PREPARED,   /* to be set up: step says how far */
+	VU_RING_STARTING,   /* its reactor has been told that it is up */
+	VU_RING_ON,
+	VU_RING_STOPPING,   /* GET_VRING_BASE was sent */
+	VU_RING_FAILING,    /* its reactor has been told to fail everything */
+};
+
+enum vu_region_state { VU_REGION_FREE, VU_REGION_NEW, VU_REGION_SHARED, VU_REGION_REFUSED, VU_REGION_GONE };
+
+/* Memory that the server has, or is to have. region[0] of a link: our own. */
+struct vu_region {
+	uint64_t base, size, fd_offset;
+	int fd, number;
+	uint32_t generation;
+	uint8_t state;                    /* enum vu_region_state */
+};
+
+/* A message that is being read. */
+struct vu_stream_in {
+	struct vhost_user_msg msg;
+	size_t have;                      /* bytes of header and payload so far */
+	int fds[VHOST_USER_MAX_FDS];
+	unsigned nfds;
+};
+
+struct vu_link {
+	struct vu_device *device;
+	struct env_stream *stream;
+	struct env_stream *requests;      /* of the server to us: BACKEND_REQ */
+	struct vu_stream_in in, requests_in;
+	enum vu_link_state state;
+	uint8_t step;
+	uint32_t awaited;                 /* request whose answer is awaited; 0: none */
+	bool agreed_once;                 /* features and sizes are fixed from now on */
+	bool stopping, expired, closed_said;
+	bool reread;                      /* the configuration has changed: ask for it */
+	struct weft_task *task;           /* start or stop, under way */
+	struct weft_timer timer;          /* the next attempt, or the latest moment for an answer */
+	uint64_t away_since_ns;
+	unsigned orders;                  /* given to reactors and not yet answered */
+	struct vu_queue *turn;            /* its ring is being set up or stopped */
+	struct vu_region region[VU_SHARED_MAX];
+	struct vu_region *region_turn;
+	unsigned regions_max;             /* what the server takes */
+	int inflight_fd;                  /* -1: none */
+	uint64_t inflight_size, inflight_offset;
+};
+
+/* link.c */
+/* Sends a message; with `answer` the next one waits for the reply, else for the acknowledgement if the server gives any. Descriptors stay the
+ * caller's. The link may be lost afterwards. */
+void vu_send(struct vu_link *link, uint32_t request, const void *payload, uint32_t size, const int *fds, unsigned nfds,
+	bool answer);
+/* The connection is of no use: closes it; start fails, or a new attempt is due. */
+void vu_link_lost(struct vu_link *link, int error, const char *format, ...) WEFT_PRINTF(3, 4);
+/* Goes on with whatever is to be done next. */
+void vu_pump(struct vu_link *link);
+/* The connection on which the server asks us; owned by the link from now on. */
+void vu_requests_adopt(struct vu_link *link, struct env_stream *stream);
+
+/* agree.c */
+/* Sends the next message of the handshake, or skips a step; false: that was all. */
+bool vu_agree_step(struct vu_link *link);
+/* The awaited reply (or acknowledgement) to a message of the handshake. */
+void vu_agree_answer(struct vu_link *link, const struct vhost_user_msg *msg);
+void vu_config_take(struct vu_link *link, const struct vhost_user_msg *msg);
+void vu_config_ask(struct vu_link *link);
+
+/* rings.c */
+bool vu_rings_step(struct vu_link *link);                     /* false: nothing to do */
+bool vu_rings_stop_step(struct vu_link *link);                /* false: no ring that could be stopped now */
+void vu_rings_answer(struct vu_link *link, const struct vhost_user_msg *msg);
+void vu_rings_lost(struct vu_link *link);                     /* the server runs no ring any more */
+void vu_ring_noted(struct vu_link *link, struct vu_queue *queue); /* its reactor has something to say */
+void vu_regions_open(struct vu_link *link);                   /* our own memory is there */
+void vu_memory_set(struct vu_link *link);                     /* sends SET_MEM_TABLE with all regions that are to be shared */
+
+#endif

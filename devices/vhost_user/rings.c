@@ -1,0 +1,363 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * What is done on an agreed connection: regions are shared and taken back, rings are started and stopped as reactors open and close their
+ * queues. A region is shared before any ring starts whose requests may lie in it.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include <weft/log.h>
+
+#include "devices/vhost_user/link.h"
+
+#include "core/core.h"
+#include "core/region.h"
+
+static void region_wanted(struct vu_link *link, unsigned number);
+
+/* ---- rings ---- */
+
+static void order(struct vu_link *link, struct vu_queue *q, enum vu_order what, enum vu_ring_state state)
+{
+	q->state = (uint8_t)state;
+	link->orders++;
+	vu_queue_order(q, what);
+}
+
+/* The messages that start a ring, one at a time; false: that was all. */
+static bool ring_step(struct vu_link *link, struct vu_queue *q)
+{
+	const uint64_t memory = (uintptr_t)q->memory;
+	const struct vhost_user_vring_addr address = {
+		.index = q->index, .desc = memory + q->at.desc, .used = memory + q->at.device, .avail = memory + q->at.driver,
+	};
+	const struct vhost_user_vring_state num = { q->index, link->device->num }, base = { q->index, q->base };
+	const struct vhost_user_vring_state enable = { q->index, 1 };
+	const uint64_t index = q->index;
+	const int kick = env_notifier_fd(q->kick), call = env_notifier_fd(q->call);
+
+	switch (q->step++) {
+	case 0:
+		vu_send(link, VHOST_USER_SET_VRING_NUM, &num, sizeof(num), NULL, 0, false);
+		break;
+	case 1:
+		vu_send(link, VHOST_USER_SET_VRING_BASE, &base, sizeof(base), NULL, 0, false);
+		break;
+	case 2:
+		vu_send(link, VHOST_USER_SET_VRING_ADDR, &address, sizeof(address), NULL, 0, false);
+		break;
+	case 3:
+		vu_send(link, VHOST_USER_SET_VRING_CALL, &index, sizeof(index), &call, 1, false);
+		break;
+	case 4:
+		vu_send(link, VHOST_USER_SET_VRING_KICK, &index, sizeof(index), &kick, 1, false);
+		break;
+	case 5:
+		if (link->device->protocol != 0)
+			vu_send(link, VHOST_USER_SET_VRING_ENABLE, &enable, sizeof(enable), NULL, 0, false);
+		break;
+	default:
+		return false;
+	}
+	return true;
+}
+
+static void ring_stop(struct vu_link *link, struct vu_queue *q)
+{
+	const struct vhost_user_vring_state state = { q->index, 0 };
+
+	q->state = VU_RING_STOPPING;
+	q->ring_dirty = true;
+	link->turn = q;
+	vu_send(link, VHOST_USER_GET_VRING_BASE, &state, sizeof(state), NULL, 0, true);
+}
+
+/* Something to do for this ring? */
+static bool ring_tend(struct vu_link *link, struct vu_queue *q)
+{
+	bool wanted = atomic_load(&q->wanted);
+
+	switch ((enum vu_ring_state)q->state) {
+	case VU_RING_OFF:
+		if (!wanted)
+			return false;
+		if (link->state == VU_READY) {
+			q->reset = q->ring_dirty || link->inflight_fd < 0;
+			q->ring_dirty = false;
+			order(link, q, VU_ORDER_PREPARE, VU_RING_PREPARING);
+		} else if (link->expired && !q->failed) {
+			q->failed = q->ring_dirty = true;
+			order(link, q, VU_ORDER_FAIL, VU_RING_FAILING);
+		} else {
+			return false;
+		}
+		return true;
+	case VU_RING_PREPARED:
+		if (link->state != VU_READY)
+			q->state = VU_RING_OFF;
+		else if (!ring_step(link, q) && q->state == VU_RING_PREPARED)
+			order(link, q, VU_ORDER_UP, VU_RING_STARTING);
+		q->failed = false;
+		return true;
+	case VU_RING_ON:
+		if (link->state != VU_READY)
+			return false;
+		if (atomic_load(&q->broken))
+			vu_link_lost(link, -EPROTO, "the server has broken ring %u: %s", q->index, q->drv.fault);
+		else if (!wanted)
+			ring_stop(link, q);
+		else
+			return false;
+		return true;
+	case VU_RING_PREPARING:
+	case VU_RING_STARTING:
+	case VU_RING_STOPPING:
+	case VU_RING_FAILING:
+		return false;
+	}
+	return false;
+}
+
+void vu_ring_noted(struct vu_link *link, struct vu_queue *q)
+{
+	static const uint8_t next[] = {
+		[VU_RING_PREPARING] = VU_RING_PREPARED, [VU_RING_STARTING] = VU_RING_ON, [VU_RING_FAILING] = VU_RING_OFF,
+	};
+
+	unsigned number = atomic_exchange(&q->region_wanted, 0);
+
+	if (number != 0)
+		region_wanted(link, number);
+	if (!atomic_exchange(&q->answered, false))
+		return;
+	WEFT_ASSERT(link->orders > 0);
+	link->orders--;
+	q->step = 0;
+	if (q->lost && q->state != VU_RING_FAILING)
+		q->state = VU_RING_OFF;
+	else
+		q->state = next[q->state];
+	q->lost = false;
+}
+
+void vu_rings_lost(struct vu_link *link)
+{
+	struct vu_device *device = link->device;
+
+	link->turn = NULL;
+	link->region_turn = NULL;
+	for (unsigned i = 0; i < WEFT_COUNT(link->region); i++) {
+		struct vu_region *region = &link->region[i];
+
+		if (region->state == VU_REGION_GONE)
+			region->state = VU_REGION_FREE;
+		else if (region->state != VU_REGION_FREE)
+			region->state = VU_REGION_NEW;
+	}
+	for (unsigned i = 0; i < device->queues; i++) {
+		struct vu_queue *q = &device->queue[i];
+
+		q->ring_dirty |= link->inflight_fd < 0 || atomic_load(&q->broken);
+		if (q->state == VU_RING_PREPARING || q->state == VU_RING_STARTING)
+			q->lost = true; /* it is being told: the answer finds it off */
+		else if (q->state != VU_RING_FAILING)
+			q->state = VU_RING_OFF;
+	}
+}
+
+/* ---- regions ---- */
+
+static bool by_slots(const struct vu_link *link)
+{
+	return (link->device->protocol & VHOST_USER_P(CONFIGURE_MEM_SLOTS)) != 0;
+}
+
+/* The server has a region now (or refuses it): requests may lie in it. Our own memory it must have. */
+static void region_settle(struct vu_link *link, struct vu_region *region, bool taken)
+{
+	struct vu_device *device = link->device;
+
+	if (region->state == VU_REGION_GONE) {
+		region->state = VU_REGION_FREE;
+	} else if (taken) {
+		region->state = VU_REGION_SHARED;
+		if (region != &link->region[0])
+			atomic_store_explicit(&device->shared[region->number], region->generation, memory_order_release);
+	} else if (region == &link->region[0]) {
+		vu_link_lost(link, -EPROTO, "the server refuses the memory of our rings");
+	} else {
+		weft_log(device->object.core, WEFT_LOG_WARN, "%s: the server refuses a region of %llu bytes: requests in it "
+			"are copied", device->object.name, (unsigned long long)region->size);
+		atomic_store(&device->shared[region->number], 0);
+		region->state = VU_REGION_REFUSED;
+		for (unsigned i = 0; i < device->queues; i++)
+			device->queue[i].ring_dirty = true; /* what is in the rings may lie in it */
+	}
+}
+
+static void regions_settle_all(struct vu_link *link)
+{
+	for (unsigned i = 0; i < WEFT_COUNT(link->region); i++)
+		if (link->region[i].state == VU_REGION_GONE || link->region[i].state == VU_REGION_NEW)
+			region_settle(link, &link->region[i], true);
+}
+
+static struct vhost_user_region message_region(const struct vu_region *r)
+{
+	return (struct vhost_user_region){ .gpa = r->base, .size = r->size, .uva = r->base, .mmap_offset = r->fd_offset };
+}
+
+static void region_send(struct vu_link *link, struct vu_region *region, uint32_t request)
+{
+	const struct vhost_user_memreg payload = { .region = message_region(region) };
+	unsigned nfds = request == VHOST_USER_ADD_MEM_REG ? 1 : 0;
+
+	link->region_turn = region;
+	vu_send(link, request, &payload, sizeof(payload), &region->fd, nfds, false);
+	if (link->stream != NULL && link->awaited == 0) /* the server acknowledges nothing */
+		region_settle(link, region, true);
+}
+
+void vu_memory_set(struct vu_link *link)
+{
+	struct vhost_user_memory memory = { 0 };
+	int fds[VHOST_USER_MAX_REGIONS];
+
+	for (unsigned i = 0; i < WEFT_COUNT(link->region) && memory.nregions < VHOST_USER_MAX_REGIONS; i++) {
+		const struct vu_region *r = &link->region[i];
+
+		if (r->state != VU_REGION_NEW && r->state != VU_REGION_SHARED)
+			continue;
+		fds[memory.nregions] = r->fd;
+		memory.regions[memory.nregions++] = message_region(r);
+	}
+	vu_send(link, VHOST_USER_SET_MEM_TABLE, &memory, (uint32_t)offsetof(struct vhost_user_memory, regions) +
+		memory.nregions * (uint32_t)sizeof(memory.regions[0]), fds, memory.nregions, false);
+	if (link->stream != NULL && link->awaited == 0)
+		regions_settle_all(link);
+}
+
+static bool regions_step(struct vu_link *link)
+{
+	for (unsigned i = 0; i < WEFT_COUNT(link->region); i++) {
+		struct vu_region *region = &link->region[i];
+
+		if (region->state != VU_REGION_NEW && region->state != VU_REGION_GONE)
+			continue;
+		if (!by_slots(link))
+			vu_memory_set(link);
+		else
+			region_send(link, region, region->state == VU_REGION_NEW ? VHOST_USER_ADD_MEM_REG :
+				VHOST_USER_REM_MEM_REG);
+		return true;
+	}
+	return false;
+}
+
+/* Regions that were removed, or whose number means other memory now. */
+static void regions_sweep(struct vu_link *link)
+{
+	for (unsigned i = 1; i < WEFT_COUNT(link->region); i++) {
+		struct vu_region *region = &link->region[i];
+		const struct region *now = region_get(link->device->object.core, (unsigned)region->number);
+
+		if (region->state == VU_REGION_FREE || (now != NULL && now->generation == region->generation))
+			continue;
+		region->state = region->state == VU_REGION_SHARED ? VU_REGION_GONE : VU_REGION_FREE;
+	}
+}
+
+/* A reactor has met a request in a region that the server does not have. Until it has, such requests are copied. */
+static void region_wanted(struct vu_link *link, unsigned number)
+{
+	const struct region *r = region_get(link->device->object.core, number);
+	struct vu_region *free = NULL;
+	unsigned used = 0;
+
+	regions_sweep(link);
+	if (r == NULL || r->fd < 0)
+		return;
+	for (unsigned i = 0; i < WEFT_COUNT(link->region); i++) {
+		struct vu_region *region = &link->region[i];
+
+		if (region->state == VU_REGION_FREE)
+			free = free != NULL ? free : region;
+		else if (i > 0 && region->number == (int)number && region->generation == r->generation)
+			return;
+		else
+			used += region->state != VU_REGION_REFUSED;
+	}
+	if (free == NULL || used >= link->regions_max)
+		return;
+	*free = (struct vu_region){
+		.base = (uintptr_t)r->base, .size = r->size, .fd_offset = r->fd_offset, .fd = r->fd, .number = (int)number,
+		.generation = r->generation, .state = VU_REGION_NEW,
+	};
+}
+
+void vu_regions_open(struct vu_link *link)
+{
+	struct vu_device *device = link->device;
+
+	link->region[0] = (struct vu_region){
+		.base = (uintptr_t)env_mapping_base(device->mapping), .size = device->queues * device->layout.bytes,
+		.fd = device->memory_fd, .number = -1, .state = VU_REGION_NEW,
+	};
+}
+
+/* ---- together ---- */
+
+bool vu_rings_step(struct vu_link *link)
+{
+	struct vu_device *device = link->device;
+
+	if (link->state == VU_READY) {
+		regions_sweep(link);
+		if (regions_step(link))
+			return true;
+	}
+	for (unsigned i = 0; i < device->queues; i++)
+		if (ring_tend(link, &device->queue[i]))
+			return true;
+	return false;
+}
+
+bool vu_rings_stop_step(struct vu_link *link)
+{
+	struct vu_device *device = link->device;
+
+	for (unsigned i = 0; i < device->queues; i++) {
+		WEFT_ASSERT(!atomic_load(&device->queue[i].wanted));
+		if (device->queue[i].state != VU_RING_ON)
+			continue;
+		ring_stop(link, &device->queue[i]);
+		return true;
+	}
+	return false;
+}
+
+void vu_rings_answer(struct vu_link *link, const struct vhost_user_msg *msg)
+{
+	bool good = msg->payload.u64 == 0; /* of an acknowledgement */
+
+	switch (msg->header.request) {
+	case VHOST_USER_GET_VRING_BASE:
+		link->turn->state = VU_RING_OFF;
+		link->turn = NULL;
+		break;
+	case VHOST_USER_ADD_MEM_REG:
+	case VHOST_USER_REM_MEM_REG:
+		region_settle(link, link->region_turn, good);
+		break;
+	case VHOST_USER_SET_MEM_TABLE:
+		if (good)
+			regions_settle_all(link);
+		else
+			vu_link_lost(link, -EPROTO, "the server refuses our memory");
+		break;
+	default:
+		if (!good)
+			vu_link_lost(link, -EPROTO, "the server refuses %s",
+				vhost_user_name(msg->header.request));
+	}
+}
