@@ -37,6 +37,8 @@ static int reactors_start(struct weft_core *core, const struct core_wants *wants
 
 		snprintf(name, sizeof(name), "weft/%u", lane);
 		reactor_mode_set(reactor, wants->mode);
+		if (wants->no_threads)
+			continue;
 		error = env_thread_start(core->env, name, wants->cpus != NULL ? wants->cpus[lane - 1] : -1, reactor->loop,
 			reactor_step, reactor, &reactor->thread, why);
 	}

@@ -27,6 +27,7 @@ struct weft_core {
 
 struct core_wants {
 	unsigned io_reactors;  /* at least 1 */
+	bool no_threads;       /* the caller steps all reactors (reactor_step): benchmarks, programs with a loop of their own */
 	const int *cpus;       /* io_reactors of them, or NULL: anywhere */
 	enum weft_mode mode;
 	uint32_t budget;       /* slots per reactor; 0: 1024 */
