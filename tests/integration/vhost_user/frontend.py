@@ -235,7 +235,9 @@ class Ring:
     def wait(self, fd=None, seconds=TIMEOUT):
         """Waits for a notification. -> whether one came"""
         fd = self.call_fd if fd is None else fd
-        if not select.select([fd], [], [], seconds)[0]:
+        poll = select.poll()
+        poll.register(fd, select.POLLIN)
+        if not poll.poll(seconds * 1000):
             return False
         os.eventfd_read(fd)
         return True
