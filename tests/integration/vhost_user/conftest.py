@@ -26,7 +26,7 @@ class Server:
         self.folder, self.path = folder, os.path.join(folder, 's')
         self.command = [WEFT, 'serve', device, '--on', f'vhost-user:{self.path}{options}', *arguments]
         self.log = open(os.path.join(folder, 'log'), 'a+', encoding='utf-8', errors='replace')
-        self.child = None
+        self.child, self.stopped = None, False
         self.start()
 
     def start(self):
@@ -54,6 +54,7 @@ class Server:
 
     def stop(self):
         """-> exit status"""
+        self.stopped = True
         self.child.send_signal(signal.SIGTERM)
         try:
             return self.child.wait(frontend.TIMEOUT)
@@ -84,8 +85,8 @@ def serve(folder):
 
     yield make
     for server in servers:
-        alive = server.child.poll() is None
-        status = server.stop() if alive else server.child.returncode
+        alive = server.child.poll() is None or server.stopped
+        status = server.stop()
         text = server.text()
         server.log.close()
         assert alive or status == -signal.SIGKILL, f'the server ended by itself: {status}\n{text}'

@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""Guest memory that comes, goes, and is taken away."""
+import os
+import struct
+
+import pytest
+from frontend import (ADD_MEM_REG, F_LOG_ALL, GET_MAX_MEM_SLOTS, IOERR, OK, P_ALL, P_BACKEND_REQ, REM_MEM_REG, SET_FEATURES, SET_LOG_BASE, SET_MEM_TABLE,
+                      SET_VRING_ADDR, T_IN, T_OUT, F_FLUSH, F_PACKED, F_PROTOCOL, F_VERSION_1, Memory, SplitRing)
+
+
+@pytest.mark.parametrize('kind', ['split', 'packed'])
+def test_table_replaced_under_load(serve, client, kind):
+    c = client(serve(device='delay:[mem:64MiB],write=5ms'), kind=kind)
+    for i in range(20):
+        sent = {c.ring.request(T_OUT, i, data=b't' * 512) for _ in range(4)}
+        c.ring.publish()
+        c.ring.kick()
+        assert c.front.mem_table(c.memory) == 0
+        for _ in sent:
+            assert c.ring.finish()[1] == OK
+
+
+def test_regions_added_and_removed(serve, client):
+    c = client(serve(), protocol=P_ALL)
+    for i in range(10):
+        more = Memory(1 << 20, gpa=0x80000000 + (i << 24), uva=0x600000000000 + (i << 24))
+        assert c.front.tell(ADD_MEM_REG, bytes(8) + more.region(), [more.fd]) == 0
+        more.put(0, struct.pack('<IIQ', T_OUT, 0, 7) + b'm' * 512)
+        status = c.memory.take(1)
+        head = c.ring.add([(more.gpa, 528, 0), (c.memory.gpa + status, 1, 2)])
+        c.ring.pending[head] = (status, 0)
+        c.ring.publish()
+        c.ring.kick()
+        assert c.ring.finish()[1] == OK
+        assert c.front.tell(REM_MEM_REG, bytes(8) + more.region()) == 0
+        assert c.front.tell(REM_MEM_REG, bytes(8) + more.region()) != 0
+        more.close()
+    assert c.works()
+
+
+def test_removal_waits_for_the_last_request(serve, client):
+    c = client(serve(device='delay:[mem:64MiB],read=100ms'), protocol=P_ALL)
+    more = Memory(1 << 20, gpa=0x80000000, uva=0x600000000000)
+    assert c.front.tell(ADD_MEM_REG, bytes(8) + more.region(), [more.fd]) == 0
+    at = c.memory.take(17)
+    c.memory.put(at, struct.pack('<IIQ', T_IN, 0, 0) + b'\xff')
+    more.put(0, b'\xee' * 4096)
+    c.ring.pending[c.ring.add([(c.memory.gpa + at, 16, 0), (more.gpa, 4096, 2), (c.memory.gpa + at + 16, 1, 2)])] = (at + 16, 0)
+    c.ring.publish()
+    c.ring.kick()
+    assert c.front.tell(REM_MEM_REG, bytes(8) + more.region()) == 0
+    assert c.memory.get(at + 16, 1)[0] == OK, 'answered before the request had ended'
+    assert more.get(0, 4096) == bytes(4096)
+    more.close()
+
+
+def test_as_many_slots_as_promised(serve, client):
+    c = client(serve(), protocol=P_ALL)
+    slots = c.front.ask_u64(GET_MAX_MEM_SLOTS)
+    more = [Memory(4096, gpa=(2 + i) << 32, uva=(2 + i) << 36) for i in range(slots - 1)]
+    for m in more:
+        assert c.front.tell(ADD_MEM_REG, bytes(8) + m.region(), [m.fd]) == 0
+    extra = Memory(4096, gpa=1 << 50, uva=1 << 46)
+    assert c.front.tell(ADD_MEM_REG, bytes(8) + extra.region(), [extra.fd]) != 0
+    assert c.works()
+    for m in more + [extra]:
+        m.close()
+
+
+def test_a_buffer_across_two_regions(serve, client):
+    c = client(serve(), protocol=P_ALL)
+    low = Memory(1 << 20, gpa=0x80000000, uva=0x600000000000)
+    high = Memory(1 << 20, gpa=0x80100000, uva=0x610000000000)
+    for m in (low, high):
+        assert c.front.tell(ADD_MEM_REG, bytes(8) + m.region(), [m.fd]) == 0
+    c.ring.write(0, bytes(range(256)) * 16)
+    at = c.memory.take(17)
+    c.memory.put(at, struct.pack('<IIQ', T_IN, 0, 0) + b'\xff')
+    c.ring.pending[c.ring.add([(c.memory.gpa + at, 16, 0), (high.gpa - 2048, 4096, 2), (c.memory.gpa + at + 16, 1, 2)])] = (at + 16, 0)
+    c.ring.publish()
+    c.ring.kick()
+    assert c.ring.finish()[1] == OK
+    assert low.get(low.size - 2048, 2048) + high.get(0, 2048) == bytes(range(256)) * 16
+    low.close()
+    high.close()
+
+
+@pytest.mark.parametrize('when', ['idle', 'in flight'])
+def test_truncated_memory_closes_its_own_session(serve, client, when):
+    """What is left of the memory is zeroes for us; nobody gets a SIGBUS."""
+    server = serve(options=',clients=2')
+    other = client(server)
+    c = client(server)
+    assert c.works()
+    if when == 'in flight':
+        for i in range(8):
+            c.ring.request(T_OUT, i, data=b't' * 4096)
+        c.ring.publish()
+    os.ftruncate(c.memory.fd, 0)
+    c.ring.kick()
+    assert c.front.is_closed()
+    assert other.works()
+    # Our own mapping of it must not be touched any more.
+    c.memory.map.close()
+    c.memory.map = Memory(4096).map
+
+
+@pytest.mark.parametrize('kind', ['split', 'packed'])
+def test_dirty_log(serve, client, kind):
+    """Each page that is written, by data, status or ring, is in the log."""
+    c = client(serve(), kind=kind, protocol=P_ALL)
+    pages = (c.memory.gpa + c.memory.size) // 4096
+    log = Memory(-(-pages // 8 // 4096) * 4096)
+    assert c.ring.write(0, b'l' * 8192) == OK
+    assert struct.unpack('<Q', c.front.ask(SET_LOG_BASE, struct.pack('<QQ', log.size, 0), [log.fd]))[0] == 0
+    features = F_PROTOCOL | F_VERSION_1 | F_FLUSH | (F_PACKED if kind == 'packed' else 0)
+    assert c.front.tell_u64(SET_FEATURES, features | F_LOG_ALL) == 0
+    used = c.ring.device if kind == 'split' else c.ring.desc
+    assert c.front.tell(SET_VRING_ADDR, c.ring.addr_payload(flags=1, log=c.memory.gpa + used)) == 0
+    c.memory.take(4096, 4096)
+    at = c.memory.take(16 + 8192 + 1)
+    c.memory.put(at, struct.pack('<IIQ', T_IN, 0, 0) + bytes(8192) + b'\xff')
+    c.ring.pending[c.ring.add([(c.memory.gpa + at, 16, 0), (c.memory.gpa + at + 16, 8192, 2), (c.memory.gpa + at + 8208, 1, 2)])] = (at + 8208, 0)
+    c.ring.publish()
+    c.ring.kick()
+    assert c.ring.finish()[1] == OK
+    dirty = {page for page in range(pages) if log.get(page // 8, 1)[0] >> page % 8 & 1}
+    first = c.memory.gpa // 4096
+    wanted = {first + (at + 16) // 4096 + i for i in range(3)} | {first + used // 4096}
+    assert wanted <= dirty
+    assert len(dirty) <= len(wanted) + 2
+    assert c.front.tell_u64(SET_FEATURES, features) == 0
+    assert c.works()
+    log.close()

@@ -1,0 +1,166 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""The server is killed with requests in flight and started again: the front end keeps the in-flight area and sees every request answered
+exactly once."""
+import os
+import random
+import struct
+import threading
+import time
+
+import pytest
+from frontend import (F_FLUSH, F_INDIRECT, F_PROTOCOL, F_VERSION_1, OK, P_CONFIG, P_INFLIGHT, P_MQ, P_REPLY_ACK, RINGS, SET_INFLIGHT_FD, T_OUT,
+                      Closed, Memory)
+
+PROTOCOL = P_MQ | P_REPLY_ACK | P_CONFIG | P_INFLIGHT
+
+
+class Survivor:
+    """A front end that connects again, as QEMU does with reconnect=."""
+
+    def __init__(self, server, kind, num):
+        self.server, self.kind = server, kind
+        ring_type, self.feature = RINGS[kind]
+        self.memory = Memory()
+        self.area = None
+        self.front = None
+        self.ring = ring_type(None, self.memory, 0, num)
+
+    def connect(self):
+        self.front = self.ring.front = self.server.connect()
+        self.front.negotiate(F_PROTOCOL | F_VERSION_1 | F_FLUSH | F_INDIRECT | self.feature, PROTOCOL)
+        if self.area is None:
+            self.area = self.front.inflight(1, self.ring.num)
+        assert self.front.tell(SET_INFLIGHT_FD, self.area[1], [self.area[0]]) == 0
+        assert self.front.mem_table(self.memory) == 0
+        if self.kind == 'split': # what QEMU can know after a disconnect: the used index
+            self.ring.base = self.ring.used_idx()
+        else:
+            self.ring.base = (self.ring.used | self.ring.used_wrap << 15) * 0x10001
+        self.ring.start()
+
+    def close(self):
+        self.front.close()
+        self.ring.close()
+        self.memory.close()
+        os.close(self.area[0])
+
+
+@pytest.fixture
+def survivor():
+    made = []
+
+    def make(*args):
+        made.append(Survivor(*args))
+        made[-1].connect()
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.close()
+
+
+def restart(server, one):
+    server.kill()
+    one.front.close()
+    server.start()
+    one.connect()
+
+
+@pytest.mark.parametrize('kind', ['split', 'packed'])
+def test_requests_in_flight_are_answered_by_the_next_server(serve, survivor, kind):
+    """The delay keeps them in flight; without the list in the area they would be lost."""
+    server = serve(device='delay:[mem:64MiB],read=2s,write=2s')
+    one = survivor(server, kind, 64)
+    sent = {one.ring.request(T_OUT, i * 8, data=bytes([i]) * 512) for i in range(5)}
+    one.ring.publish()
+    one.ring.kick()
+    time.sleep(0.1) # they are popped and wait in the delay
+    server.command = [word.replace('2s', '1us') for word in server.command]
+    restart(server, one)
+    assert {one.ring.finish()[0] for _ in sent} == sent
+    assert one.ring.take() is None
+    assert one.ring.write(0, b'x' * 512) == OK
+
+
+@pytest.mark.parametrize('kind', ['split', 'packed'])
+@pytest.mark.parametrize('device', ['mem:64MiB', 'file'])
+def test_killed_at_random_instants_under_load(serve, survivor, folder, kind, device):
+    """Each request writes a number of its own to a block of its own; what was answered must be on the disk (of the file)."""
+    if device == 'file':
+        device = f'file:{folder}/disk.img,create=4MiB'
+    server = serve(device=device)
+    one = survivor(server, kind, 32)
+    rng = random.Random(4)
+    acknowledged, waiting, number = {}, {}, 0
+    for kill in range(20):
+        killer = threading.Timer(rng.random() * 0.02, server.kill)
+        killer.start()
+        mark = one.memory.used
+        while killer.is_alive() or (server.child.poll() is None):
+            room = 8 - len(waiting)
+            for _ in range(room):
+                block = rng.choice([b for b in range(64) if b not in {w[0] for w in waiting.values()}])
+                number += 1
+                if not waiting:
+                    one.memory.used = mark
+                head = one.ring.request(T_OUT, block * 8, data=struct.pack('<Q', number) * 512)
+                waiting[head] = (block, number)
+            one.ring.publish()
+            one.ring.kick()
+            collect(one, waiting, acknowledged)
+        killer.join()
+        collect(one, waiting, acknowledged)
+        one.front.close()
+        server.start()
+        one.connect()
+        while waiting:
+            assert one.ring.wait()
+            collect(one, waiting, acknowledged)
+        if device.startswith('file'):
+            for block, value in acknowledged.items():
+                status, data = one.ring.read(block * 8, 4096)
+                assert (status, struct.unpack('<Q', data[:8])[0]) == (OK, value)
+        one.memory.used = mark
+    assert number > 20
+
+
+def collect(one, waiting, acknowledged):
+    while (head := one.ring.take()) is not None:
+        at, _ = one.ring.pending.pop(head)
+        assert one.memory.get(at, 1)[0] == OK
+        block, value = waiting.pop(head)
+        acknowledged[block] = value
+
+
+@pytest.mark.parametrize('kind', ['split', 'packed'])
+def test_a_stopped_ring_leaves_nothing_in_flight(serve, survivor, kind):
+    server = serve()
+    one = survivor(server, kind, 16)
+    for i in range(40):
+        assert one.ring.write(i, b's' * 512) == OK
+    one.ring.base = one.ring.stop()
+    one.ring.start()
+    restart(server, one)
+    assert one.ring.take() is None
+    assert one.ring.write(0, b's' * 512) == OK
+
+
+def test_a_damaged_area_is_refused_politely(serve, survivor):
+    """Its ring does not run; the server, and another ring, go on."""
+    server = serve()
+    one = survivor(server, 'split', 16)
+    assert one.ring.write(0, b'd' * 512) == OK
+    one.ring.stop()
+    size = os.fstat(one.area[0]).st_size
+    for junk in (b'\xff' * size, bytes(range(256)) * (size // 256 + 1), os.urandom(size)):
+        os.pwrite(one.area[0], junk[:size], 0)
+        one.ring.base = one.ring.avail
+        try:
+            one.ring.start()
+            one.ring.stop()
+        except Closed:
+            one.connect()
+    os.pwrite(one.area[0], bytes(size), 0)
+    one.ring.base = one.ring.avail
+    one.ring.start()
+    assert one.ring.write(0, b'd' * 512) == OK
