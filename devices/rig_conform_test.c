@@ -240,34 +240,45 @@ static void model_close(struct model *model)
 	free(model->known);
 }
 
-void rig_conform(const char *text, uint64_t seed, unsigned requests)
+static void conform(struct rig *rig, const char *text, unsigned requests)
 {
-	struct rig rig;
 	struct model model;
 
-	rig_open(&rig, seed, 1 + seed % 3);
-	rig_make(&rig, text);
-	model_open(&model, &rig);
-	for (unsigned n = 0; n < requests; n++) {
-		struct item *item = &model.item[rig_rand(&rig, IN_FLIGHT)];
+	rig_make(rig, text);
+	model_open(&model, rig);
+	for (unsigned n = 1; n <= requests; n++) {
+		struct item *item = &model.item[rig_rand(rig, IN_FLIGHT)];
 
 		if (item->busy)
 			finish(&model, item);
 		start(&model, item);
-		if (n % 32 == 31) {
+		if (n % 32 == 0 || n == requests) {
 			for (unsigned i = 0; i < IN_FLIGHT; i++)
 				if (model.item[i].busy)
 					finish(&model, &model.item[i]);
 			check_status(&model);
 		}
 	}
-	for (unsigned i = 0; i < IN_FLIGHT; i++)
-		if (model.item[i].busy)
-			finish(&model, &model.item[i]);
 	check_refusals(&model);
 	for (unsigned op = WEFT_READ; op <= WEFT_FLUSH; op++)
 		assert_true(model.kinds[op] > 0);
 	model_close(&model);
-	rig_unmake(&rig);
-	rig_close(&rig);
+	rig_unmake(rig);
+	rig_close(rig);
+}
+
+void rig_conform(const char *text, uint64_t seed, unsigned requests)
+{
+	struct rig rig;
+
+	rig_open(&rig, seed, 1 + seed % 3);
+	conform(&rig, text, requests);
+}
+
+void rig_conform_linux(const char *text, uint64_t seed, unsigned requests)
+{
+	struct rig rig;
+
+	rig_open_linux(&rig, seed, 1 + seed % 2);
+	conform(&rig, text, requests);
 }

@@ -3,6 +3,7 @@
 #include "devices/rig_test.h"
 
 #include "core/reactor.h"
+#include "env/linux/linux.h"
 
 #define STEPS 2000000u
 
@@ -18,27 +19,64 @@ static const struct weft_module module = { WEFT_ABI, sizeof(struct weft_module),
 
 /* ---- the world ---- */
 
-void rig_open(struct rig *rig, uint64_t seed, unsigned lanes)
+static void open_core(struct rig *rig, unsigned lanes, enum weft_mode mode)
 {
-	struct core_wants wants = { .io_reactors = lanes, .mode = WEFT_MODE_NOTIFY, .budget = 256 };
+	struct core_wants wants = { .io_reactors = lanes, .mode = mode, .budget = 256 };
 	struct weft_why why;
 
 	assert_in_range(lanes, 1, RIG_LANES);
-	memset(rig, 0, sizeof(*rig));
 	rig->lanes = lanes;
+	assert_int_equal(core_open(rig->env, &wants, &rig->core, &why), 0);
+	assert_int_equal(objects_module_add(rig->core, &module, &why), 0);
+}
+
+void rig_open(struct rig *rig, uint64_t seed, unsigned lanes)
+{
+	memset(rig, 0, sizeof(*rig));
 	rig->rng = seed;
 	rig->world = sim_world_open(seed);
 	rig->env = sim_node_open(rig->world, "node");
-	assert_int_equal(core_open(rig->env, &wants, &rig->core, &why), 0);
+	open_core(rig, lanes, WEFT_MODE_NOTIFY);
 	sim_thread_add(rig->env, rig->core->reactor[0]->loop, reactor_step, rig->core->reactor[0]);
-	assert_int_equal(objects_module_add(rig->core, &module, &why), 0);
+}
+
+void rig_open_linux(struct rig *rig, uint64_t seed, unsigned lanes)
+{
+	struct weft_why why;
+
+	memset(rig, 0, sizeof(*rig));
+	rig->rng = seed;
+	assert_int_equal(env_linux_open(&rig->env, NULL, &why), 0);
+	open_core(rig, lanes, WEFT_MODE_NOTIFY);
 }
 
 void rig_close(struct rig *rig)
 {
+	if (rig->object != NULL)
+		return; /* the test has failed, and says why */
 	core_close(rig->core);
-	sim_node_close(rig->env);
-	sim_world_close(rig->world);
+	if (rig->world != NULL) {
+		sim_node_close(rig->env);
+		sim_world_close(rig->world);
+	} else {
+		env_linux_close(rig->env);
+	}
+}
+
+/* Until cond(arg), which only the control reactor makes true. */
+static bool run(struct rig *rig, bool (*cond)(void *arg), void *arg)
+{
+	struct weft_reactor *control = rig->core->reactor[0];
+
+	if (rig->world != NULL)
+		return sim_run(rig->world, cond, arg, STEPS);
+	while (!cond(arg)) {
+		uint64_t wait = reactor_step(control, env_now_ns(rig->env));
+
+		if (wait != 0 && !cond(arg))
+			env_loop_wait(control->loop, wait);
+	}
+	return true;
 }
 
 uint64_t rig_rand(struct rig *rig, uint64_t below)
@@ -72,25 +110,30 @@ static bool is_done(void *waiting)
 static int wait_for(struct rig *rig, struct waiting *waiting)
 {
 	if (!waiting->done)
-		assert_true(sim_run(rig->world, is_done, waiting, STEPS));
+		assert_true(run(rig, is_done, waiting));
 	return waiting->status;
 }
 
-/* Runs fn on a reactor, as a message, and waits for it. */
+/* Runs fn on a reactor, as a message, and waits for the message back. */
 struct call {
-	struct weft_msg msg;
+	struct weft_msg msg, back;
 	void (*fn)(struct rig *rig, unsigned lane);
 	struct rig *rig;
 	unsigned lane;
 	bool done;
 };
 
+static void call_back_msg(void *self)
+{
+	((struct call *)self)->done = true;
+}
+
 static void call_msg(void *self)
 {
 	struct call *call = self;
 
 	call->fn(call->rig, call->lane);
-	call->done = true;
+	weft_reactor_post(call->rig->core->reactor[0], &call->back);
 }
 
 static bool call_is_done(void *call)
@@ -100,10 +143,12 @@ static bool call_is_done(void *call)
 
 static void call_on(struct rig *rig, unsigned lane, void (*fn)(struct rig *rig, unsigned lane))
 {
-	struct call call = { .msg = { .fn = call_msg, .self = &call }, .fn = fn, .rig = rig, .lane = lane };
+	struct call call = { .fn = fn, .rig = rig, .lane = lane };
 
+	call.msg = (struct weft_msg){ .fn = call_msg, .self = &call };
+	call.back = (struct weft_msg){ .fn = call_back_msg, .self = &call };
 	weft_reactor_post(rig->core->reactor[lane], &call.msg);
-	assert_true(sim_run(rig->world, call_is_done, &call, STEPS));
+	assert_true(run(rig, call_is_done, &call));
 }
 
 struct building {
@@ -271,6 +316,29 @@ int rig_resize(struct rig *rig, struct weft_object *object, uint64_t size)
 	return wait_for(rig, &mine.waiting);
 }
 
+static struct setting {
+	struct weft_object *object;
+	const char *name, *value;
+	int error;
+} * setting;
+
+static void set_here(struct rig *rig, unsigned lane)
+{
+	struct weft_why why;
+
+	(void)rig, (void)lane;
+	setting->error = objects_set_option(setting->object, setting->name, setting->value, &why);
+}
+
+int rig_set(struct rig *rig, struct weft_object *object, const char *name, const char *value)
+{
+	struct setting mine = { object, name, value, 0 };
+
+	setting = &mine;
+	call_on(rig, 0, set_here);
+	return mine.error;
+}
+
 static char fact[256];
 
 static void fact_put(void *self, const char *name, const char *value)
@@ -294,11 +362,16 @@ static void request_done(struct weft_hop *self, struct weft_hop *child, int stat
 	struct rig_request *request = (void *)(uintptr_t)slot->tag;
 
 	(void)child;
-	request->ended++;
 	request->status = status;
-	request->ended_ns = sim_now_ns(request->rig->world);
+	request->ended_ns = weft_reactor_now(self->reactor);
 	request->slot = NULL;
 	weft_slot_give(slot);
+	weft_reactor_post(request->rig->core->reactor[0], &request->back); /* asserts: not twice */
+}
+
+static void request_back_msg(void *self)
+{
+	((struct rig_request *)self)->ended++;
 }
 
 static void request_msg(void *self)
@@ -321,6 +394,7 @@ void rig_start(struct rig *rig, struct rig_request *request)
 	request->rig = rig;
 	request->ended = 0;
 	request->msg = (struct weft_msg){ .fn = request_msg, .self = request };
+	request->back = (struct weft_msg){ .fn = request_back_msg, .self = request };
 	weft_reactor_post(rig->core->reactor[request->lane + 1], &request->msg);
 }
 
@@ -331,7 +405,7 @@ static bool request_has_ended(void *request)
 
 int rig_wait(struct rig *rig, struct rig_request *request)
 {
-	assert_true(sim_run(rig->world, request_has_ended, request, STEPS));
+	assert_true(run(rig, request_has_ended, request));
 	assert_int_equal(request->ended, 1);
 	return request->status;
 }
@@ -365,19 +439,36 @@ int rig_ask(struct rig *rig, unsigned op, unsigned flags, uint64_t offset, uint6
 	return rig_wait(rig, &request);
 }
 
-struct until {
-	struct rig *rig;
+static struct pause {
+	struct weft_timer timer;
 	uint64_t ns;
-};
+	bool over;
+} * pausing;
 
-static bool has_come(void *until)
+static void pause_over(void *self)
 {
-	return sim_now_ns(((struct until *)until)->rig->world) >= ((struct until *)until)->ns;
+	((struct pause *)self)->over = true;
+}
+
+static bool pause_is_over(void *self)
+{
+	return ((struct pause *)self)->over;
+}
+
+static void pause_here(struct rig *rig, unsigned lane)
+{
+	struct weft_reactor *control = rig->core->reactor[lane];
+
+	pausing->timer.fn = pause_over;
+	pausing->timer.self = pausing;
+	weft_timer_arm(control, &pausing->timer, weft_reactor_now(control) + pausing->ns);
 }
 
 void rig_run(struct rig *rig, uint64_t ns)
 {
-	struct until until = { rig, sim_now_ns(rig->world) + ns };
+	struct pause mine = { .ns = ns };
 
-	sim_run(rig->world, has_come, &until, STEPS); /* or nothing will ever happen again */
+	pausing = &mine;
+	call_on(rig, 0, pause_here);
+	assert_true(run(rig, pause_is_over, &mine));
 }

@@ -25,7 +25,7 @@
 #define RIG_SEGS 8
 
 struct rig {
-	struct sim_world *world;
+	struct sim_world *world; /* NULL: the real one */
 	struct env *env;
 	struct weft_core *core;
 	struct weft_object *object; /* the device under test */
@@ -46,15 +46,15 @@ struct rig_request {
 	uint32_t deadline_us; /* 0: none */
 	/* ---- */
 	struct rig *rig;
-	struct weft_msg msg;
+	struct weft_msg msg, back;
 	struct weft_slot *slot;
-	struct weft_hop *top;
 	int status;
 	unsigned ended; /* how often */
 	uint64_t ended_ns;
 };
 
 void rig_open(struct rig *rig, uint64_t seed, unsigned lanes);
+void rig_open_linux(struct rig *rig, uint64_t seed, unsigned lanes);
 void rig_close(struct rig *rig);
 
 /* Makes the device and opens a stack on it with a session on each reactor; asserts that it works. */
@@ -66,6 +66,8 @@ int rig_try(struct rig *rig, const char *text, struct weft_why *why);
 struct weft_object *rig_below(struct weft_object *object, unsigned n);
 /* Asks for another size; 0 or -errno. */
 int rig_resize(struct rig *rig, struct weft_object *object, uint64_t size);
+/* Changes an option while the device runs; 0 or -errno. */
+int rig_set(struct rig *rig, struct weft_object *object, const char *name, const char *value);
 /* A fact that the device tells about itself; "" when it does not. Valid until the next call. */
 const char *rig_fact(struct weft_object *object, const char *name);
 
@@ -75,10 +77,11 @@ void rig_abort(struct rig *rig, struct rig_request *request);
 /* Start and wait, one segment. */
 int rig_ask(struct rig *rig, unsigned op, unsigned flags, uint64_t offset, uint64_t len, void *data);
 uint64_t rig_rand(struct rig *rig, uint64_t below);
-/* Runs the world until `request` has ended or until `ns` have passed. */
+/* Lets so much time pass. */
 void rig_run(struct rig *rig, uint64_t ns);
 
 /* Random requests, several at once, against a model in memory: what every device must do. */
 void rig_conform(const char *text, uint64_t seed, unsigned requests);
+void rig_conform_linux(const char *text, uint64_t seed, unsigned requests);
 
 #endif
