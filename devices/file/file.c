@@ -1,0 +1,383 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * file: a regular file or a block device of the machine. The environment opens, locks, probes and moves the
+ * bytes; this is the glue.
+ *
+ * A lock is held by the descriptor that does the I/O, so it lasts until the last request of a killed process
+ * has ended. start() therefore asks again, by timer, until lock-wait has passed: a restarted server must not
+ * touch the file before that.
+ *
+ * The size is asked again when somebody wants it changed (weft ctl resize; with the present size: only
+ * noticed), and when a request has failed: the medium may have been cut.
+ */
+#include <inttypes.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <weft/log.h>
+
+#include "core/core.h"
+#include "core/reactor.h"
+#include "devices/device.h"
+#include "env/env.h"
+
+#define FILE_LOCK_RETRY_NS 10000000ull
+
+struct file {
+	struct weft_object object;
+	struct weft_blk blk;
+	char *path;
+	uint32_t direct;
+	bool readonly, discard;
+	uint64_t create, block, lock_wait_ns;
+	struct env_medium *medium;
+	struct env_medium_info info;
+	/* control thread */
+	struct weft_timer retry;
+	struct weft_task *starting;
+	uint64_t give_up_ns;
+	struct weft_msg size_msg;
+	/* any reactor */
+	atomic_bool asking; /* size_msg is on its way */
+	atomic_bool opened; /* somebody opened a stack on it */
+};
+
+static struct weft_reactor *control(const struct file *file)
+{
+	return file->object.core->reactor[0];
+}
+
+/* ---- the data path ---- */
+
+static void file_io_done(struct env_io *io, int result)
+{
+	struct weft_hop *hop = (struct weft_hop *)(void *)io - 1;
+	struct file *file = DEVICE_OF(hop->blk, struct file);
+
+	WEFT_ASSERT(weft_hop_request(hop) == io && result <= 0);
+	if (WEFT_UNLIKELY(result != 0) && !atomic_exchange(&file->asking, true))
+		weft_reactor_post(control(file), &file->size_msg);
+	weft_hop_complete(hop, result);
+}
+
+static void file_submit(struct weft_blk *blk, struct weft_hop *hop)
+{
+	struct file *file = DEVICE_OF(blk, struct file);
+	struct env_io *io = weft_hop_request(hop);
+
+	io->next = NULL;
+	io->done = file_io_done;
+	io->medium = file->medium;
+	io->segs = hop->segs;
+	io->offset = hop->offset;
+	io->len = hop->len;
+	io->seg_skip = hop->seg_skip;
+	io->nsegs = hop->nsegs;
+	io->op = hop->op;
+	io->flags = hop->flags & (WEFT_FUA | WEFT_NO_UNMAP);
+	if (WEFT_UNLIKELY(hop->op == WEFT_ZERO && !file->discard))
+		io->flags |= WEFT_NO_UNMAP;
+	env_medium_submit(reactor_loop(hop->reactor), io);
+}
+
+static int file_shard_open(
+	struct weft_blk *blk, void *shard, struct weft_reactor *reactor, struct weft_why *why)
+{
+	(void)shard, (void)reactor, (void)why;
+	atomic_store(&DEVICE_OF(blk, struct file)->opened, true);
+	return 0;
+}
+
+static const struct weft_blk_ops file_ops = {
+	.submit = file_submit,
+	.shard_open = file_shard_open,
+	.request_size = sizeof(struct env_io),
+};
+
+/* ---- size ---- */
+
+/* What of the medium is whole blocks. */
+static int file_size_now(struct file *file, uint64_t *size)
+{
+	int error = env_medium_size(file->medium, size);
+
+	if (error == 0)
+		*size -= *size % file->blk.block;
+	return error;
+}
+
+static void file_size_msg(void *self)
+{
+	struct file *file = self;
+	uint64_t size;
+
+	atomic_store(&file->asking, false);
+	if (file->object.state != WEFT_OBJECT_RUNNING || file_size_now(file, &size) != 0 ||
+		size == file->blk.size)
+		return;
+	weft_log(file->object.core, WEFT_LOG_WARN, "%s: %s has %" PRIu64 " bytes now, it had %" PRIu64,
+		file->object.name, file->path, size, file->blk.size);
+	weft_blk_resized(&file->blk, size);
+}
+
+static int file_resize_medium(struct file *file, uint64_t size, struct weft_why *why)
+{
+	uint64_t now = 0;
+	int error = file_size_now(file, &now);
+
+	if (error != 0)
+		return weft_why(why, error, "file: path=%s: its size cannot be read", file->path);
+	if (size % file->blk.block != 0)
+		return weft_why(why, -EINVAL,
+			"file: size=%" PRIu64 " is not a multiple of the block of %u bytes: give "
+			"size=%" PRIu64,
+			size, file->blk.block, (size / file->blk.block + 1) * file->blk.block);
+	if (size == 0)
+		return weft_why(why, -EINVAL, "file: size=0: at least one block of %u bytes is needed",
+			file->blk.block);
+	if (size == now)
+		return 0;
+	if (file->readonly)
+		return weft_why(why, -EROFS,
+			"file: path=%s is open read-only: change its size elsewhere, then ask for the "
+			"size that it has",
+			file->path);
+	if (file->info.is_block_device)
+		return weft_why(why, -ENOTSUP,
+			"file: path=%s is a block device of %" PRIu64 " bytes: change its size "
+			"elsewhere, then ask for the size that it has",
+			file->path, now);
+	return env_medium_resize(file->medium, size, why);
+}
+
+static void file_resize(struct weft_object *object, uint64_t size, struct weft_task *task)
+{
+	struct file *file = DEVICE_OF_OBJECT(object, struct file);
+	int error = file_resize_medium(file, size, &task->why);
+
+	if (error == 0 && size != file->blk.size)
+		weft_blk_resized(&file->blk, size);
+	device_end(task, error);
+}
+
+/* ---- start and stop ---- */
+
+static void file_fill_blk(struct file *file)
+{
+	const struct env_medium_info *info = &file->info;
+	struct weft_blk *blk = &file->blk;
+
+	blk->ops = &file_ops;
+	blk->size = info->size;
+	blk->block = file->block != 0 ? (uint32_t)file->block : info->block;
+	if (info->is_block_device)
+		blk->size -= blk->size % blk->block;
+	blk->physical = info->physical;
+	blk->optimal = info->optimal;
+	blk->align = info->align;
+	blk->max_len = info->max_len;
+	blk->max_segs = info->max_segs;
+	blk->readonly = file->readonly;
+	blk->volatile_cache = info->volatile_cache;
+	blk->rotational = info->rotational;
+	blk->ops_can = WEFT_OP_BIT(WEFT_READ) | WEFT_OP_BIT(WEFT_WRITE) | WEFT_OP_BIT(WEFT_FLUSH);
+	if (info->can_discard && file->discard)
+		blk->ops_can |= WEFT_OP_BIT(WEFT_DISCARD);
+	if (info->can_zero) {
+		blk->ops_can |= WEFT_OP_BIT(WEFT_ZERO);
+		blk->flags_can |= WEFT_NO_UNMAP | WEFT_FAST;
+	}
+	if (info->can_status)
+		blk->ops_can |= WEFT_OP_BIT(WEFT_STATUS);
+	if (info->can_fua)
+		blk->flags_can |= WEFT_FUA;
+}
+
+static int file_check(struct file *file, struct weft_why *why)
+{
+	const struct env_medium_info *info = &file->info;
+	uint64_t block = file->block != 0 ? file->block : info->block;
+
+	if (block < info->block)
+		return weft_why(why, -EINVAL,
+			"file: block=%" PRIu64 " is smaller than the block of %s, %u bytes%s: give "
+			"block=%u or more",
+			block, file->path, info->block, info->direct ? " (O_DIRECT is on)" : "", info->block);
+	if (info->size < block)
+		return weft_why(why, -EINVAL,
+			"file: path=%s has %" PRIu64 " bytes: at least one block of %" PRIu64 " is "
+			"needed: give another file, or a new one with create=SIZE",
+			file->path, info->size, block);
+	if (!info->is_block_device && info->size % block != 0)
+		return weft_why(why, -EINVAL,
+			"file: path=%s has %" PRIu64 " bytes, not a multiple of the block of %" PRIu64
+			": truncate -s %" PRIu64 " %s",
+			file->path, info->size, block, (info->size / block + 1) * block, file->path);
+	return device_check_geometry("file", info->size - info->size % block, block, why);
+}
+
+static int file_open(struct file *file, struct weft_why *why)
+{
+	const struct env_medium_wants wants = {
+		.readonly = file->readonly,
+		.direct = (uint8_t)file->direct,
+		.create_size = file->create,
+		.lock = true,
+	};
+	int error =
+		env_medium_open(file->object.core->env, file->path, &wants, &file->medium, &file->info, why);
+
+	if (error != 0) {
+		file->medium = NULL;
+		return error;
+	}
+	error = file_check(file, why);
+	if (error != 0) {
+		if (file->info.created)
+			env_medium_unlink_created(file->medium);
+		env_medium_close(file->medium);
+		file->medium = NULL;
+	}
+	return error;
+}
+
+/* Opens, or comes back later while somebody holds the lock. */
+static void file_try(void *self)
+{
+	struct file *file = self;
+	struct weft_task *task = file->starting;
+	int error = file_open(file, &task->why);
+
+	if (error == -EWOULDBLOCK) {
+		uint64_t now = env_now_ns(file->object.core->env);
+
+		if (now < file->give_up_ns) {
+			uint64_t left = file->give_up_ns - now;
+			weft_timer_arm(control(file), &file->retry,
+				now + (left < FILE_LOCK_RETRY_NS ? left : FILE_LOCK_RETRY_NS));
+			return;
+		}
+		weft_why(&task->why, error,
+			"file: path=%s is locked by another process, also after lock-wait=%" PRIu64
+			"ms: stop the other (fuser %s shows it)%s",
+			file->path, file->lock_wait_ns / 1000000, file->path,
+			file->readonly ? "" : ", or open both with readonly=on");
+	}
+	file->starting = NULL;
+	if (error == 0)
+		file_fill_blk(file);
+	device_end(task, error);
+}
+
+static void file_start(struct weft_object *object, struct weft_task *task)
+{
+	struct file *file = DEVICE_OF_OBJECT(object, struct file);
+
+	if (file->readonly && file->create != 0) {
+		device_end(task,
+			weft_why(&task->why, -EINVAL,
+				"file: create=%" PRIu64 " with readonly=on: a new file would "
+				"never hold anything: leave one of them out",
+				file->create));
+		return;
+	}
+	file->starting = task;
+	file->retry.fn = file_try;
+	file->retry.self = file;
+	file->size_msg.fn = file_size_msg;
+	file->size_msg.self = file;
+	file->give_up_ns = env_now_ns(object->core->env) + file->lock_wait_ns;
+	file_try(file);
+}
+
+/* A file that we made, and on which nobody ever opened a stack, goes again: something above it failed to
+ * start. */
+static void file_stop(struct weft_object *object, struct weft_task *task)
+{
+	struct file *file = DEVICE_OF_OBJECT(object, struct file);
+
+	WEFT_ASSERT(file->starting == NULL && !file->retry.armed && !file->size_msg.posted);
+	if (file->medium != NULL) {
+		if (file->info.created && !atomic_load(&file->opened))
+			env_medium_unlink_created(file->medium);
+		env_medium_close(file->medium);
+	}
+	file->medium = NULL;
+	device_end(task, 0);
+}
+
+static void file_describe(const struct weft_object *object, weft_describe_put *put, void *self)
+{
+	const struct file *file = WEFT_CONTAINER(object, const struct file, object);
+	const struct env_medium_info *info = &file->info;
+	char text[64];
+
+	put(self, "path", file->path);
+	put(self, "type", info->is_block_device ? "block device" : "regular file");
+	put(self, "how", info->how != NULL ? info->how : "not open");
+	put(self, "direct", info->direct ? "on" : "off");
+	snprintf(text, sizeof(text), "%u bytes of memory, %u bytes of offset", info->align, info->block);
+	put(self, "alignment", text);
+	put(self, "lock", file->readonly ? "shared" : "exclusive");
+}
+
+static const struct weft_option file_options[] = {
+	{ .name = "path",
+		.type = WEFT_OPTION_PATH,
+		.flags = WEFT_OPTION_ADDRESS | WEFT_OPTION_REQUIRED,
+		.offset = offsetof(struct file, path),
+		.help = "regular file or block device" },
+	{ .name = "direct",
+		.type = WEFT_OPTION_CHOICE,
+		.offset = offsetof(struct file, direct),
+		.fallback = "auto",
+		.help = "bypass the page cache; auto: where the file system can",
+		.choices = "auto|on|off" },
+	{ .name = "create",
+		.type = WEFT_OPTION_SIZE,
+		.offset = offsetof(struct file, create),
+		.help = "make a sparse file of this size when there is none",
+		.min = 512,
+		.max = INT64_MAX },
+	{ .name = "readonly",
+		.type = WEFT_OPTION_BOOL,
+		.offset = offsetof(struct file, readonly),
+		.fallback = "off",
+		.help = "refuse writes, share the lock with other readers" },
+	{ .name = "lock-wait",
+		.type = WEFT_OPTION_DURATION,
+		.offset = offsetof(struct file, lock_wait_ns),
+		.fallback = "1s",
+		.help = "how long to wait at start while somebody else holds the file" },
+	{ .name = "discard",
+		.type = WEFT_OPTION_BOOL,
+		.offset = offsetof(struct file, discard),
+		.fallback = "on",
+		.help = "give space back to the file system" },
+	{ .name = "block",
+		.type = WEFT_OPTION_SIZE,
+		.offset = offsetof(struct file, block),
+		.help = "logical block, a power of two; not given: the smallest that works",
+		.min = 512,
+		.max = 1 << 20 },
+	{ 0 },
+};
+
+static const struct weft_offer file_offers[] = {
+	{ &weft_blk_iface, offsetof(struct file, blk) },
+	{ 0 },
+};
+
+_Static_assert(ENV_DIRECT_AUTO == 0 && ENV_DIRECT_ON == 1 && ENV_DIRECT_OFF == 2, "the choices of direct=");
+
+extern const struct weft_kind file_kind;
+const struct weft_kind file_kind = {
+	.name = "file",
+	.summary = "a regular file or a block device of this machine",
+	.size = sizeof(struct file),
+	.options = file_options,
+	.offers = file_offers,
+	.start = file_start,
+	.stop = file_stop,
+	.resize = file_resize,
+	.describe = file_describe,
+};
