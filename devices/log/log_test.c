@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* log: a line for each request, or for the chosen ones. */
+#include "devices/rig_test.h"
+#include <weft/log.h>
+
+#include "env/env_ops.h"
+
+static struct rig rig;
+
+static int setup(void **state)
+{
+	(void)state;
+	rig_open(&rig, 1, 1);
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	(void)state;
+	rig_close(&rig);
+	return 0;
+}
+
+static char data[4096];
+
+static void conforms(void **state)
+{
+	(void)state;
+	rig_conform("log:[mem:1MiB],slow=1h", 1, 300);
+}
+
+/* ---- what is written: the environment's log is caught ---- */
+
+static char lines[16][160];
+static int levels[16];
+static unsigned nlines;
+static struct env_ops ops;
+static const struct env_ops *real_ops;
+
+static void catch_line(struct env *env, int level, const char *line)
+{
+	(void)env;
+	assert_in_range(nlines, 0, 15);
+	levels[nlines] = level;
+	snprintf(lines[nlines++], sizeof(lines[0]), "%s", line);
+}
+
+static void make(const char *text)
+{
+	rig_make(&rig, text);
+	real_ops = rig.env->ops;
+	ops = *real_ops;
+	ops.log_line = catch_line;
+	rig.env->ops = &ops;
+	nlines = 0;
+}
+
+static void unmake(void)
+{
+	rig.env->ops = real_ops;
+	rig_unmake(&rig);
+}
+
+static void a_line_tells_what_it_was_how_it_ended_and_how_long_it_took(void **state)
+{
+	(void)state;
+	make("log:[delay:[mem:1MiB],all=2ms],name=watch");
+	assert_int_equal(rig_ask(&rig, WEFT_READ, 0, 8192, 4096, data), 0);
+	assert_int_equal(rig_ask(&rig, WEFT_WRITE, WEFT_FUA, 0, 512, data), 0);
+	assert_int_equal(rig_ask(&rig, WEFT_FLUSH, 0, 0, 0, NULL), 0);
+	assert_int_equal(nlines, 3);
+	assert_string_equal(lines[0], "watch: READ 4096@8192: OK after 2000 us");
+	assert_string_equal(lines[1], "watch: WRITE 512@0 fua: OK after 2000 us");
+	assert_string_equal(lines[2], "watch: FLUSH 0@0: OK after 2000 us");
+	assert_int_equal(levels[0], WEFT_LOG_INFO);
+	unmake();
+}
+
+static void errors_only(void **state)
+{
+	(void)state;
+	make("log:[error:[mem:1MiB],op=write],name=watch,errors=on");
+	assert_int_equal(rig_ask(&rig, WEFT_READ, 0, 0, 4096, data), 0);
+	assert_int_equal(rig_ask(&rig, WEFT_WRITE, 0, 0, 4096, data), -EIO);
+	assert_int_equal(nlines, 1);
+	assert_non_null(strstr(lines[0], "watch: WRITE 4096@0: EIO after "));
+	assert_int_equal(levels[0], WEFT_LOG_WARN);
+	unmake();
+}
+
+static void slow_ones_only(void **state)
+{
+	(void)state;
+	make("log:[delay:[mem:1MiB],read=5ms,write=1ms],slow=2ms");
+	assert_int_equal(rig_ask(&rig, WEFT_WRITE, 0, 0, 4096, data), 0);
+	assert_int_equal(nlines, 0);
+	assert_int_equal(rig_ask(&rig, WEFT_READ, 0, 0, 4096, data), 0);
+	assert_int_equal(nlines, 1);
+	unmake();
+}
+
+static void each_nth_only_and_changed_while_it_runs(void **state)
+{
+	(void)state;
+	make("log:[mem:1MiB],every=4");
+	for (unsigned i = 0; i < 8; i++)
+		assert_int_equal(rig_ask(&rig, WEFT_READ, 0, 0, 4096, data), 0);
+	assert_int_equal(nlines, 2);
+	assert_int_equal(rig_set(&rig, rig.object, "every", "1"), 0);
+	assert_int_equal(rig_ask(&rig, WEFT_READ, 0, 0, 4096, data), 0);
+	assert_int_equal(nlines, 3);
+	unmake();
+}
+
+#define TEST(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(conforms),
+		TEST(a_line_tells_what_it_was_how_it_ended_and_how_long_it_took),
+		TEST(errors_only),
+		TEST(slow_ones_only),
+		TEST(each_nth_only_and_changed_while_it_runs),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
