@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The guard of shared mappings. Whoever shares a file with us can truncate it, and the next touch raises
- * SIGBUS in whatever thread that is. The handler, installed once in a process, finds the mapping by the
+ * SIGBUS in whatever thread that is. The handler, one for the process, finds the mapping by the
  * address in a table that is never changed, only replaced; maps zeroes from that page to the mapping's end,
  * and marks it broken. Any other SIGBUS goes to the handler that was there before.
  */
@@ -30,7 +30,6 @@ static struct {
 	pthread_mutex_t lock;
 	_Atomic(struct guard_table *) table;
 	_Atomic unsigned readers; /* handlers that may be looking at a table */
-	bool installed;
 	struct sigaction before;
 } guard = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
@@ -56,7 +55,13 @@ static bool guard_mend(char *address)
 
 static void guard_pass_on(int signal, siginfo_t *info, void *context)
 {
-	if (guard.before.sa_flags & SA_SIGINFO) {
+	static _Thread_local unsigned depth; /* the handler of before may itself pass on to us: a circle */
+
+	if (depth++ > 32) {
+		struct sigaction none = {.sa_handler = SIG_DFL};
+
+		sigaction(signal, &none, NULL);
+	} else if (guard.before.sa_flags & SA_SIGINFO) {
 		guard.before.sa_sigaction(signal, info, context);
 	} else if (guard.before.sa_handler != SIG_DFL && guard.before.sa_handler != SIG_IGN) {
 		guard.before.sa_handler(signal);
@@ -66,6 +71,7 @@ static void guard_pass_on(int signal, siginfo_t *info, void *context)
 		if (info->si_code <= 0)
 			raise(signal);
 	}
+	depth--;
 }
 
 static void guard_handler(int signal, siginfo_t *info, void *context)
@@ -83,17 +89,20 @@ static void guard_handler(int signal, siginfo_t *info, void *context)
 
 /* ---- outside ---- */
 
+/*
+ * Looked at each time: somebody may have put a handler in our place meanwhile, which then is the one
+ * before.
+ */
 static int guard_install(void)
 {
-	struct sigaction action = {.sa_sigaction = guard_handler, .sa_flags = SA_SIGINFO | SA_NODEFER};
+	struct sigaction action = {.sa_sigaction = guard_handler, .sa_flags = SA_SIGINFO | SA_NODEFER}, now;
 
-	if (guard.installed)
+	if (sigaction(SIGBUS, NULL, &now) == 0 && (now.sa_flags & SA_SIGINFO) &&
+		now.sa_sigaction == guard_handler)
 		return 0;
+	guard.before = now;
 	sigemptyset(&action.sa_mask);
-	if (sigaction(SIGBUS, &action, &guard.before))
-		return -errno;
-	guard.installed = true;
-	return 0;
+	return sigaction(SIGBUS, &action, NULL) ? -errno : 0;
 }
 
 /* No handler that began before is still looking at a table. */

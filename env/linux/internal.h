@@ -36,7 +36,9 @@ const char *linux_error_text(int error, char *text, size_t size);
 /* ---- threads and workers (thread.c, worker.c) ---- */
 
 /* A thread of ours: small stack, every signal blocked but those that a fault raises. 0 or -errno. */
-int linux_thread_make(pthread_t *thread, const char *name, int cpu, void *(*fn)(void *), void *arg);
+int linux_thread_make(pthread_t *thread, int cpu, void *(*fn)(void *), void *arg);
+/* Names the calling thread. */
+void linux_thread_name(const char *name);
 int linux_thread_start(struct env *env, const char *name, int cpu, struct env_loop *loop, env_step_fn *step,
 	void *self, struct env_thread **out, struct weft_why *why);
 void linux_thread_join(struct env_thread *thread);

@@ -88,11 +88,11 @@ void linux_fallback_say(struct linux_env *env, int error)
 {
 	char line[200], text[64];
 
-	if (atomic_exchange(&env->fallback_said, true))
+	if (env->no_uring || atomic_exchange(&env->fallback_said, true))
 		return;
 	snprintf(line, sizeof(line),
 		"weft: io_uring is not available here (io_uring_setup: %s): using epoll and worker threads",
-		env->no_uring ? "switched off" : linux_error_text(error, text, sizeof(text)));
+		linux_error_text(error, text, sizeof(text)));
 	linux_log_line(&env->head, 1, line);
 }
 

@@ -9,7 +9,8 @@
 #include <errno.h>
 #include <poll.h>
 #include <stdlib.h>
-#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #define FEATURES                                                                                             \
 	(IORING_FEAT_EXT_ARG | IORING_FEAT_NODROP | IORING_FEAT_SUBMIT_STABLE | IORING_FEAT_FAST_POLL)
@@ -156,11 +157,12 @@ struct io_uring_sqe *uring_sqe(struct loop *loop)
 void uring_enable(struct loop *loop)
 {
 	struct uring *u = loop->uring;
-	int rc;
+	long rc;
 
 	if (WEFT_LIKELY(u->enabled))
 		return;
-	rc = io_uring_enable_rings(&u->ring);
+	/* liburing 2.3 declares a function for it, and does not export it. */
+	rc = syscall(SYS_io_uring_register, u->ring.ring_fd, IORING_REGISTER_ENABLE_RINGS, NULL, 0);
 	WEFT_ASSERT(rc == 0);
 	u->enabled = true;
 	u->unarmed = TAG_WAKE | TAG_POLLER;

@@ -3,8 +3,8 @@
 #include <errno.h>
 #include <sched.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -25,7 +25,7 @@ static void signals_block_most(sigset_t *old)
 	pthread_sigmask(SIG_SETMASK, &set, old);
 }
 
-int linux_thread_make(pthread_t *thread, const char *name, int cpu, void *(*fn)(void *), void *arg)
+int linux_thread_make(pthread_t *thread, int cpu, void *(*fn)(void *), void *arg)
 {
 	pthread_attr_t attr;
 	sigset_t old;
@@ -47,9 +47,15 @@ int linux_thread_make(pthread_t *thread, const char *name, int cpu, void *(*fn)(
 	rc = pthread_create(thread, &attr, fn, arg);
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
 	pthread_attr_destroy(&attr);
-	if (rc == 0)
-		pthread_setname_np(*thread, name);
 	return -rc;
+}
+
+void linux_thread_name(const char *name)
+{
+	char cut[16];
+
+	snprintf(cut, sizeof(cut), "%.15s", name);
+	pthread_setname_np(pthread_self(), cut);
 }
 
 /* ---- threads of reactors ---- */
@@ -60,6 +66,7 @@ struct thread {
 	env_step_fn *step;
 	void *self;
 	pthread_t thread;
+	char name[16];
 };
 
 void linux_thread_run_here(struct env *env, struct env_loop *loop, env_step_fn *step, void *self)
@@ -78,6 +85,7 @@ static void *thread_main(void *arg)
 {
 	struct thread *t = arg;
 
+	linux_thread_name(t->name);
 	linux_thread_run_here(t->head.env, t->loop, t->step, t->self);
 	return NULL;
 }
@@ -104,15 +112,14 @@ int linux_thread_start(struct env *env, const char *name, int cpu, struct env_lo
 	void *self, struct env_thread **out, struct weft_why *why)
 {
 	struct thread *t = calloc(1, sizeof(*t));
-	char text[64], short_name[16];
+	char text[64];
 	int rc;
 
 	if (!t)
 		return weft_why(why, -ENOMEM, "no memory for the thread %s", name);
-	*t = (struct thread){{env}, loop, step, self, 0};
-	strncpy(short_name, name, sizeof(short_name) - 1);
-	short_name[sizeof(short_name) - 1] = 0;
-	rc = linux_thread_make(&t->thread, short_name, cpu, thread_main, t);
+	*t = (struct thread){.head = {env}, .loop = loop, .step = step, .self = self};
+	snprintf(t->name, sizeof(t->name), "%.15s", name);
+	rc = linux_thread_make(&t->thread, cpu, thread_main, t);
 	if (rc) {
 		free(t);
 		return rc == -EINVAL && cpu >= 0 ? cpu_why(why, cpu)

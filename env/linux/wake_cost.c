@@ -89,7 +89,7 @@ static uint64_t measure(void)
 
 	if (pair.event < 0)
 		return cost;
-	if (linux_thread_make(&other, "wake-cost", other_cpu(), signaller, &pair) == 0) {
+	if (linux_thread_make(&other, other_cpu(), signaller, &pair) == 0) {
 		cost = rounds_run(&pair);
 		pthread_join(other, NULL);
 	}

@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Worker threads for what blocks: started when there is work and nobody idle, up to a limit; they stay. */
-#include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 
 #include "env/linux/internal.h"
@@ -55,6 +53,7 @@ static void *worker_main(void *arg)
 	struct workers *w = arg;
 	struct env_work *work;
 
+	linux_thread_name("worker");
 	pthread_mutex_lock(&w->lock);
 	for (;;) {
 		while (!w->head && !w->quit) {
@@ -79,13 +78,9 @@ static void *worker_main(void *arg)
 /* One more thread if there is reason and room. True if there is at least one. */
 static bool workers_grow(struct workers *w)
 {
-	char name[16];
-
-	if (w->idle == 0 && w->count < w->max) {
-		snprintf(name, sizeof(name), "worker-%u", w->count % 1000);
-		if (linux_thread_make(&w->thread[w->count], name, -1, worker_main, w) == 0)
-			w->count++;
-	}
+	if (w->idle == 0 && w->count < w->max &&
+		linux_thread_make(&w->thread[w->count], -1, worker_main, w) == 0)
+		w->count++;
 	return w->count > 0;
 }
 
