@@ -7,6 +7,7 @@
 #include <weft/memory.h>
 
 #include "core/kind.h"
+#include "core/log.h"
 #include "core/nearest.h"
 #include "core/object.h"
 
@@ -143,6 +144,7 @@ void kinds_close(struct weft_core *core)
 	struct objects *objects = core->objects;
 	struct loaded_module *loaded;
 
+	log_flush(core);
 	while ((loaded = objects->modules)) {
 		objects->modules = loaded->next;
 		if (loaded->handle)

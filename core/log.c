@@ -51,22 +51,27 @@ static void put_line(struct weft_core *core, int level, char *line)
 	env_log_line(core->env, level, line);
 }
 
+void log_flush(struct weft_core *core)
+{
+	for (unsigned i = 0; core->log && i < MESSAGES; i++) {
+		struct log_message *message = &core->log->message[i];
+		uint32_t dropped = atomic_exchange(&message->dropped, 0);
+		const char *format = atomic_exchange(&message->format, NULL);
+		char line[LINE_MAX_BYTES];
+
+		atomic_store(&message->since_ns, 0);
+		if (!dropped)
+			continue;
+		snprintf(line, sizeof(line), "%" PRIu32 " more suppressed: %s", dropped, format);
+		put_line(core, WEFT_LOG_INFO, line);
+	}
+}
+
 void log_close(struct weft_core *core)
 {
 	struct log *log = core->log;
 
-	if (!log)
-		return;
-	for (unsigned i = 0; i < MESSAGES; i++) {
-		uint32_t dropped = atomic_load(&log->message[i].dropped);
-		char line[LINE_MAX_BYTES];
-
-		if (!dropped)
-			continue;
-		snprintf(line, sizeof(line), "%" PRIu32 " more suppressed: %s", dropped,
-			 atomic_load(&log->message[i].format));
-		put_line(core, WEFT_LOG_INFO, line);
-	}
+	log_flush(core);
 	core->log = NULL;
 	weft_free(core, log);
 }

@@ -72,9 +72,11 @@ static void world_log(struct env *env, int level, const char *line)
 {
 	struct world *world = &of(env)->world;
 
-	assert_true(world->logs < WORLD_LOG_MAX);
-	world->log_level[world->logs] = level;
-	snprintf(world->log[world->logs++], sizeof(world->log[0]), "%s", line);
+	if (world->logs < WORLD_LOG_MAX) {
+		world->log_level[world->logs] = level;
+		snprintf(world->log[world->logs], sizeof(world->log[0]), "%s", line);
+	}
+	world->logs++;
 }
 
 static bool loop_poll(struct env_loop *loop)

@@ -14,7 +14,7 @@ struct world {
 	uint64_t now_ns;
 	char log[WORLD_LOG_MAX][640];
 	int log_level[WORLD_LOG_MAX];
-	unsigned logs;
+	unsigned logs; /* in all; the first WORLD_LOG_MAX are kept */
 };
 
 /* Opens log, control reactor and objects. */

@@ -1,0 +1,273 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Trees as JSON and YAML: the same tree as the grammar's, there and back; line and column of what is wrong. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+#include <errno.h>
+
+#include <weft/memory.h>
+
+#include "core/objects.h"
+#include "core/test_kinds.h"
+#include "core/test_world.h"
+#include "core/tree.h"
+
+typedef int from_text(const struct tree_reader *, const char *, size_t, const struct weft_iface *, struct tree **,
+	struct weft_why *);
+
+static int open_world(void **state)
+{
+	struct world *world = world_open();
+
+	*state = world;
+	return objects_module_add(&world->core, &test_module, NULL);
+}
+
+static int close_world(void **state)
+{
+	world_close(*state);
+	return 0;
+}
+
+static struct tree *read_as(struct world *world, from_text *from, const char *text)
+{
+	struct tree_reader reader = objects_reader(&world->core);
+	struct weft_why why;
+	struct tree *tree;
+
+	if (from(&reader, text, strlen(text), NULL, &tree, &why))
+		fail_msg("%s: %s", text, why.text);
+	return tree;
+}
+
+static struct tree *read_grammar(struct world *world, const char *text)
+{
+	struct tree_reader reader = objects_reader(&world->core);
+	struct tree *tree;
+
+	assert_int_equal(grammar_parse(&reader, text, NULL, &tree, NULL), 0);
+	return tree;
+}
+
+static void there_and_back(void **state)
+{
+	static const char *const texts[] = {
+		"leaf:disk.img,size=1GiB,flag=on", "bare", "@vol0", "leaf:''", "leaf:'null',text='~'", "leaf:'a: b #c',text='- x'",
+		"fan:[leaf:a,name=x],[pass:[@x],key='\"k'],name=top,text='[]'", "pair:[leaf:a],log=[leaf:b],spare=[leaf:c]",
+		"nbd://[::1]:10809/vol", "leaf:'\xc3\xa4\t''',text=123", "leaf:on",
+	};
+	struct world *world = *state;
+
+	for (size_t i = 0; i < WEFT_COUNT(texts); i++) {
+		struct tree *tree = read_grammar(world, texts[i]), *again;
+		char *json = tree_to_json(&world->core, tree), *yaml = tree_to_yaml(&world->core, tree);
+
+		assert_non_null(json);
+		assert_non_null(yaml);
+		again = read_as(world, tree_from_json, json);
+		assert_true(tree_equal(tree, again));
+		tree_free(&world->core, again);
+		again = read_as(world, tree_from_yaml, yaml);
+		assert_true(tree_equal(tree, again));
+		tree_free(&world->core, again);
+		again = read_as(world, tree_from_yaml, json); /* JSON is YAML */
+		assert_true(tree_equal(tree, again));
+		tree_free(&world->core, again);
+		tree_free(&world->core, tree);
+		weft_free(&world->core, json);
+		weft_free(&world->core, yaml);
+	}
+}
+
+static void the_form(void **state)
+{
+	static const char json[] =
+		"{\n"
+		"  \"kind\": \"pair\",\n"
+		"  \"name\": \"vol0\",\n"
+		"  \"devices\": [\n"
+		"    {\n"
+		"      \"kind\": \"leaf\",\n"
+		"      \"address\": \"a\",\n"
+		"      \"options\": {\n"
+		"        \"size\": \"4k\"\n"
+		"      }\n"
+		"    }\n"
+		"  ],\n"
+		"  \"ports\": {\n"
+		"    \"log\": [\n"
+		"      {\n"
+		"        \"ref\": \"b\"\n"
+		"      }\n"
+		"    ]\n"
+		"  }\n"
+		"}\n";
+	static const char yaml[] =
+		"kind: pair\n"
+		"name: vol0\n"
+		"devices:\n"
+		"- kind: leaf\n"
+		"  address: a\n"
+		"  options:\n"
+		"    size: 4k\n"
+		"ports:\n"
+		"  log:\n"
+		"  - ref: b\n";
+	struct world *world = *state;
+	struct tree *tree = read_grammar(world, "pair:[leaf:a,size=4k],log=[@b],name=vol0");
+	char *text = tree_to_json(&world->core, tree);
+
+	assert_string_equal(text, json);
+	weft_free(&world->core, text);
+	text = tree_to_yaml(&world->core, tree);
+	assert_string_equal(text, yaml);
+	weft_free(&world->core, text);
+	tree_free(&world->core, tree);
+}
+
+static void short_forms(void **state)
+{
+	static const struct {
+		from_text *from;
+		const char *text, *grammar;
+	} cases[] = {
+		{ tree_from_json, "{\"kind\":\"fan\",\"devices\":[\"leaf:a,size=4k\",\"@b\"]}", "fan:[leaf:a,size=4k],[@b]" },
+		{ tree_from_json, "\"leaf:a\"", "leaf:a" },
+		{ tree_from_json, "{\"kind\":\"leaf\",\"address\":\"a\",\"options\":{\"size\":4096,\"flag\":true,\"real\":0.5}}",
+		  "leaf:a,size=4096,flag=on,real=0.5" },
+		{ tree_from_yaml, "leaf:a", "leaf:a" },
+		{ tree_from_yaml, "kind: fan\ndevices: [leaf:a, {kind: leaf, address: b, options: {flag: on, size: 4096}}]\n",
+		  "fan:[leaf:a],[leaf:b,flag=on,size=4096]" },
+		{ tree_from_yaml, "{kind: pair, devices: ['leaf:a'], ports: {log: 'leaf:b'}}", "pair:[leaf:a],log=[leaf:b]" },
+		{ tree_from_yaml, "kind: fan\ndevices: [&x leaf:a, *x]\n", "fan:[leaf:a],[leaf:a]" },
+	};
+	struct world *world = *state;
+
+	for (size_t i = 0; i < WEFT_COUNT(cases); i++) {
+		struct tree *tree = read_as(world, cases[i].from, cases[i].text);
+		char *text = grammar_print(&world->core, tree);
+
+		assert_string_equal(text, cases[i].grammar);
+		weft_free(&world->core, text);
+		tree_free(&world->core, tree);
+	}
+}
+
+static void refusals(void **state)
+{
+	static const struct {
+		const char *text, *json, *yaml; /* NULL: not tried */
+	} cases[] = {
+		{ "{\"kind\": \"leaf\",\n  \"adress\": \"x\"}",
+		  "line 2, column 13: 'adress' is no part of a device: use kind, name, address, options, devices, ports or ref; did "
+		  "you mean 'address'?", "" },
+		{ "{\n \"address\": \"x\"}",
+		  "line 1, column 1: kind is missing: write {kind: KIND, address: ADDRESS}, as in {kind: file, address: disk.img}", "" },
+		{ "{\"kind\": \"lefa\"}",
+		  "line 1, column 10: there is no kind 'lefa': did you mean 'leaf'? `weft list components` lists them", "" },
+		{ "{\"kind\": \"fan\", \"devices\": [\n  \"leaf:a\",\n  {\"kind\": \"leaf\", \"options\": {\"flag\": true, \"sise\": "
+		  "\"4k\"}}]}",
+		  "line 3, column 54: leaf: there is no option 'sise': did you mean 'size'? `weft explain leaf` lists them", "" },
+		{ "{\"kind\": \"fan\", \"devices\": [\n  \"leaf:a\",\n  \"leaf:b,sise=1\"]}",
+		  "line 3, column 3: column 8: leaf: there is no option 'sise': did you mean 'size'? `weft explain leaf` lists them", "" },
+		{ "{\"kind\": \"leaf\", \"address\": [1]}", "line 1, column 29: address must be a text: put it in quotes", "" },
+		{ "{\"kind\": \"leaf\", \"options\": [1]}", "line 1, column 29: options must be a map: write {option: value}", "" },
+		{ "{\"kind\": \"leaf\", \"options\": {\"size\": [1]}}",
+		  "line 1, column 38: leaf: size must be a text, a number, true or false: write one value", "" },
+		{ "{\"kind\": \"fan\", \"devices\": \"leaf:a\"}", "line 1, column 28: devices must be a list: write [DEVICE, ...]", "" },
+		{ "{\"kind\": \"leaf\", \"devices\": [\"leaf:a\"]}",
+		  "line 1, column 29: leaf: a device is given below it: this kind is bound to nothing: leave it out", "" },
+		{ "{\"kind\": \"pair\", \"ports\": {\"lug\": \"leaf:a\"}}",
+		  "line 1, column 35: pair: there is no port 'lug': did you mean 'log'? `weft explain pair` lists them", "" },
+		{ "{\"kind\": \"leaf\", \"name\": \"a/b\"}",
+		  "line 1, column 26: name='a/b' is no name: use letters, digits, '-', '_' and '.', at most 63", "" },
+		{ "{\"ref\": \"a\", \"kind\": \"leaf\"}", "line 1, column 1: a reference takes nothing else: write {ref: NAME}", "" },
+		{ "[1]", "line 1, column 1: a device is wanted here: write {kind: KIND, ...} or 'KIND:ADDRESS'", "" },
+		{ "{\"kind\": \"leaf\",\n  \"address\": }", "line 2, column 14: this is no JSON (unexpected token near '}'): mend it "
+		  "there, or just before", NULL },
+		{ "kind: leaf\naddress: [a\n", NULL,
+		  "line 3, column 1: this is no YAML (did not find expected ',' or ']'): mend it there, or just before" },
+		{ "kind: leaf\nkind: fan\n", NULL, "line 2, column 1: this name stands twice in one map: give it once" },
+		{ "kind: leaf\n---\nkind: leaf\n", NULL, "line 2, column 1: a second document begins: give one file for each" },
+		{ "", NULL, "line 1, column 1: the document is empty: write kind: KIND and address: ADDRESS" },
+		{ "kind: leaf\naddress: \"a\\0b\"\n", NULL, "line 2, column 10: a text holds a zero byte: leave it out" },
+		{ "? [a]\n: b\n", NULL, "line 1, column 3: the name of a value must be a text: write NAME: VALUE" },
+		{ "kind:\n", NULL, "line 1, column 6: kind must be a text: put it in quotes" },
+	};
+	struct world *world = *state;
+	struct tree_reader reader = objects_reader(&world->core);
+
+	for (size_t i = 0; i < WEFT_COUNT(cases); i++) {
+		struct weft_why why = { "" };
+		struct tree *tree;
+		size_t len = strlen(cases[i].text);
+
+		if (cases[i].json) {
+			assert_int_equal(tree_from_json(&reader, cases[i].text, len, NULL, &tree, &why), -EINVAL);
+			assert_string_equal(why.text, cases[i].json);
+			assert_null(tree);
+		}
+		if (cases[i].yaml) {
+			assert_int_equal(tree_from_yaml(&reader, cases[i].text, len, NULL, &tree, &why), -EINVAL);
+			assert_string_equal(why.text, *cases[i].yaml ? cases[i].yaml : cases[i].json);
+			assert_null(tree);
+		}
+	}
+}
+
+static void anchors_do_not_multiply_without_end(void **state)
+{
+	static const char text[] =
+		"- &a [x,x,x,x,x,x,x,x,x,x]\n- &b [*a,*a,*a,*a,*a,*a,*a,*a,*a,*a]\n- &c [*b,*b,*b,*b,*b,*b,*b,*b,*b,*b]\n"
+		"- &d [*c,*c,*c,*c,*c,*c,*c,*c,*c,*c]\n- &e [*d,*d,*d,*d,*d,*d,*d,*d,*d,*d]\n- [*e,*e,*e,*e,*e,*e,*e,*e,*e,*e]\n";
+	struct world *world = *state;
+	struct tree_reader reader = objects_reader(&world->core);
+	struct weft_why why;
+	struct tree *tree;
+
+	assert_int_equal(tree_from_yaml(&reader, text, strlen(text), NULL, &tree, &why), -EINVAL);
+	assert_non_null(strstr(why.text, "too many values"));
+	assert_int_equal(tree_from_yaml(&reader, "&a [*a]", 7, NULL, &tree, &why), -EINVAL);
+}
+
+static void each_allocation_may_fail(void **state)
+{
+	static const char yaml[] = "kind: fan\nname: n\noptions: {text: t}\ndevices: [leaf:a, {kind: leaf, address: b}]\n";
+	struct world *world = *state;
+	struct tree_reader reader = objects_reader(&world->core);
+	uint64_t before = world_allocated(world);
+	bool hit = true;
+
+	for (unsigned n = 1; hit; n++) {
+		struct weft_why why = { "" };
+		struct tree *tree;
+
+		env_fail_nth(world->core.env, n);
+		int error = tree_from_yaml(&reader, yaml, strlen(yaml), NULL, &tree, &why);
+		char *json = error ? NULL : tree_to_json(&world->core, tree);
+		char *again = error ? NULL : tree_to_yaml(&world->core, tree);
+		hit = env_fail_hit(world->core.env);
+		env_fail_nth(world->core.env, 0);
+		assert_true(!error || error == -ENOMEM);
+		assert_int_equal(hit, error || !json || !again);
+		weft_free(&world->core, json);
+		weft_free(&world->core, again);
+		tree_free(&world->core, tree);
+		assert_int_equal(world_allocated(world), before);
+	}
+}
+
+int main(void)
+{
+#define TEST(f) cmocka_unit_test_setup_teardown(f, open_world, close_world)
+	const struct CMUnitTest tests[] = {
+		TEST(there_and_back), TEST(the_form), TEST(short_forms), TEST(refusals), TEST(anchors_do_not_multiply_without_end),
+		TEST(each_allocation_may_fail),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
