@@ -23,6 +23,11 @@ struct weft_reactor *weft_reactor_here(void)
 	return here;
 }
 
+void reactor_abandoned(void)
+{
+	here = NULL;
+}
+
 uint64_t weft_reactor_now(const struct weft_reactor *reactor)
 {
 	return reactor->now;

@@ -65,6 +65,8 @@ int reactor_open(struct weft_core *core, unsigned lane, uint32_t budget, struct 
 void reactor_close(struct weft_reactor *reactor);
 void reactor_mode_set(struct weft_reactor *reactor, enum weft_mode mode); /* any thread */
 
+/* A step of this thread was left by longjmp (a simulated node was killed in it): weft_reactor_here() is NULL again. */
+void reactor_abandoned(void);
 void reactor_stop(struct weft_reactor *reactor); /* any thread: step returns ENV_STOP once there is nothing to do */
 
 static inline struct env_loop *reactor_loop(struct weft_reactor *reactor) { return reactor->loop; }

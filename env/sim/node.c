@@ -193,7 +193,7 @@ static void thread_step(struct sim_thread *thread)
 	uint64_t wait;
 
 	world->stepping = thread->node;
-	world->now_ns += 50 + sim_rand(world) % 500;
+	world->now_ns += 200 + sim_rand(world) % 4000;
 	sim_ops_advance(world);
 	wait = thread->step(thread->self, world->now_ns);
 	world->stepping = before;

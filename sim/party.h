@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * What scenarios are made of: parties (a node with a core and objects built from texts in the grammar), and a load that knows what each
+ * block may hold.
+ */
+#ifndef SIM_PARTY_H
+#define SIM_PARTY_H
+
+#include <weft/export.h>
+
+#include "core/core.h"
+#include "env/sim/sim.h"
+
+/* ---- a node with a core ---- */
+
+#define PARTY_OBJECTS 4
+
+/* Lives outside the node, so that it survives the node's death. */
+struct party {
+	struct sim_world *world;
+	struct env *env;
+	struct weft_core *core;
+	struct weft_object *object[PARTY_OBJECTS]; /* in the order in which they were built */
+	unsigned nobjects;
+	bool busy;                /* something is under way */
+	int status;               /* how it ended */
+	struct party_job *job;
+};
+
+/* A node with a control reactor and `reactors` that do I/O. */
+void party_open(struct party *party, struct sim_world *world, const char *name, unsigned reactors, enum weft_mode mode);
+/* Builds what `text` says: `party->busy` until it has ended; on success it is the next object. */
+void party_build(struct party *party, const char *text, const struct weft_iface *wants);
+/* The same, and waits; fails the test when it fails. */
+void party_must_build(struct party *party, const char *text, const struct weft_iface *wants);
+/* Runs fn(self) on one of its reactors, and waits until it has run. */
+void party_on(struct party *party, unsigned lane, weft_reactor_fn *fn, void *self);
+/* Runs the world until nothing is under way here. */
+void party_wait(struct party *party);
+/* Lets go of its objects, the last one first, and closes the node. */
+void party_close(struct party *party);
+/* The node is dead (sim_kill_here, sim_node_kill): forgets it. */
+void party_forget(struct party *party);
+bool party_alive(const struct party *party);
+
+/* ---- a load that knows ---- */
+
+#define LOAD_CELL 4096u
+#define LOAD_CELLS 64u
+#define LOAD_DEPTH 8u
+
+struct load;
+
+/* A session on the party's device `blk`, on reactor `lane`, that sends `requests` of all kinds by the world's chance. Asserts that every
+ * read returns what may be there, and that no request fails. */
+struct load *load_open(struct party *party, struct weft_blk *blk, unsigned lane, unsigned requests);
+bool load_ended(void *load);
+unsigned load_answers(const struct load *load);
+/* All that was acknowledged is in `bytes`, the image of the disk. Nothing is in flight. */
+void load_check_image(const struct load *load, const char *bytes);
+void load_close(struct load *load);
+
+#endif

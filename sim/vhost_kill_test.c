@@ -1,0 +1,185 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * A server of a file over vhost-user is killed between two of its stores to shared memory, again and again, and started anew; the machine
+ * at the other end (our own initiator, under a load that knows what it may read) notices nothing. Every seed runs twice, with equal traces.
+ *
+ * `sim_vhost_kill_test [SEEDS [FIRST]]`
+ */
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "sim/party.h"
+#include "wire/shm.h"
+
+#define DISK_SIZE (LOAD_CELLS * LOAD_CELL)
+#define DISK "/disk.img"
+
+static unsigned long seeds = 1000, first_seed = 1;
+static uint64_t at_seed; /* told when the process aborts */
+
+struct scenario {
+	struct sim_world *world;
+	struct party server, machine;
+	struct load *load;
+	unsigned kills_left, kills;
+	uint64_t stores_left;   /* of the server, until it is killed; 0: it is not */
+	bool packed;
+};
+
+static struct scenario *running; /* for the hook, which has no argument of its own */
+
+static void kill_between_stores(enum shm_kind kind, const void *address, size_t bytes)
+{
+	struct scenario *s = running;
+
+	(void)address;
+	(void)bytes;
+	if (kind == SHM_LOAD || kind == SHM_COPY_IN || s->stores_left == 0 || sim_node_here(s->world) != s->server.env)
+		return;
+	if (--s->stores_left == 0) {
+		s->kills_left--;
+		s->kills++;
+		sim_kill_here(s->world);
+	}
+}
+
+static void server_start(struct scenario *s)
+{
+	enum weft_mode mode = (enum weft_mode)(sim_rand(s->world) % 3);
+
+	party_open(&s->server, s->world, "server", 1 + (unsigned)(sim_rand(s->world) % 2), mode);
+	s->stores_left = s->kills_left > 0 ? 1 + sim_rand(s->world) % 1500 : 0;
+	party_build(&s->server, "vhost-user:/vm.sock,queues=2,device=[file:" DISK ",lock-wait=1s]", &weft_export_iface);
+}
+
+/* Dead: after a while somebody starts it again. */
+static void server_tend(struct scenario *s)
+{
+	if (party_alive(&s->server))
+		return;
+	party_forget(&s->server);
+	server_start(s);
+}
+
+static bool machine_ready(void *arg)
+{
+	struct scenario *s = arg;
+
+	server_tend(s);
+	return !s->machine.busy;
+}
+
+static bool load_at_end(void *arg)
+{
+	struct scenario *s = arg;
+
+	server_tend(s);
+	return load_ended(s->load);
+}
+
+static void run_until(struct scenario *s, bool (*cond)(void *arg), const char *what)
+{
+	if (sim_run(s->world, cond, s, 3000000))
+		return;
+	fprintf(stderr, "sim: %s does not come to an end (%u kills, %u answers)\n", what, s->kills,
+		s->load != NULL ? load_answers(s->load) : 0);
+	abort();
+}
+
+static uint64_t run_seed(uint64_t seed, bool packed, unsigned *kills)
+{
+	struct scenario s = { .world = sim_world_open(seed), .packed = packed };
+	char device[128];
+	uint64_t trace;
+
+	running = &s;
+	shm_hook = kill_between_stores;
+	sim_file_make(s.world, DISK, DISK_SIZE);
+	s.server.world = s.world;
+	s.kills_left = 1 + (unsigned)(sim_rand(s.world) % 4);
+	server_start(&s);
+	party_open(&s.machine, s.world, "machine", 1 + (unsigned)(sim_rand(s.world) % 2),
+		(enum weft_mode)(sim_rand(s.world) % 3));
+	do { /* the server may not listen yet */
+		snprintf(device, sizeof(device), "vhost-user:/vm.sock,packed=%s,depth=%u", packed ? "on" : "off",
+			8u << sim_rand(s.world) % 3);
+		party_build(&s.machine, device, &weft_blk_iface);
+		run_until(&s, machine_ready, "connecting");
+	} while (s.machine.status != 0);
+	s.load = load_open(&s.machine, weft_object_query(s.machine.object[0], &weft_blk_iface), 1, 150);
+	run_until(&s, load_at_end, "the load");
+	s.stores_left = s.kills_left = 0;
+	load_check_image(s.load, sim_file_bytes(s.world, DISK));
+	load_close(s.load);
+	party_close(&s.machine);
+	party_wait(&s.server);
+	server_tend(&s);
+	party_wait(&s.server);
+	party_close(&s.server);
+	trace = sim_trace_hash(s.world);
+	*kills = s.kills;
+	sim_world_close(s.world);
+	shm_hook = NULL;
+	return trace;
+}
+
+static void no_acknowledged_write_is_lost_and_no_request_fails(bool packed)
+{
+	unsigned kills = 0, all = 0;
+
+	for (uint64_t seed = first_seed; seed < first_seed + seeds; seed++) {
+		uint64_t trace, again;
+
+		at_seed = seed;
+		trace = run_seed(seed, packed, &kills);
+		again = run_seed(seed, packed, &kills);
+		assert_true(trace == again);
+		all += kills;
+	}
+	fprintf(stderr, "%lu seeds, %u kills\n", seeds, all);
+	assert_true(all >= seeds / 2);
+}
+
+static void with_split_rings(void **state)
+{
+	(void)state;
+	no_acknowledged_write_is_lost_and_no_request_fails(false);
+}
+
+static void with_packed_rings(void **state)
+{
+	(void)state;
+	no_acknowledged_write_is_lost_and_no_request_fails(true);
+}
+
+static void aborted(int signal)
+{
+	char line[64];
+	int n = snprintf(line, sizeof(line), "seed %llu\n", (unsigned long long)at_seed);
+
+	if (write(STDERR_FILENO, line, (size_t)n) == n)
+		raise(signal);
+}
+
+int main(int argc, char **argv)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(with_split_rings),
+		cmocka_unit_test(with_packed_rings),
+	};
+
+	sigaction(SIGABRT, &(struct sigaction){ .sa_handler = aborted, .sa_flags = SA_RESETHAND }, NULL);
+	if (argc > 1)
+		seeds = strtoul(argv[1], NULL, 10);
+	if (argc > 2)
+		first_seed = strtoul(argv[2], NULL, 10);
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
