@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""The example component: built outside the tree against what `make install` installs, and loaded."""
+import os
+import shutil
+import subprocess
+
+import pytest
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+WEFT = os.path.join(ROOT, 'build/weft')
+
+
+def run(*command, **more):
+    return subprocess.run(command, check=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **more)
+
+
+@pytest.fixture(scope='module')
+def installed(tmp_path_factory):
+    """-> the environment in which pkg-config finds an installed weft"""
+    target = tmp_path_factory.mktemp('installed')
+    run('meson', 'install', '--no-rebuild', '-C', os.path.join(ROOT, 'build'), '--destdir', str(target))
+    found = [folder for folder, _, names in os.walk(target) if 'weft.pc' in names]
+    assert len(found) == 1
+    return dict(os.environ, PKG_CONFIG_PATH=found[0], PKG_CONFIG_SYSROOT_DIR=str(target))
+
+
+@pytest.fixture(scope='module')
+def module(installed, tmp_path_factory):
+    """-> the shared object, built in a folder of its own"""
+    folder = tmp_path_factory.mktemp('xor') / 'filter-xor'
+    shutil.copytree(os.path.join(ROOT, 'examples/filter-xor'), folder)
+    run('make', '-C', str(folder), env=dict(installed, CFLAGS='-O2 -Wall -Wextra -Werror'))
+    return str(folder / 'xor.so')
+
+
+def test_filter_is_at_most_60_lines():
+    with open(os.path.join(ROOT, 'examples/filter-xor/xor.c'), encoding='utf-8') as f:
+        assert len(f.readlines()) <= 60
+
+
+def test_builds_with_meson_as_a_project_of_its_own(installed, tmp_path):
+    run('meson', 'setup', '--werror', str(tmp_path), os.path.join(ROOT, 'examples/filter-xor'), env=installed)
+    run('ninja', '-C', str(tmp_path))
+    assert os.path.exists(tmp_path / 'xor.so')
+
+
+def test_takes_its_symbols_from_the_weft_that_loads_it(module):
+    out = run('readelf', '-d', module).stdout
+    assert 'libweft' not in out
+
+
+def test_is_loaded_and_explained(module):
+    out = run(WEFT, 'explain', 'xor', '--load', module).stdout
+    assert 'XORs a byte onto every byte' in out
+    assert 'key' in out
+
+
+def test_data_comes_back_through_it(module, tmp_path):
+    disk = tmp_path / 'disk.img'
+    disk.write_bytes(bytes(1 << 20))
+    run(WEFT, 'bench', f'xor:[file:{disk}],key=7', '--load', module, '--rw', 'randrw', '--verify', '--bs', '64KiB',
+        '--amount', '16MiB')
+    assert disk.read_bytes() != bytes(1 << 20)
+
+
+def test_a_key_that_is_no_byte_is_refused(module):
+    result = subprocess.run([WEFT, 'info', 'xor:[mem:1MiB],key=256', '--load', module], stdout=subprocess.PIPE,
+                            stderr=subprocess.PIPE, text=True, check=False)
+    assert result.returncode in (1, 2)
+    assert 'key' in result.stderr
