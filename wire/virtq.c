@@ -152,6 +152,43 @@ bool virtq_notify_enable(struct virtq *vq)
 	return virtq_has_work(vq);
 }
 
+static void virtq_walk_seg(struct virtq_walk *w, void *base, uint32_t len, bool write)
+{
+	w->segs[w->nsegs++] = (struct weft_seg){
+		.base = base, .len = len, .region = w->map->regions[w->vq->region_hint].region, .foreign = 1};
+	w->len += len;
+	if (!write) {
+		w->nread = w->nsegs;
+		w->read_len = w->len;
+	}
+}
+
+int virtq_walk_add(struct virtq_walk *w, const struct virtq_desc *d)
+{
+	uint64_t gpa = d->addr, rest = d->len;
+	bool write = d->flags & DESC_WRITE;
+
+	if (rest == 0)
+		return virtq_break(w->vq, "a buffer has length 0");
+	if (w->left-- == 0)
+		return virtq_break(w->vq, "a chain is longer than the ring, or loops");
+	if (!write && w->nsegs > w->nread)
+		return virtq_break(w->vq, "a readable buffer follows a writable one");
+	while (rest > 0) {
+		uint64_t part = rest;
+		void *base = vmap_translate(w->map, &w->vq->region_hint, gpa, &part);
+
+		if (!base)
+			return virtq_break(w->vq, "a buffer is outside the guest's memory");
+		if (w->nsegs == w->max)
+			return -E2BIG;
+		virtq_walk_seg(w, base, (uint32_t)part, write);
+		gpa += part;
+		rest -= part;
+	}
+	return 0;
+}
+
 /* One descriptor of an indirect table: from mapped memory in one piece, or (rarely) over a border of two regions. */
 static bool virtq_table_read(const struct virtq_walk *w, const uint8_t *table, uint64_t gpa, uint32_t index,
 			     uint64_t word[2])

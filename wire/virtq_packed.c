@@ -48,33 +48,89 @@ struct packed_list {
 	uint16_t last;  /* entry of the last descriptor */
 };
 
-/* Walks the list whose first descriptor's second word was already read; copies it to the region when there is one. */
-static int packed_walk(struct virtq_walk *w, uint64_t word, struct packed_list *list)
+/* A packed ring's table: entry after entry, of whose flags only WRITE counts. False: not plain. */
+static inline bool packed_table_plain(struct virtq_plain *p, const struct virtq *vq, const struct virtq_desc *indirect)
 {
-	struct virtq *vq = w->vq;
-	uint16_t slot = vq->avail;
+	uint32_t count;
+	const uint8_t *table = virtq_plain_table(p, vq, indirect, &count);
+	struct virtq_desc d;
 
+	for (uint32_t i = 0; table && i < count; i++) {
+		virtq_desc_packed(&d, shm_load64(table), shm_load64(table + 8));
+		if (!virtq_plain_add(p, d.addr, d.len, d.flags & DESC_WRITE))
+			return false;
+		table += DESC_BYTES;
+	}
+	return table != NULL;
+}
+
+/* The common case; see struct virtq_plain. `word` is the second half of the first descriptor, already read. */
+static inline bool packed_walk_plain(struct virtq *vq, const struct vmap *map, struct weft_seg *segs, uint32_t max,
+				     uint64_t word, struct packed_list *list, struct virtq_chain *chain)
+{
+	uint32_t room = vq->num - vq->in_use, count = 0;
+	const uint8_t *shared = vq->desc + (size_t)vq->avail * DESC_BYTES;
+	const uint8_t *end = vq->desc + (size_t)vq->num * DESC_BYTES;
+	struct virtq_plain p;
+	struct virtq_desc d;
+
+	if (!virtq_plain_start(&p, vq, map, segs, max))
+		return false;
 	for (;;) {
-		struct virtq_desc d;
-		int error;
+		virtq_desc_packed(&d, shm_load64(shared), word);
+		if (WEFT_UNLIKELY(room-- == 0 || (vq->inflight && !packed_track_desc(vq, &d, &list->entry, &list->last))))
+			return false;
+		count++;
+		if (d.flags & DESC_INDIRECT)
+			break;
+		if (WEFT_UNLIKELY(!virtq_plain_add(&p, d.addr, d.len, d.flags & DESC_WRITE)))
+			return false;
+		if (!(d.flags & DESC_NEXT))
+			break;
+		shared += DESC_BYTES;
+		if (shared == end)
+			shared = vq->desc;
+		word = shm_load64(shared + 8);
+	}
+	list->id = d.next;
+	list->count = (uint16_t)count;
+	if (d.flags & DESC_INDIRECT && (count > 1 || !packed_table_plain(&p, vq, &d)))
+		return false;
+	virtq_plain_done(&p, chain);
+	return true;
+}
 
-		virtq_desc_packed(&d, shm_load64(vq->desc + (size_t)slot * DESC_BYTES), word);
-		if (WEFT_UNLIKELY(vq->in_use + list->count >= vq->num))
+/* Any list, and the reason where it is broken. Reads it anew. */
+static int packed_walk(struct virtq *vq, const struct vmap *map, struct weft_seg *segs, uint32_t max,
+		       struct packed_list *list, struct virtq_chain *chain)
+{
+	uint16_t slot = vq->avail;
+	struct virtq_walk w;
+	struct virtq_desc d;
+	int error;
+
+	*list = (struct packed_list){.entry = vq->free_head};
+	virtq_walk_start(&w, vq, map, segs, max);
+	do {
+		const uint8_t *shared = vq->desc + (size_t)slot * DESC_BYTES;
+
+		virtq_desc_packed(&d, shm_load64(shared), shm_load64(shared + 8));
+		if (vq->in_use + list->count >= vq->num)
 			return virtq_break(vq, "more descriptors are available than the ring holds");
 		if (vq->inflight && !packed_track_desc(vq, &d, &list->entry, &list->last))
 			return virtq_break(vq, "the in-flight region is damaged");
-		list->count++;
-		list->id = d.next;
-		if (WEFT_UNLIKELY(d.flags & DESC_INDIRECT))
-			return list->count == 1 ? virtq_walk_table(w, &d)
-						: virtq_break(vq, "a chain of descriptors continues in an indirect table");
-		error = virtq_walk_add(w, &d);
-		if (WEFT_UNLIKELY(error != 0) || !(d.flags & DESC_NEXT))
+		if (d.flags & DESC_INDIRECT && list->count > 0)
+			return virtq_break(vq, "a chain of descriptors continues in an indirect table");
+		error = d.flags & DESC_INDIRECT ? virtq_walk_table(&w, &d) : virtq_walk_add(&w, &d);
+		if (error)
 			return error;
+		list->count++;
 		if (++slot == vq->num)
 			slot = 0;
-		word = shm_load64(vq->desc + (size_t)slot * DESC_BYTES + 8);
-	}
+	} while ((d.flags & (DESC_NEXT | DESC_INDIRECT)) == DESC_NEXT);
+	list->id = d.next;
+	virtq_walk_done(&w, chain, false);
+	return 0;
 }
 
 static void packed_advance(uint16_t *slot, bool *wrap, uint16_t count, uint16_t num)
@@ -98,21 +154,21 @@ int virtq_packed_pop(struct virtq *vq, const struct vmap *map, struct weft_seg *
 		     struct virtq_chain *chain)
 {
 	struct packed_list list = {.entry = vq->free_head};
-	struct virtq_walk w;
 	uint64_t word;
 	int error;
 
-	virtq_walk_start(&w, vq, map, segs, max);
 	if (WEFT_UNLIKELY(vq->resubmit_at < vq->resubmits))
-		return packed_pop_again(&w, chain);
+		return packed_pop_again(vq, map, segs, max, chain);
 	word = shm_load64_acquire(vq->desc + (size_t)vq->avail * DESC_BYTES + 8);
+	shm_prefetch(vq->last_header); /* changed by the driver just before: the lines travel together */
 	if (!packed_is_avail((uint16_t)(word >> 48), vq->avail_wrap))
 		return 0;
-	shm_prefetch(vq->last_header);
-	error = packed_walk(&w, word, &list);
-	if (WEFT_UNLIKELY(error != 0))
-		return error;
-	virtq_walk_done(&w, chain, packed_tag(list.id, list.count, vq->free_head, list.last), false);
+	if (WEFT_UNLIKELY(!packed_walk_plain(vq, map, segs, max, word, &list, chain))) {
+		error = packed_walk(vq, map, segs, max, &list, chain);
+		if (error != 0)
+			return error;
+	}
+	chain->tag = packed_tag(list.id, list.count, vq->free_head, list.last);
 	if (vq->inflight)
 		packed_track(vq, list.count, list.last, list.entry);
 	vq->last_header = segs[0].base;

@@ -41,7 +41,8 @@ void packed_region_start(struct virtq *vq);
 /* 0 or -EINVAL: sets the positions of the ring and the list of requests to resubmit. */
 int packed_recover(struct virtq *vq);
 /* The next of the requests to resubmit, from the region's copy of its descriptors. As virtq_pop. */
-int packed_pop_again(struct virtq_walk *w, struct virtq_chain *chain);
+int packed_pop_again(struct virtq *vq, const struct vmap *map, struct weft_seg *segs, uint32_t max,
+		     struct virtq_chain *chain);
 
 /* Copies one descriptor into free entry *entry and moves on: *last is that entry. False: the free list is damaged. */
 bool packed_track_desc(struct virtq *vq, const struct virtq_desc *d, uint16_t *entry, uint16_t *last);

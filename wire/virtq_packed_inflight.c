@@ -224,14 +224,16 @@ int packed_recover(struct virtq *vq)
 }
 
 /* The ring's slots may hold used descriptors by now; the region's copies are what the driver made available. */
-int packed_pop_again(struct virtq_walk *w, struct virtq_chain *chain)
+int packed_pop_again(struct virtq *vq, const struct vmap *map, struct weft_seg *segs, uint32_t max,
+		     struct virtq_chain *chain)
 {
-	struct virtq *vq = w->vq;
-	uint16_t first = vq->resubmit[vq->resubmit_at].entry, entry = first, last = first, id = 0;
-	uint16_t count = vq->resubmit[vq->resubmit_at].count;
+	const struct virtq_resubmit *again = &vq->resubmit[vq->resubmit_at];
+	uint16_t entry = again->entry, last = entry, id = 0;
+	struct virtq_walk w;
 	int error = 0;
 
-	for (uint16_t i = 0; i < count && error == 0; i++) {
+	virtq_walk_start(&w, vq, map, segs, max);
+	for (uint16_t i = 0; i < again->count && error == 0; i++) {
 		struct virtq_desc d;
 		uint64_t word;
 
@@ -244,11 +246,12 @@ int packed_pop_again(struct virtq_walk *w, struct virtq_chain *chain)
 		d.flags = (uint16_t)(word >> 16);
 		d.len = (uint32_t)(word >> 32);
 		entry = shm_load16(region_state(vq, entry) + STATE_NEXT);
-		error = d.flags & DESC_INDIRECT ? virtq_walk_table(w, &d) : virtq_walk_add(w, &d);
+		error = d.flags & DESC_INDIRECT ? virtq_walk_table(&w, &d) : virtq_walk_add(&w, &d);
 	}
 	if (error)
 		return error;
+	virtq_walk_done(&w, chain, true);
+	chain->tag = packed_tag(id, again->count, again->entry, last);
 	vq->resubmit_at++;
-	virtq_walk_done(w, chain, packed_tag(id, count, first, last), true);
 	return 1;
 }

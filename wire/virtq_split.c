@@ -110,10 +110,11 @@ static int split_look(struct virtq *vq)
 	uint16_t idx = shm_load16_acquire(vq->driver + RING_IDX);
 	uint16_t count = (uint16_t)(idx - vq->avail);
 
-	if (count == 0)
-		return 0;
+	/* Also while there is nothing: the driver changes these lines just before the index, and they travel together. */
 	shm_prefetch(vq->last_desc);
 	shm_prefetch(vq->last_header);
+	if (count == 0)
+		return 0;
 	if (WEFT_UNLIKELY(count > vq->num - vq->in_use))
 		return virtq_break(vq, "the available index is further ahead than the ring is long");
 	vq->avail_seen = idx;
@@ -137,38 +138,74 @@ static inline void split_prefetch_ahead(const struct virtq *vq)
 	shm_prefetch(vq->desc + (size_t)head * DESC_BYTES);
 }
 
-static int split_walk(struct virtq_walk *w, uint16_t head)
+/* The common case; see struct virtq_plain. */
+static inline bool split_walk_plain(const struct virtq *vq, const struct vmap *map, struct weft_seg *segs, uint32_t max,
+				    uint16_t head, struct virtq_chain *chain)
 {
-	struct virtq *vq = w->vq;
-	uint16_t at = head;
+	const uint8_t *table = vq->desc, *shared = table + (size_t)head * DESC_BYTES;
+	uint32_t count = vq->num;
+	struct virtq_plain p;
+	struct virtq_desc d;
 
-	vq->last_desc = vq->desc + (size_t)head * DESC_BYTES;
-	for (;;) {
-		const uint8_t *shared = vq->desc + (size_t)at * DESC_BYTES;
-		struct virtq_desc d;
-		int error;
-
-		if (WEFT_UNLIKELY(at >= vq->num))
-			return virtq_break(vq, "a descriptor's index is outside the ring");
-		virtq_desc_split(&d, shm_load64(shared), shm_load64(shared + 8));
-		if (WEFT_UNLIKELY(d.flags & DESC_INDIRECT))
-			return virtq_walk_table(w, &d);
-		error = virtq_walk_add(w, &d);
-		if (WEFT_UNLIKELY(error != 0) || !(d.flags & DESC_NEXT))
-			return error;
-		at = d.next;
+	if (head >= count || !virtq_plain_start(&p, vq, map, segs, max))
+		return false;
+	virtq_desc_split(&d, shm_load64(shared), shm_load64(shared + 8));
+	if (d.flags & DESC_INDIRECT) {
+		table = virtq_plain_table(&p, vq, &d, &count);
+		if (WEFT_UNLIKELY(!table))
+			return false;
+		virtq_desc_split(&d, shm_load64(table), shm_load64(table + 8));
 	}
+	for (;;) {
+		if (WEFT_UNLIKELY(d.flags & DESC_INDIRECT || !virtq_plain_add(&p, d.addr, d.len, d.flags & DESC_WRITE)))
+			return false;
+		if (!(d.flags & DESC_NEXT))
+			break;
+		if (WEFT_UNLIKELY(d.next >= count))
+			return false;
+		shared = table + (size_t)d.next * DESC_BYTES;
+		virtq_desc_split(&d, shm_load64(shared), shm_load64(shared + 8));
+	}
+	virtq_plain_done(&p, chain);
+	return true;
 }
 
-static int split_pop_again(struct virtq *vq, struct virtq_walk *w, struct virtq_chain *chain)
+/* Any chain, and the reason where it is broken. */
+static int split_walk(struct virtq *vq, const struct vmap *map, struct weft_seg *segs, uint32_t max, uint16_t head,
+		      struct virtq_chain *chain)
+{
+	uint16_t at = head;
+	struct virtq_walk w;
+	struct virtq_desc d;
+	int error;
+
+	virtq_walk_start(&w, vq, map, segs, max);
+	do {
+		const uint8_t *shared = vq->desc + (size_t)at * DESC_BYTES;
+
+		if (at >= vq->num)
+			return virtq_break(vq, "a descriptor's index is outside the ring");
+		virtq_desc_split(&d, shm_load64(shared), shm_load64(shared + 8));
+		error = d.flags & DESC_INDIRECT ? virtq_walk_table(&w, &d) : virtq_walk_add(&w, &d);
+		if (error)
+			return error;
+		at = d.next;
+	} while ((d.flags & (DESC_NEXT | DESC_INDIRECT)) == DESC_NEXT);
+	virtq_walk_done(&w, chain, false);
+	return 0;
+}
+
+static int split_pop_again(struct virtq *vq, const struct vmap *map, struct weft_seg *segs, uint32_t max,
+			   struct virtq_chain *chain)
 {
 	uint16_t head = vq->resubmit[vq->resubmit_at].entry;
-	int error = split_walk(w, head);
+	int error = split_walk(vq, map, segs, max, head, chain);
 
 	if (error)
 		return error;
 	vq->resubmit_at++;
-	virtq_walk_done(w, chain, head, true);
+	chain->tag = head;
+	chain->again = true;
 	return 1;
 }
 
@@ -186,13 +223,11 @@ static inline void split_track(struct virtq *vq, uint16_t head)
 int virtq_split_pop(struct virtq *vq, const struct vmap *map, struct weft_seg *segs, uint32_t max,
 		    struct virtq_chain *chain)
 {
-	struct virtq_walk w;
 	uint16_t head;
 	int status;
 
-	virtq_walk_start(&w, vq, map, segs, max);
 	if (WEFT_UNLIKELY(vq->resubmit_at < vq->resubmits))
-		return split_pop_again(vq, &w, chain);
+		return split_pop_again(vq, map, segs, max, chain);
 	if (vq->avail == vq->avail_seen) {
 		status = split_look(vq);
 		if (status <= 0)
@@ -200,16 +235,19 @@ int virtq_split_pop(struct virtq *vq, const struct vmap *map, struct weft_seg *s
 	}
 	head = shm_load16(vq->driver + RING_ENTRIES + AVAIL_ENTRY * (vq->avail & vq->mask));
 	split_prefetch_ahead(vq);
-	status = split_walk(&w, head);
-	if (WEFT_UNLIKELY(status != 0))
-		return status;
+	if (WEFT_UNLIKELY(!split_walk_plain(vq, map, segs, max, head, chain))) {
+		status = split_walk(vq, map, segs, max, head, chain);
+		if (status != 0)
+			return status;
+	}
 	if (vq->inflight)
 		split_track(vq, head);
+	vq->last_desc = vq->desc + (size_t)head * DESC_BYTES;
 	vq->last_header = segs[0].base;
 	shm_prefetch(segs[0].base);
 	vq->avail++;
 	vq->in_use++;
-	virtq_walk_done(&w, chain, head, false);
+	chain->tag = head;
 	return 1;
 }
 

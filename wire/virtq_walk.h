@@ -36,8 +36,8 @@ struct virtq_walk {
 	const struct vmap *map;
 	struct weft_seg *segs;
 	uint32_t max, nsegs, nread;
-	uint32_t left;      /* descriptors that the chain may still have */
-	uint64_t read_len, write_len;
+	uint32_t left;          /* descriptors that the chain may still have */
+	uint64_t len, read_len; /* bytes: of all, of the readable ones */
 };
 
 static inline int virtq_break(struct virtq *vq, const char *fault)
@@ -72,57 +72,87 @@ static inline void virtq_walk_start(struct virtq_walk *w, struct virtq *vq, cons
 	w->max = max;
 	w->nsegs = w->nread = 0;
 	w->left = vq->max_chain;
-	w->read_len = w->write_len = 0;
+	w->len = w->read_len = 0;
 }
 
 /* Adds one buffer: usually one segment, more where it crosses from one region into the next. 0, -E2BIG or -EPROTO. */
-static inline int virtq_walk_add(struct virtq_walk *w, const struct virtq_desc *d)
-{
-	uint64_t gpa = d->addr, rest = d->len;
-	bool write = d->flags & DESC_WRITE;
+int virtq_walk_add(struct virtq_walk *w, const struct virtq_desc *d);
 
-	if (WEFT_UNLIKELY(rest == 0))
-		return virtq_break(w->vq, "a buffer has length 0");
-	if (WEFT_UNLIKELY(w->left-- == 0))
-		return virtq_break(w->vq, "a chain is longer than the ring, or loops");
-	if (WEFT_UNLIKELY(!write && w->nsegs > w->nread))
-		return virtq_break(w->vq, "a readable buffer follows a writable one");
-	do {
-		uint64_t part = rest;
-		void *base = vmap_translate(w->map, &w->vq->region_hint, gpa, &part);
-		struct weft_seg *seg = &w->segs[w->nsegs];
-
-		if (WEFT_UNLIKELY(!base))
-			return virtq_break(w->vq, "a buffer is outside the guest's memory");
-		if (WEFT_UNLIKELY(w->nsegs == w->max))
-			return -E2BIG;
-		seg->base = base;
-		seg->len = (uint32_t)part;
-		seg->region = w->map->regions[w->vq->region_hint].region;
-		seg->foreign = 1;
-		seg->reserved = 0;
-		w->nsegs++;
-		gpa += part;
-		rest -= part;
-	} while (WEFT_UNLIKELY(rest != 0));
-	if (write) {
-		w->write_len += d->len;
-	} else {
-		w->read_len += d->len;
-		w->nread = w->nsegs;
-	}
-	return 0;
-}
-
-static inline void virtq_walk_done(const struct virtq_walk *w, struct virtq_chain *chain, uint64_t tag, bool again)
+static inline void virtq_walk_done(const struct virtq_walk *w, struct virtq_chain *chain, bool again)
 {
 	WEFT_ASSERT(w->nsegs > 0);
-	chain->tag = tag;
 	chain->nsegs = w->nsegs;
 	chain->nread = w->nread;
 	chain->read_len = w->read_len;
-	chain->write_len = w->write_len;
+	chain->write_len = w->len - w->read_len;
 	chain->again = again;
+}
+
+/*
+ * The common case of a chain, in registers: all buffers in the region where the last ones were, in order, not too many. Anything else
+ * ends it without a word, and the walk above begins anew from the head: what was read here is not used then.
+ */
+struct virtq_plain {
+	const struct vmap_region *region;
+	struct weft_seg *segs;
+	uint32_t max, nsegs, nread;
+	uint64_t len, read_len;
+};
+
+/* False: there is no region to begin with. */
+static inline bool virtq_plain_start(struct virtq_plain *p, const struct virtq *vq, const struct vmap *map,
+				     struct weft_seg *segs, uint32_t max)
+{
+	if (WEFT_UNLIKELY(vq->region_hint >= map->count))
+		return false;
+	p->region = &map->regions[vq->region_hint];
+	p->segs = segs;
+	p->max = max < vq->max_chain ? max : vq->max_chain;
+	p->nsegs = p->nread = 0;
+	p->len = p->read_len = 0;
+	return true;
+}
+
+/* Adds a buffer as one segment. False: not plain. */
+static inline bool virtq_plain_add(struct virtq_plain *p, uint64_t gpa, uint32_t len, bool write)
+{
+	uint64_t at = gpa - p->region->gpa;
+	struct weft_seg *seg = &p->segs[p->nsegs];
+
+	if (WEFT_UNLIKELY(at >= p->region->size || (uint64_t)len - 1 >= p->region->size - at)) /* length 0, too */
+		return false;
+	if (WEFT_UNLIKELY(p->nsegs == p->max))
+		return false;
+	*seg = (struct weft_seg){.base = p->region->hva + at, .len = len, .region = p->region->region, .foreign = 1};
+	p->nsegs++;
+	p->len += len;
+	if (write)
+		return true;
+	p->read_len = p->len;
+	return ++p->nread == p->nsegs;
+}
+
+static inline void virtq_plain_done(const struct virtq_plain *p, struct virtq_chain *chain)
+{
+	chain->nsegs = p->nsegs;
+	chain->nread = p->nread;
+	chain->read_len = p->read_len;
+	chain->write_len = p->len - p->read_len;
+	chain->again = false;
+}
+
+/* The indirect table of `d` when all of it is in the region and aligned; *count entries. NULL: not plain. */
+static inline const uint8_t *virtq_plain_table(const struct virtq_plain *p, const struct virtq *vq,
+					       const struct virtq_desc *d, uint32_t *count)
+{
+	uint64_t at = d->addr - p->region->gpa;
+
+	*count = d->len / DESC_BYTES;
+	if (!vq->indirect || d->flags & DESC_NEXT || d->len % DESC_BYTES != 0 || *count - 1 >= vq->max_chain)
+		return NULL;
+	if (at >= p->region->size || d->len > p->region->size - at || ((uintptr_t)(p->region->hva + at) & 7) != 0)
+		return NULL;
+	return p->region->hva + at;
 }
 
 /* Adds the buffers of the indirect table that `d` points to. 0, -E2BIG or -EPROTO. */
