@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Building a tree: first all objects are made and bound, from the top down, in one go; then they are started one after the other, from
- * the bottom up. Whatever fails, the outermost object is put, and taking down (object.c) does the rest.
+ * Building a tree: first all objects are made and bound, from the top down, in one go; then they are started
+ * one after the other, from the bottom up. Whatever fails, the outermost object is put, and taking down
+ * (object.c) does the rest.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -119,7 +120,8 @@ static int make_children(struct build *build, struct weft_object *object, const 
 	return error ? error : check_minimum(object, why);
 }
 
-/* Makes the node's object, binds it to its place above, then makes what is below. What is bound is taken down with what is above. */
+/* Makes the node's object, binds it to its place above, then makes what is below. What is bound is taken down
+ * with what is above. */
 static int make_node(struct build *build, struct weft_core *core, const struct tree *node, struct weft_object *above,
 	const struct weft_port *port, unsigned index, const struct weft_iface *wants)
 {
@@ -133,8 +135,8 @@ static int make_node(struct build *build, struct weft_core *core, const struct t
 		return weft_why(why, -EINVAL, "@%s: a reference stands for itself: write KIND:ADDRESS, or put a layer around it",
 				node->ref);
 	if (build->depth >= TREE_DEPTH_MAX || build->count >= build->room)
-		return weft_why(why, -EINVAL, "%s: more than %u devices in one another: build the lower part first, and refer to it "
-				"by its name", node->kind, TREE_DEPTH_MAX);
+		return weft_why(why, -EINVAL, "%s: more than %u devices in one another: build the lower part first, and "
+				"refer to it by its name", node->kind, TREE_DEPTH_MAX);
 	const struct weft_kind *kind = objects_kind(core, node->kind, wants, why);
 	if (!kind)
 		return -EINVAL;

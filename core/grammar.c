@@ -102,7 +102,8 @@ static int read_quoted(struct parser *parser, struct span *out)
 	*out = (struct span){ open + 1, (size_t)(parser->at - open - 1), true };
 	parser->at++;
 	if (!at_end(parser))
-		return FAIL(parser, parser->at, "'%.20s' follows a closing quote: put the whole value in quotes, '' for a quote in it",
+		return FAIL(parser, parser->at, "'%.20s' follows a closing quote: put the whole value in quotes, '' for a "
+				"quote in it",
 			    parser->at);
 	return 0;
 }
@@ -115,7 +116,8 @@ static int read_raw(struct parser *parser, struct span *out)
 
 	for (; *parser->at && *parser->at != ','; parser->at++) {
 		if (*parser->at == '\'')
-			return FAIL(parser, parser->at, "a quote stands within a value: put the whole value in quotes, '' for a quote in it");
+			return FAIL(parser, parser->at, "a quote stands within a value: put the whole value in quotes, '' "
+					"for a quote in it");
 		if (*parser->at == ']' && !open)
 			break;
 		if (*parser->at == '[' && !open++)
@@ -217,7 +219,8 @@ static int parse_named(struct parser *parser, const struct weft_kind *kind, stru
 	if (port && *parser->at == '[')
 		return parse_child(parser, kind, tree, port);
 	if (port)
-		return FAIL(parser, parser->at, "%s: %s is a port: write a device in brackets, %s=[KIND:ADDRESS]", kind->name, name, name);
+		return FAIL(parser, parser->at, "%s: %s is a port: write a device in brackets, %s=[KIND:ADDRESS]",
+				kind->name, name, name);
 	if (strcmp(name, "name") && !option_find(kind, name))
 		return option_unknown(kind, name, parser->why), fail_at(parser, start, -EINVAL);
 	int error = read_value(parser, &value);
@@ -240,15 +243,15 @@ static int fail_item(struct parser *parser, const struct weft_kind *kind)
 		return FAIL(parser, parser->at, "%s: nothing stands between two commas: write option=value, or leave the comma out",
 			    kind->name);
 	if (*parser->at == '[')
-		return FAIL(parser, parser->at, "%s: a device in brackets: this kind is bound to nothing below it; leave it out, or "
-			    "put a value that begins with [ in quotes", kind->name);
+		return FAIL(parser, parser->at, "%s: a device in brackets: this kind is bound to nothing below it; leave it "
+				"out, or put a value that begins with [ in quotes", kind->name);
 	if (len <= KIND_NAME_MAX)
 		memcpy(name, parser->at, len);
 	const struct weft_option *option = option_find(kind, name);
 	if (option && option->type == WEFT_OPTION_BOOL)
 		return FAIL(parser, parser->at, "%s: '%s' has no value: write %s=on", kind->name, name, name);
-	return FAIL(parser, parser->at, "%s: '%.*s' is not option=value: an address stands right behind the colon; a value that holds "
-		    "a comma is put in quotes", kind->name, shown, parser->at);
+	return FAIL(parser, parser->at, "%s: '%.*s' is not option=value: an address stands right behind the colon; a value "
+			"that holds a comma is put in quotes", kind->name, shown, parser->at);
 }
 
 static int parse_item(struct parser *parser, const struct weft_kind *kind, struct tree *tree)
@@ -262,8 +265,8 @@ static int parse_item(struct parser *parser, const struct weft_kind *kind, struc
 	return fail_item(parser, kind);
 }
 
-/* Right behind the colon: an address, or already the first item. "a=b" is an option when the kind has one of that name, and when it
- * takes no address. */
+/* Right behind the colon: an address, or already the first item. "a=b" is an option when the kind has one of
+ * that name, and when it takes no address. */
 static int parse_first(struct parser *parser, const struct weft_kind *kind, struct tree *tree)
 {
 	char name[KIND_NAME_MAX + 1];
@@ -290,8 +293,8 @@ static int parse_ref(struct parser *parser, struct tree **out)
 
 	snprintf(name, sizeof(name), "%.*s", len < sizeof(name) ? (int)len : 0, parser->at);
 	if (!tree_name_valid(name))
-		return FAIL(parser, start, "'@%.*s' is no reference: write @ and the name of an object, of letters, digits, '-', '_' "
-			    "and '.', at most 63", len > 40 ? 40 : (int)len, parser->at);
+		return FAIL(parser, start, "'@%.*s' is no reference: write @ and the name of an object, of letters, digits, "
+				"'-', '_' and '.', at most 63", len > 40 ? 40 : (int)len, parser->at);
 	parser->at += len;
 	if (*parser->at == ',')
 		return FAIL(parser, parser->at, "a reference takes no options: give them where '%s' is made", name);
@@ -369,10 +372,11 @@ static int parse_device(struct parser *parser, const struct weft_iface *wants, s
 	int error;
 
 	if (++parser->depth > TREE_DEPTH_MAX)
-		return FAIL(parser, parser->at, "more than %u devices in one another: build the lower part first, and refer to it by "
-			    "@NAME", TREE_DEPTH_MAX);
+		return FAIL(parser, parser->at, "more than %u devices in one another: build the lower part first, and refer "
+				"to it by @NAME", TREE_DEPTH_MAX);
 	if (++parser->nodes > TREE_NODES_MAX)
-		return FAIL(parser, parser->at, "more than %u devices: build some first, and refer to them by @NAME", TREE_NODES_MAX);
+		return FAIL(parser, parser->at, "more than %u devices: build some first, and refer to them by @NAME",
+				TREE_NODES_MAX);
 	error = *parser->at == '@' ? parse_ref(parser, out) : parse_kind(parser, wants, out);
 	if (!error)
 		error = check_end(parser);

@@ -14,7 +14,7 @@
 
 #include "core/objects.h"
 #include "core/test_kinds.h"
-#include "core/test_world.h"
+#include "core/world_test.h"
 #include "core/tree.h"
 
 static int open_world(void **state)
@@ -139,16 +139,18 @@ static void refusals(void **state)
 		{ "pass:[leaf:x", "column 6: a bracket is not closed: close it with ]" },
 		{ "pass:[]", "column 7: a device is missing: write KIND:ADDRESS, as in file:disk.img" },
 		{ "pass:[leaf:x]y", "column 14: 'y' follows a device in brackets: put a comma between" },
-		{ "leaf:x,sise=4k", "column 8: leaf: there is no option 'sise': did you mean 'size'? `weft explain leaf` lists them" },
+		{ "leaf:x,sise=4k", "column 8: leaf: there is no option 'sise': did you mean 'size'? `weft explain leaf` "
+		  "lists them" },
 		{ "fan:colour=red", "column 5: fan: there is no option 'colour': choose from text (`weft explain fan`)" },
 		{ "bare:x=1", "column 6: bare: there is no option 'x': this kind takes none, leave it out" },
 		{ "leaf:x,flag", "column 8: leaf: 'flag' has no value: write flag=on" },
 		{ "leaf:x,1GiB", "column 8: leaf: '1GiB' is not option=value: an address stands right behind the colon; a value "
 		  "that holds a comma is put in quotes" },
-		{ "leaf:x,,flag=on", "column 8: leaf: nothing stands between two commas: write option=value, or leave the comma out" },
+		{ "leaf:x,,flag=on", "column 8: leaf: nothing stands between two commas: write option=value, or leave the "
+		  "comma out" },
 		{ "leaf:x,", "column 8: leaf: nothing stands between two commas: write option=value, or leave the comma out" },
-		{ "leaf:x,[leaf:y]", "column 8: leaf: a device in brackets: this kind is bound to nothing below it; leave it out, or "
-		  "put a value that begins with [ in quotes" },
+		{ "leaf:x,[leaf:y]", "column 8: leaf: a device in brackets: this kind is bound to nothing below it; leave "
+		  "it out, or put a value that begins with [ in quotes" },
 		{ "pass:lower=x", "column 12: pass: lower is a port: write a device in brackets, lower=[KIND:ADDRESS]" },
 		{ "leaf:x,name=a/b", "column 13: name='a/b' is no name: use letters, digits, '-', '_' and '.', at most 63" },
 		{ "leaf:x,name=a,name=b", "column 20: leaf: name is given twice: give it once" },
@@ -194,8 +196,8 @@ static void nesting_is_limited(void **state)
 	free(text);
 	text = nested(TREE_DEPTH_MAX);
 	assert_int_equal(parse(world, text, &tree, &why), -EINVAL);
-	assert_string_equal(why.text, "column 385: more than 64 devices in one another: build the lower part first, and refer to it by "
-			    "@NAME");
+	assert_string_equal(why.text, "column 385: more than 64 devices in one another: build the lower part first, and "
+			"refer to it by @NAME");
 	free(text);
 }
 

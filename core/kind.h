@@ -15,8 +15,9 @@ const struct weft_port *kind_port(const struct weft_kind *kind, const char *name
 int kind_port_unknown(const struct weft_kind *kind, const char *name, struct weft_why *why);
 /* How many devices all ports together take at most. */
 unsigned kind_places(const struct weft_kind *kind);
-/* The port for the n-th of `count` devices that are written without a port's name: in order; each port leaves to those behind it what
- * they need at least. `taken[i]`: places of the i-th port that are taken by name, or NULL. NULL: there are too many. */
+/* The port for the n-th of `count` devices that are written without a port's name: in order; each port leaves
+ * to those behind it what they need at least. `taken[i]`: places of the i-th port that are taken by name, or
+ * NULL. NULL: there are too many. */
 const struct weft_port *kind_port_at(const struct weft_kind *kind, unsigned n, unsigned count, const unsigned *taken);
 #define KIND_PORTS_MAX 8
 

@@ -12,7 +12,7 @@
 #include "core/kind.h"
 #include "core/objects.h"
 #include "core/test_kinds.h"
-#include "core/test_world.h"
+#include "core/world_test.h"
 
 static int open_world(void **state)
 {
@@ -45,8 +45,8 @@ static void a_foreign_module_is_refused(void **state)
 	} cases[] = {
 		{ { 99, sizeof(struct weft_module), sizeof(struct weft_kind), "m", "1", NULL },
 		  "module: abi=99: this weft takes 1 only: build it against the headers of this weft (" WEFT_VERSION ")" },
-		{ { WEFT_ABI, 1, sizeof(struct weft_kind), "m", "1", NULL }, "module: size=1: its table must have 40 bytes: build it "
-		  "against the headers of this weft (" WEFT_VERSION ")" },
+		{ { WEFT_ABI, 1, sizeof(struct weft_kind), "m", "1", NULL }, "module: size=1: its table must have 40 bytes: "
+		  "build it against the headers of this weft (" WEFT_VERSION ")" },
 		{ { WEFT_ABI, sizeof(struct weft_module), 1, "m", "1", NULL }, "module: kind_size=1: a kind must have " },
 		{ { WEFT_ABI, sizeof(struct weft_module), sizeof(struct weft_kind), "m", "1", NULL },
 		  "module: name, version or kinds are missing: use WEFT_MODULE(name, version, &kind, ...)" },
@@ -69,8 +69,8 @@ static void a_kind_is_added_once(void **state)
 
 	assert_int_equal(objects_module_add(&world->core, &test_module, &why), 0);
 	assert_int_equal(add(world, test_kind("fan", NULL), &why), -EEXIST);
-	assert_string_equal(why.text, "module mine: kind 'fan' (dev) is there already, from module test: give it another name, or load "
-			    "one of the two");
+	assert_string_equal(why.text, "module mine: kind 'fan' (dev) is there already, from module test: give it another "
+			"name, or load one of the two");
 	/* none of a refused module's kinds stays */
 	const struct weft_kind *kind = NULL;
 	unsigned count = 0;
@@ -93,7 +93,8 @@ static void a_kind_is_found_by_name_and_interface(void **state)
 	assert_ptr_equal(objects_kind(&world->core, "leaf", &test_out_iface, &why), test_kind("leaf", &test_out_iface));
 	assert_ptr_equal(objects_kind(&world->core, "leaf", NULL, &why), test_kind("leaf", &test_dev_iface));
 	assert_null(objects_kind(&world->core, "pass", &test_out_iface, &why));
-	assert_string_equal(why.text, "'pass' offers 'dev', but 'out' is wanted here: choose another kind (`weft list components`)");
+	assert_string_equal(why.text, "'pass' offers 'dev', but 'out' is wanted here: choose another kind (`weft list "
+			"components`)");
 	assert_null(objects_kind(&world->core, "oud", &test_out_iface, &why));
 	assert_string_equal(why.text, "there is no kind 'oud' of out: did you mean 'out'? `weft list components` lists them");
 }
@@ -204,7 +205,8 @@ static void a_shared_object_that_is_none(void **state)
 static void devices_go_to_ports_in_order(void **state)
 {
 	static const struct weft_port ports[] = {
-		{ "a", &test_dev_iface, 1, 2, 0, 0, "" }, { "b", &test_dev_iface, 0, 1, 0, 0, "" }, { "c", &test_dev_iface, 1, 1, 0, 0, "" },
+		{ "a", &test_dev_iface, 1, 2, 0, 0, "" }, { "b", &test_dev_iface, 0, 1, 0, 0, "" },
+		{ "c", &test_dev_iface, 1, 1, 0, 0, "" },
 		{ .name = NULL },
 	};
 	const struct weft_kind kind = { .name = "k", .ports = ports };
@@ -212,7 +214,8 @@ static void devices_go_to_ports_in_order(void **state)
 		unsigned taken[3];
 		const char *places;
 	} cases[] = {
-		{ { 0, 0, 0 }, "a" }, { { 0, 0, 0 }, "ac" }, { { 0, 0, 0 }, "aac" }, { { 0, 0, 0 }, "aabc" }, { { 0, 0, 0 }, "aabc-" },
+		{ { 0, 0, 0 }, "a" }, { { 0, 0, 0 }, "ac" }, { { 0, 0, 0 }, "aac" }, { { 0, 0, 0 }, "aabc" },
+		{ { 0, 0, 0 }, "aabc-" },
 		{ { 1, 0, 0 }, "c" }, { { 1, 0, 0 }, "ac" }, { { 0, 0, 1 }, "aab" }, { { 2, 1, 1 }, "-" },
 	};
 

@@ -26,7 +26,8 @@ static int check_module(const struct weft_module *module, struct weft_why *why)
 		return weft_why(why, -EINVAL, "module: kind_size=%u: a kind must have %zu bytes: %s", module->kind_size,
 				sizeof(struct weft_kind), remedy);
 	if (!module->name || !*module->name || !module->version || !module->kinds)
-		return weft_why(why, -EINVAL, "module: name, version or kinds are missing: use WEFT_MODULE(name, version, &kind, ...)");
+		return weft_why(why, -EINVAL, "module: name, version or kinds are missing: use WEFT_MODULE(name, version, "
+				"&kind, ...)");
 	return 0;
 }
 
@@ -120,7 +121,8 @@ int kinds_add(struct weft_core *core, const struct weft_module *module, void *ha
 	struct loaded_module *loaded = weft_alloc(core, sizeof(*loaded));
 	if (!loaded || make_room(core, count)) {
 		weft_free(core, loaded);
-		return weft_why(why, -ENOMEM, "module %s: no memory for its %u kinds: end something else, or raise the memory limit",
+		return weft_why(why, -ENOMEM, "module %s: no memory for its %u kinds: end something else, or raise the "
+				"memory limit",
 				module->name, count);
 	}
 	error = add_kinds(objects, module, why);
@@ -184,7 +186,8 @@ const struct weft_kind *objects_kind(struct weft_core *core, const char *name, c
 			nearest_try(&nearest, kind->name, strlen(kind->name));
 	}
 	if (other)
-		weft_why(why, -ENOENT, "'%s' offers '%s', but '%s' is wanted here: choose another kind (`weft list components`)", name,
+		weft_why(why, -ENOENT, "'%s' offers '%s', but '%s' is wanted here: choose another kind (`weft list "
+				"components`)", name,
 			 other->offers->iface->name, what);
 	else
 		weft_why(why, -ENOENT, "there is no kind '%.40s'%s%s: %s%s`weft list components` lists them", name,

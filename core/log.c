@@ -16,8 +16,8 @@
 #define MESSAGES 256 /* a power of two */
 #define PROBES 8
 
-/* One message's limit. Several threads may log it at once: a slot is claimed by its format, the window by its start; a race costs a
- * line more or less, never more. */
+/* One message's limit. Several threads may log it at once: a slot is claimed by its format, the window by its
+ * start; a race costs a line more or less, never more. */
 struct log_message {
 	_Atomic(const char *) format;
 	_Atomic uint64_t since_ns; /* start of the period, plus one; 0: none yet */

@@ -11,7 +11,7 @@
 
 
 #include "core/log.h"
-#include "core/test_world.h"
+#include "core/world_test.h"
 
 static int open_world(void **state)
 {

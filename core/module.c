@@ -12,7 +12,8 @@ int objects_module_load(struct weft_core *core, const char *path, struct weft_wh
 
 	if (!handle) {
 		fault = dlerror();
-		return weft_why(why, -ENOENT, "module='%.80s': cannot be loaded (%.100s): give the path of a component's shared object",
+		return weft_why(why, -ENOENT, "module='%.80s': cannot be loaded (%.100s): give the path of a component's "
+				"shared object",
 				path, fault ? fault : "?");
 	}
 	const struct weft_module *module = dlsym(handle, "weft_module");

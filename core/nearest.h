@@ -5,8 +5,8 @@
 
 #include <stddef.h>
 
-/* Set `wanted`, zero the rest; nearest_try() each candidate, then nearest_phrase(): "did you mean 'path'?" or, when none is close, "".
- * Candidates must outlive the phrase. */
+/* Set `wanted`, zero the rest; nearest_try() each candidate, then nearest_phrase(): "did you mean 'path'?" or,
+ * when none is close, "". Candidates must outlive the phrase. */
 struct nearest {
 	const char *wanted;
 	const char *best;

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Objects: making one, the edges between them, references, taking down, looking. Invariants, checked at each entry for the objects
- * concerned and by objects_check for all:
+ * Objects: making one, the edges between them, references, taking down, looking. Invariants, checked at each
+ * entry for the objects concerned and by objects_check for all:
  *
  *  1. refs >= number of edges to it; an object with refs == 0 is on its way down and nothing is bound to it.
- *  2. An edge is in exactly two lists, above->below and below->above; the place in the instance points to what `below` offers.
+ *  2. An edge is in exactly two lists, above->below and below->above; the place in the instance points to what
+ *     `below` offers.
  *  3. What is bound by an exclusive port is bound by nothing else (but while a layer is being inserted or removed).
  *  4. Below what is starting, running or stopping, everything is running.
  *  5. There is no cycle.
@@ -305,7 +306,8 @@ int edge_allowed(const struct weft_object *above, const struct weft_port *port, 
 			return weft_why(why, -EBUSY, "%s: %s='%s': it is used by '%s', and must be had alone here: end that first",
 					above->name, port->name, below->name, other->above->name);
 		if (other->port->flags & WEFT_PORT_EXCLUSIVE)
-			return weft_why(why, -EBUSY, "%s: %s='%s': it is used by '%s', which has it alone: end that first, or bind '%s'",
+			return weft_why(why, -EBUSY, "%s: %s='%s': it is used by '%s', which has it alone: end that first, "
+					"or bind '%s'",
 					above->name, port->name, below->name, other->above->name, other->above->name);
 	}
 	return 0;

@@ -74,11 +74,12 @@ bool object_is_settled(const struct weft_object *object);
 /* The places of a port in the instance. */
 void **object_places(const struct weft_object *object, const struct weft_port *port);
 
-/* Makes an edge; the reference to `below` is the caller's, and the edge's when this ends well. `insert`: all others that are bound to
- * `below` will be moved away: exclusive ports do not count. */
+/* Makes an edge; the reference to `below` is the caller's, and the edge's when this ends well. `insert`: all
+ * others that are bound to `below` will be moved away: exclusive ports do not count. */
 int edge_bind(struct weft_object *above, const struct weft_port *port, unsigned index, struct weft_object *below, bool insert,
 	struct weft_why *why);
-/* May `edge` (NULL: a new one, of `port` of `above`) lead to `below`? Interface, cycle, exclusive (others than `edge`). */
+/* May `edge` (NULL: a new one, of `port` of `above`) lead to `below`? Interface, cycle, exclusive (others than
+ * `edge`). */
 int edge_allowed(const struct weft_object *above, const struct weft_port *port, const struct weft_edge *edge,
 	const struct weft_object *below, bool insert, struct weft_why *why);
 /* The edge leads to `below` from now on: lists, pointer, references. Does not put the old one to rest. */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Objects: built from the bottom up, taken down from the top, in full or not at all, whatever fails on the way; bound as the ports say; rewired
- * while they run. */
+/* Objects: built from the bottom up, taken down from the top, in full or not at all, whatever fails on the
+ * way; bound as the ports say; rewired while they run. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdint.h>
@@ -14,7 +14,7 @@
 
 #include "core/object.h"
 #include "core/test_kinds.h"
-#include "core/test_world.h"
+#include "core/world_test.h"
 
 struct fixture {
 	struct world *world;
@@ -304,16 +304,18 @@ static void ports_are_checked(void **state)
 		  "pass:[KIND:ADDRESS]", -EINVAL },
 		{ "fan:[leaf:a]", "fan: leg: 1 given, at least 2 needed (the copies): write it in brackets, fan:[KIND:ADDRESS]",
 		  -EINVAL },
-		{ "pass:[leaf:a],[leaf:b],key=k", "pass: 2 devices are given below it: it takes at most 1: leave some out", -EINVAL },
+		{ "pass:[leaf:a],[leaf:b],key=k", "pass: 2 devices are given below it: it takes at most 1: leave some out",
+		  -EINVAL },
 		{ "pair:[leaf:a],log=[leaf:b],log=[leaf:c]", "pair: log: more than 1 devices: leave some out", -EINVAL },
 		{ "@a", "@a: a reference stands for itself: write KIND:ADDRESS, or put a layer around it", -EINVAL },
 		{ "pass:[@a],key=k", "pass0: @a: no object of this name is there, or stands earlier in the tree: "
 		  "`weft ctl list` shows the names", -ENOENT },
-		{ "pass:[@p],key=k,name=p", "p: lower='p': this would be a cycle: bind an object that does not stand above it", -ELOOP },
+		{ "pass:[@p],key=k,name=p", "p: lower='p': this would be a cycle: bind an object that does not stand above "
+		  "it", -ELOOP },
 		{ "fan:[leaf:a,name=x],[leaf:b,name=x]", "leaf: name='x': there is an object of this name: choose another one",
 		  -EEXIST },
-		{ "fan:[leaf:a,name=x],[pass:[@x],key=k]", "pass0: lower='x': it is used by 'fan0', and must be had alone here: end "
-		  "that first", -EBUSY },
+		{ "fan:[leaf:a,name=x],[pass:[@x],key=k]", "pass0: lower='x': it is used by 'fan0', and must be had alone "
+		  "here: end that first", -EBUSY },
 		{ "fan:[pass:[leaf:a,name=x],key=k,name=p],[@x]", "fan0: leg='x': it is used by 'p', which has it alone: end that "
 		  "first, or bind 'p'", -EBUSY },
 	};
@@ -418,7 +420,8 @@ static void a_layer_comes_and_goes(void **state)
 	weft_object_get(layer);
 	objects_remove_filter(layer, &below, new_job());
 	assert_int_equal(finish(), -EBUSY);
-	assert_string_equal(fixture.job.task.why.text, "p: it is still referred to by something that is not bound to it: end that first");
+	assert_string_equal(fixture.job.task.why.text, "p: it is still referred to by something that is not bound to it: "
+			"end that first");
 	weft_object_put(layer);
 	objects_remove_filter(layer, &below, new_job());
 	assert_int_equal(finish(), 0);
@@ -467,8 +470,8 @@ static void what_is_no_filter_is_not_removed(void **state)
 	(void)state;
 	objects_remove_filter(fan, &below, new_job());
 	assert_int_equal(finish(), -EINVAL);
-	assert_string_equal(fixture.job.task.why.text, "fan0: a fan cannot be removed: it must be bound to exactly one device below; "
-			    "choose a filter");
+	assert_string_equal(fixture.job.task.why.text, "fan0: a fan cannot be removed: it must be bound to exactly one "
+			"device below; choose a filter");
 	release(fan);
 }
 
@@ -518,8 +521,8 @@ static void a_size_is_told_upwards(void **state)
 	struct weft_object *bare = build("bare");
 	objects_resize(bare, 8192, new_job());
 	assert_int_equal(finish(), -ENOTSUP);
-	assert_string_equal(fixture.job.task.why.text, "bare0: size=8192: a bare cannot be resized: resize what is below it, or choose "
-			    "another kind");
+	assert_string_equal(fixture.job.task.why.text, "bare0: size=8192: a bare cannot be resized: resize what is below "
+			"it, or choose another kind");
 	release(bare);
 }
 

@@ -82,6 +82,7 @@ int objects_tree(const struct weft_object *object, struct tree **out, struct wef
 	for (struct weft_object *each = object->core->objects->first; each; each = each->link[0])
 		notes_of(each)->node = NULL;
 	if (error)
-		return weft_why(why, error, "%s: no memory for its tree: end something else, or raise the memory limit", object->name);
+		return weft_why(why, error, "%s: no memory for its tree: end something else, or raise the memory limit",
+				object->name);
 	return 0;
 }

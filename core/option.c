@@ -80,14 +80,16 @@ static int store(struct weft_object *object, const struct weft_option *option, c
 	if (owns_text(option)) {
 		value.text = weft_strdup(object->core, value.text);
 		if (!value.text)
-			return weft_why(why, -ENOMEM, "%s: %s: no memory for its value: end something else, or raise the memory limit",
+			return weft_why(why, -ENOMEM, "%s: %s: no memory for its value: end something else, or raise the "
+					"memory limit",
 					object->kind->name, option->name);
 	}
 	value_store(option, object, &value);
 	return 0;
 }
 
-/* What the node says about the option: its address, or the one entry of that name. *text is NULL when nothing is said. */
+/* What the node says about the option: its address, or the one entry of that name. *text is NULL when nothing
+ * is said. */
 static int find_given(const struct weft_object *object, const struct tree *node, const struct weft_option *option,
 	const char **text, struct weft_why *why)
 {
@@ -96,7 +98,8 @@ static int find_given(const struct weft_object *object, const struct tree *node,
 		if (strcmp(node->options[i].name, option->name))
 			continue;
 		if (*text)
-			return weft_why(why, -EINVAL, "%s: %s is given twice, '%.40s' and '%.40s': give it once", object->kind->name,
+			return weft_why(why, -EINVAL, "%s: %s is given twice, '%.40s' and '%.40s': give it once",
+					object->kind->name,
 					option->name, *text, node->options[i].value);
 		*text = node->options[i].value;
 	}
@@ -179,7 +182,8 @@ int option_change(struct weft_object *object, const char *name, const char *text
 	if (!option)
 		return option_unknown(kind, name, why);
 	if (!(option->flags & WEFT_OPTION_LIVE))
-		return weft_why(why, -EPERM, "%s: %s='%.60s': this option cannot be changed while '%s' runs: end it and start it anew",
+		return weft_why(why, -EPERM, "%s: %s='%.60s': this option cannot be changed while '%s' runs: end it and "
+				"start it anew",
 				kind->name, name, text, object->name);
 	value_load(option, object, &before);
 	error = store(object, option, text, why);

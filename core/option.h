@@ -7,16 +7,16 @@
 #include <weft/object.h>
 
 /*
- * Fills the fields of `object` (zeroed, with kind and core set) from the node's address and options; what is not given gets its default.
- * -EINVAL, -ERANGE, -ENOMEM with `why`; then all that was stored is freed.
+ * Fills the fields of `object` (zeroed, with kind and core set) from the node's address and options; what is
+ * not given gets its default. -EINVAL, -ERANGE, -ENOMEM with `why`; then all that was stored is freed.
  */
 int option_apply(struct weft_object *object, const struct tree *node, struct weft_why *why);
 
 /* Frees the strings and clears their fields. */
 void option_free(struct weft_object *object);
 
-/* Changes one option of a running object and tells it. When it refuses, the old value is back. -ENOENT: no such option, -EPERM: not while
- * running, ... with `why`. */
+/* Changes one option of a running object and tells it. When it refuses, the old value is back. -ENOENT: no
+ * such option, -EPERM: not while running, ... with `why`. */
 int option_change(struct weft_object *object, const char *name, const char *text, struct weft_why *why);
 
 /* Adds to `node` (as address or option) what differs from the defaults. -ENOMEM. */

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Changes of the graph while it runs: another binding, a layer more or less, another size, another value of an option. */
+/* Changes of the graph while it runs: another binding, a layer more or less, another size, another value of an
+ * option. */
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>

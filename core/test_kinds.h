@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Kinds for unit tests of objects and of what reads their tables: they do nothing but tell when they start and stop. */
+/* Kinds for unit tests of objects and of what reads their tables: they do nothing but tell when they start and
+ * stop. */
 #ifndef CORE_TEST_KINDS_H
 #define CORE_TEST_KINDS_H
 
@@ -23,8 +24,8 @@ struct test_object {
 	struct weft_task *task;
 };
 
-/* What happened, in order: "+a" started, "-a" stopped, "~a" destroyed, "!a" start failed, "^a" told of a new size. Shared by a test through
- * test_trace_set (one test runs at a time). */
+/* What happened, in order: "+a" started, "-a" stopped, "~a" destroyed, "!a" start failed, "^a" told of a new
+ * size. Shared by a test through test_trace_set (one test runs at a time). */
 struct test_trace {
 	char text[1024];
 	const char *fail;  /* the name of an object whose start fails */

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * What a user writes, as a tree: a node for each device or export, with its options as text and the devices below it. Read from the
- * grammar, JSON or YAML, written to each of them, built by objects_build. Nothing in it has been checked against a kind's tables but what
- * its reader needed.
+ * What a user writes, as a tree: a node for each device or export, with its options as text and the devices
+ * below it. Read from the grammar, JSON or YAML, written to each of them, built by objects_build. Nothing in
+ * it has been checked against a kind's tables but what its reader needed.
  */
 #ifndef CORE_TREE_H
 #define CORE_TREE_H
@@ -21,7 +21,8 @@ struct tree_option {
 	char *name, *value;
 };
 
-/* Either a reference (`ref` alone is set) to an object that has this name, or a node of a kind. Strings are owned by the node. */
+/* Either a reference (`ref` alone is set) to an object that has this name, or a node of a kind. Strings are
+ * owned by the node. */
 struct tree {
 	char *ref;
 	char *kind;
@@ -59,7 +60,8 @@ bool tree_name_valid(const char *name);
 
 /* ---- the grammar (weft-grammar(7)) ---- */
 
-/* Reads all of `text`. `wants`: the interface of the outermost node, NULL: any. -EINVAL with `why` (column, rule, remedy), -ENOMEM. */
+/* Reads all of `text`. `wants`: the interface of the outermost node, NULL: any. -EINVAL with `why` (column,
+ * rule, remedy), -ENOMEM. */
 int grammar_parse(const struct tree_reader *reader, const char *text, const struct weft_iface *wants, struct tree **out,
 	struct weft_why *why);
 /* The canonical text: grammar_parse reads it as an equal tree. To be freed with weft_free; NULL: no memory. */

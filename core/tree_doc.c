@@ -121,8 +121,8 @@ static int check_members(struct doc *doc, const json_t *node)
 		if (i < WEFT_COUNT(known))
 			continue;
 		enter_member(doc, key);
-		int error = fail(doc, -EINVAL, "'%.40s' is no part of a device: use kind, name, address, options, devices, ports or "
-				 "ref%s%s", key, nearest.best ? "; " : "", nearest_phrase(&nearest));
+		int error = fail(doc, -EINVAL, "'%.40s' is no part of a device: use kind, name, address, options, devices, "
+				"ports or ref%s%s", key, nearest.best ? "; " : "", nearest_phrase(&nearest));
 		leave(doc);
 		return error;
 	}
@@ -209,7 +209,8 @@ static int read_devices(struct doc *doc, struct tree *tree, const struct weft_ki
 	if (!json_is_array(devices))
 		error = fail(doc, -EINVAL, "devices must be a list: write [DEVICE, ...]");
 	else if (json_array_size(devices) && !kind_has_ports(kind))
-		error = fail(doc, -EINVAL, "%s: a device is given below it: this kind is bound to nothing: leave it out", kind->name);
+		error = fail(doc, -EINVAL, "%s: a device is given below it: this kind is bound to nothing: leave it out",
+				kind->name);
 	else
 		error = read_list(doc, tree, kind, NULL, devices);
 	leave(doc);
@@ -309,7 +310,8 @@ static int read_object(struct doc *doc, const json_t *node, const struct weft_if
 	if (!error)
 		error = read_text(doc, node, "kind", &name);
 	if (!error && !name)
-		error = fail(doc, -EINVAL, "kind is missing: write {kind: KIND, address: ADDRESS}, as in {kind: file, address: disk.img}");
+		error = fail(doc, -EINVAL, "kind is missing: write {kind: KIND, address: ADDRESS}, as in {kind: file, "
+				"address: disk.img}");
 	if (error)
 		return error;
 	kind = doc->reader->kinds(doc->reader->self, name, wants, &why);
@@ -331,7 +333,8 @@ static int read_node(struct doc *doc, const json_t *value, const struct weft_ifa
 
 	*out = NULL;
 	if (doc->depth >= TREE_DEPTH_MAX)
-		return fail(doc, -EINVAL, "more than %u devices in one another: build the lower part first, and refer to it by its name",
+		return fail(doc, -EINVAL, "more than %u devices in one another: build the lower part first, and refer to it "
+				"by its name",
 			    TREE_DEPTH_MAX);
 	if (++doc->nodes > TREE_NODES_MAX)
 		return fail(doc, -EINVAL, "more than %u devices: build some first, and refer to them by name", TREE_NODES_MAX);

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * What JSON and YAML share: the form of a tree as a document (jansson's values, whichever syntax they came from), both ways. A node is
+ * What JSON and YAML share: the form of a tree as a document (jansson's values, whichever syntax they came
+ * from), both ways. A node is
  *
- *	{"kind": K, "name": N, "address": A, "options": {O: V, ...}, "devices": [NODE, ...], "ports": {P: NODE or [NODE, ...], ...}}
+ *	{"kind": K, "name": N, "address": A, "options": {O: V, ...}, "devices": [NODE, ...],
+ *	 "ports": {P: NODE or [NODE, ...], ...}}
  *	{"ref": N}
  *	"text in the grammar"
  */

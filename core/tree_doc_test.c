@@ -13,7 +13,7 @@
 
 #include "core/objects.h"
 #include "core/test_kinds.h"
-#include "core/test_world.h"
+#include "core/world_test.h"
 #include "core/tree.h"
 
 typedef int from_text(const struct tree_reader *, const char *, size_t, const struct weft_iface *, struct tree **,
@@ -163,32 +163,36 @@ static void refusals(void **state)
 		const char *text, *json, *yaml; /* NULL: not tried */
 	} cases[] = {
 		{ "{\"kind\": \"leaf\",\n  \"adress\": \"x\"}",
-		  "line 2, column 13: 'adress' is no part of a device: use kind, name, address, options, devices, ports or ref; did "
-		  "you mean 'address'?", "" },
+		  "line 2, column 13: 'adress' is no part of a device: use kind, name, address, options, devices, ports or "
+				"ref; did you mean 'address'?", "" },
 		{ "{\n \"address\": \"x\"}",
-		  "line 1, column 1: kind is missing: write {kind: KIND, address: ADDRESS}, as in {kind: file, address: disk.img}", "" },
+		  "line 1, column 1: kind is missing: write {kind: KIND, address: ADDRESS}, as in {kind: file, address: "
+				"disk.img}", "" },
 		{ "{\"kind\": \"lefa\"}",
 		  "line 1, column 10: there is no kind 'lefa': did you mean 'leaf'? `weft list components` lists them", "" },
-		{ "{\"kind\": \"fan\", \"devices\": [\n  \"leaf:a\",\n  {\"kind\": \"leaf\", \"options\": {\"flag\": true, \"sise\": "
-		  "\"4k\"}}]}",
+		{ "{\"kind\": \"fan\", \"devices\": [\n  \"leaf:a\",\n  {\"kind\": \"leaf\", \"options\": {\"flag\": true, "
+		  "\"sise\": \"4k\"}}]}",
 		  "line 3, column 54: leaf: there is no option 'sise': did you mean 'size'? `weft explain leaf` lists them", "" },
 		{ "{\"kind\": \"fan\", \"devices\": [\n  \"leaf:a\",\n  \"leaf:b,sise=1\"]}",
-		  "line 3, column 3: column 8: leaf: there is no option 'sise': did you mean 'size'? `weft explain leaf` lists them", "" },
+		  "line 3, column 3: column 8: leaf: there is no option 'sise': did you mean 'size'? `weft explain leaf` "
+				"lists them", "" },
 		{ "{\"kind\": \"leaf\", \"address\": [1]}", "line 1, column 29: address must be a text: put it in quotes", "" },
 		{ "{\"kind\": \"leaf\", \"options\": [1]}", "line 1, column 29: options must be a map: write {option: value}", "" },
 		{ "{\"kind\": \"leaf\", \"options\": {\"size\": [1]}}",
 		  "line 1, column 38: leaf: size must be a text, a number, true or false: write one value", "" },
-		{ "{\"kind\": \"fan\", \"devices\": \"leaf:a\"}", "line 1, column 28: devices must be a list: write [DEVICE, ...]", "" },
+		{ "{\"kind\": \"fan\", \"devices\": \"leaf:a\"}", "line 1, column 28: devices must be a list: write "
+		  "[DEVICE, ...]", "" },
 		{ "{\"kind\": \"leaf\", \"devices\": [\"leaf:a\"]}",
 		  "line 1, column 29: leaf: a device is given below it: this kind is bound to nothing: leave it out", "" },
 		{ "{\"kind\": \"pair\", \"ports\": {\"lug\": \"leaf:a\"}}",
 		  "line 1, column 35: pair: there is no port 'lug': did you mean 'log'? `weft explain pair` lists them", "" },
 		{ "{\"kind\": \"leaf\", \"name\": \"a/b\"}",
 		  "line 1, column 26: name='a/b' is no name: use letters, digits, '-', '_' and '.', at most 63", "" },
-		{ "{\"ref\": \"a\", \"kind\": \"leaf\"}", "line 1, column 1: a reference takes nothing else: write {ref: NAME}", "" },
+		{ "{\"ref\": \"a\", \"kind\": \"leaf\"}", "line 1, column 1: a reference takes nothing else: write {ref: "
+		  "NAME}", "" },
 		{ "[1]", "line 1, column 1: a device is wanted here: write {kind: KIND, ...} or 'KIND:ADDRESS'", "" },
-		{ "{\"kind\": \"leaf\",\n  \"address\": }", "line 2, column 14: this is no JSON (unexpected token near '}'): mend it "
-		  "there, or just before", NULL },
+		{ "{\"kind\": \"leaf\",\n  \"address\": }", "line 2, column 14: this is no JSON (unexpected token near "
+		  "'}'): mend it there, or just before", NULL },
 		{ "kind: leaf\naddress: [a\n", NULL,
 		  "line 3, column 1: this is no YAML (did not find expected ',' or ']'): mend it there, or just before" },
 		{ "kind: leaf\nkind: fan\n", NULL, "line 2, column 1: this name stands twice in one map: give it once" },

@@ -57,7 +57,8 @@ static const struct unit *find_unit(const struct unit *units, const char *text, 
 	return NULL;
 }
 
-/* A decimal number as written: digits, at most 19 of them after leading zeroes, and how many stand behind the point. */
+/* A decimal number as written: digits, at most 19 of them after leading zeroes, and how many stand behind the
+ * point. */
 struct decimal {
 	uint64_t digits;
 	int scale;
@@ -145,7 +146,8 @@ static const char *read_real(const char *text, double *out, int *error)
 	*error = -ERANGE;
 	if (exponent > 300 || exponent < -300)
 		return NULL;
-	*out = (double)(exponent < 0 ? decimal.digits / power_of_ten(exponent) : decimal.digits * power_of_ten(exponent));
+	long double power = power_of_ten(exponent);
+	*out = (double)(exponent < 0 ? decimal.digits / power : decimal.digits * power);
 	return isfinite(*out) ? c : NULL;
 }
 

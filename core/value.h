@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The values of options as text: parse and print. Pure: no memory is allocated and nothing outside is looked at. Strict:
- * the whole text must be the value, and it must fit.
+ * The values of options as text: parse and print. Pure: no memory is allocated and nothing outside is looked
+ * at. Strict: the whole text must be the value, and it must fit.
  */
 #ifndef CORE_VALUE_H
 #define CORE_VALUE_H
@@ -23,13 +23,13 @@ struct value {
 #define VALUE_TEXT_MAX 64
 
 /*
- * Parses `text` as `option` wants it. `who`: whose option, for the sentence ("mem"). -EINVAL (or -ERANGE: too small or too large) with
- * `why`: who, option, value, rule, remedy.
+ * Parses `text` as `option` wants it. `who`: whose option, for the sentence ("mem"). -EINVAL (or -ERANGE: too
+ * small or too large) with `why`: who, option, value, rule, remedy.
  */
 int value_parse(const char *who, const struct weft_option *option, const char *text, struct value *out, struct weft_why *why);
 
-/* Prints what value_parse reads as the same value: as a user would write it ("64MiB", "5ms"). Returns what snprintf returns. A text
- * of NULL prints as "". */
+/* Prints what value_parse reads as the same value: as a user would write it ("64MiB", "5ms"). Returns what
+ * snprintf returns. A text of NULL prints as "". */
 int value_print(const struct weft_option *option, const struct value *value, char *text, size_t size);
 
 /* What a value of this option looks like, for help and sentences: "SIZE", "on|off", "PATH"; a choice's own list. */

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Option values: what each type takes, what it refuses and with which sentence, and that what is printed reads back. */
+/* Option values: what each type takes, what it refuses and with which sentence, and that what is printed reads
+ * back. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdint.h>
@@ -129,7 +130,8 @@ static void words(void **state)
 /* The sentences are part of the interface: a change of one is seen here. */
 static void refusals(void **state)
 {
-	static const char size_rule[] = "is not a size: write bytes, or a number with KiB, MiB, GiB, TiB (or KB, MB: of 1000), as in 64MiB";
+	static const char size_rule[] = "is not a size: write bytes, or a number with KiB, MiB, GiB, TiB (or KB, MB: of "
+			"1000), as in 64MiB";
 	static const struct {
 		uint8_t type;
 		const char *text;

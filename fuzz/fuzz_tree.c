@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Trees as JSON and YAML (the first byte chooses): whatever is read, is written in each syntax so that it reads as the same tree. */
+/* Trees as JSON and YAML (the first byte chooses): whatever is read, is written in each syntax so that it
+ * reads as the same tree. */
 #include "fuzz/fuzz_core.h"
 
 typedef int from_text(const struct tree_reader *, const char *, size_t, const struct weft_iface *, struct tree **,

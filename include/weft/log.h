@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The log: one line per event, with a level, rate-limited per message. Where lines go is the environment's affair (standard error, a
- * simulation's trace).
+ * The log: one line per event, with a level, rate-limited per message. Where lines go is the environment's
+ * affair (standard error, a simulation's trace).
  */
 #ifndef WEFT_LOG_H
 #define WEFT_LOG_H
@@ -21,13 +21,15 @@ enum weft_log_level {
 	WEFT_LOG_DEBUG,
 };
 
-/* Of each message this many lines are written in each period; the others are counted and told with the next one that is written. */
+/* Of each message this many lines are written in each period; the others are counted and told with the next
+ * one that is written. */
 #define WEFT_LOG_BURST 5
 #define WEFT_LOG_PERIOD_NS 10000000000ull
 
 /*
- * Writes one line. `format` is a literal: its address is the message's identity for the rate limit. Control characters
- * (a guest's, a peer's) are written as '?', what is longer than 500 bytes is cut. Any thread; no lock, no allocation.
+ * Writes one line. `format` is a literal: its address is the message's identity for the rate limit. Control
+ * characters (a guest's, a peer's) are written as '?', what is longer than 500 bytes is cut. Any thread; no
+ * lock, no allocation.
  */
 WEFT_API void weft_log(struct weft_core *core, enum weft_log_level level, const char *format, ...) WEFT_PRINTF(3, 4);
 

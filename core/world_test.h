@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* For unit tests of the core: a small environment in memory (a clock that the test moves, a log that it reads, allocations that are counted
- * and can be made to fail), and a core with a control reactor that the test steps. */
-#ifndef CORE_TEST_WORLD_H
-#define CORE_TEST_WORLD_H
+/* For unit tests of the core: a small environment in memory (a clock that the test moves, a log that it reads,
+ * allocations that are counted and can be made to fail), and a core with a control reactor that the test steps. */
+#ifndef CORE_WORLD_TEST_H
+#define CORE_WORLD_TEST_H
 
 #include "core/core.h"
 #include "env/env_fault.h"

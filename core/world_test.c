@@ -12,7 +12,7 @@
 #include "core/log.h"
 #include "core/objects.h"
 #include "core/reactor.h"
-#include "core/test_world.h"
+#include "core/world_test.h"
 #include "env/env_ops.h"
 
 struct world_env {
