@@ -46,7 +46,7 @@ bool party_alive(const struct party *party);
 /* ---- a load that knows ---- */
 
 #define LOAD_CELL 4096u
-#define LOAD_CELLS 64u
+#define LOAD_CELLS 16u /* few: what was written is soon written again */
 #define LOAD_DEPTH 8u
 
 struct load;

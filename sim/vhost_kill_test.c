@@ -109,7 +109,7 @@ static uint64_t run_seed(uint64_t seed, bool packed, unsigned *kills)
 	party_open(&s.machine, s.world, "machine", 1 + (unsigned)(sim_rand(s.world) % 2),
 		(enum weft_mode)(sim_rand(s.world) % 3));
 	do { /* the server may not listen yet */
-		snprintf(device, sizeof(device), "vhost-user:/vm.sock,packed=%s,depth=%u", packed ? "on" : "off",
+		snprintf(device, sizeof(device), "vhost-user:/vm.sock,packed=%s,depth=%u,reconnect=1ms", packed ? "on" : "off",
 			8u << sim_rand(s.world) % 3);
 		party_build(&s.machine, device, &weft_blk_iface);
 		run_until(&s, machine_ready, "connecting");
@@ -117,6 +117,7 @@ static uint64_t run_seed(uint64_t seed, bool packed, unsigned *kills)
 	s.load = load_open(&s.machine, weft_object_query(s.machine.object[0], &weft_blk_iface), 1, 150);
 	run_until(&s, load_at_end, "the load");
 	s.stores_left = s.kills_left = 0;
+	sim_files_settle(s.world);
 	load_check_image(s.load, sim_file_bytes(s.world, DISK));
 	load_close(s.load);
 	party_close(&s.machine);

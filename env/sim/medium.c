@@ -365,6 +365,14 @@ void sim_ops_advance(struct sim_world *world)
 	}
 }
 
+void sim_files_settle(struct sim_world *world)
+{
+	for (struct sim_op *op = world->ops; op != NULL; op = op->next)
+		if (op->io == NULL)
+			op->due_ns = world->now_ns;
+	sim_ops_advance(world);
+}
+
 uint64_t sim_ops_next_ns(const struct sim_world *world)
 {
 	uint64_t next = ENV_FOREVER;
@@ -444,7 +452,7 @@ void sim_media_orphan(struct sim_node *node)
 			op->data = bytes_of(op);
 		op->io = NULL;
 		op->loop = NULL;
-		op->due_ns = world->now_ns + sim_rand(world) % 100000000;
+		op->due_ns = world->now_ns + sim_rand(world) % (sim_chance(world, 1, 2) ? 2000000 : 100000000);
 		if (medium->lock) {
 			op->shared_lock = medium->readonly;
 			op->exclusive_lock = !medium->readonly;

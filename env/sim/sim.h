@@ -47,6 +47,8 @@ bool sim_file_exists(const struct sim_world *world, const char *path);
 uint64_t sim_file_size(const struct sim_world *world, const char *path);
 /* What a read would get now. */
 const char *sim_file_bytes(const struct sim_world *world, const char *path);
+/* What killed nodes have asked of disks ends now. */
+void sim_files_settle(struct sim_world *world);
 /* Loss of power under the file, nobody has it open: each unflushed write is kept, dropped or torn. */
 void sim_power_loss(struct sim_world *world, const char *path);
 enum sim_fault { SIM_FAULT_ERROR, SIM_FAULT_LOST, SIM_FAULT_MISDIRECTED, SIM_FAULT_BIT_ROT };
