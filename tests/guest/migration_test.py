@@ -39,8 +39,9 @@ def test_a_machine_moves_while_it_verifies(place, packed):
     running = load.Load(source, offset="256M")
 
     # Memory that changes faster than it is sent keeps the migration from ending before the test wants it to.
-    dirtier = source.start("while :; do dd if=/dev/urandom of=/dev/shm/x bs=1M count=8; done")
-    source.qmp("migrate-set-parameters", downtime_limit=1, max_bandwidth=400 * MIB)
+    source.run("dd if=/dev/urandom of=/dev/shm/a bs=1M count=8")
+    dirtier = source.start("while :; do dd if=/dev/shm/a of=/dev/shm/b bs=1M conv=notrunc; done")
+    source.qmp("migrate-set-parameters", downtime_limit=1, max_bandwidth=100 * MIB)
     source.qmp("migrate", uri=route)
     process.wait_until(lambda: state(source).get("ram", {}).get("dirty-sync-count", 0) >= 2 or
                        state(source)["status"] in ("failed", "completed"), "all memory was sent once", 60, source.child)
