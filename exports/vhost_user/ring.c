@@ -449,7 +449,7 @@ void ring_disable(struct vux_ring *ring)
 void ring_reset(struct vux_ring *ring)
 {
 	WEFT_ASSERT(ring->state == VUX_STOPPED);
-	ring->setup = (struct vux_setup){ .base_given = true };
+	ring->setup = (struct vux_setup){ .base = ring->setup.base, .base_given = true };
 }
 
 void ring_destroy(struct vux_ring *ring)

@@ -126,7 +126,7 @@ int ring_set_call(struct vux_ring *ring, int fd);
 int ring_set_error(struct vux_ring *ring, int fd);
 /* Not wanted until the front end enables (or, where it cannot, starts) it anew. */
 void ring_disable(struct vux_ring *ring);
-/* Forgets what the front end wanted. STOPPED. */
+/* Forgets what the front end wanted, but not where the ring was: QEMU 7.2 sets status 0 before it asks for that. STOPPED. */
 void ring_reset(struct vux_ring *ring);
 void ring_destroy(struct vux_ring *ring);
 /* The wanted kick, call and error descriptors are closed with the ring. From the ring's reactor: no slot is in use, and it is to stop. */

@@ -141,6 +141,21 @@ def test_reset_and_set_up_again(serve, client, how):
     assert c.works()
 
 
+@pytest.mark.parametrize('kind', ['split', 'packed'])
+def test_where_a_ring_was_is_told_after_status_0(serve, client, kind):
+    """QEMU 7.2 stops a device in this order, when it migrates it, too."""
+    c = client(serve(), kind=kind, protocol=P_ALL)
+    assert c.front.tell_u64(SET_STATUS, 15) == 0
+    for _ in range(5):
+        assert c.works()
+        assert c.front.tell_u64(SET_STATUS, 0) == 0
+        assert c.front.tell_state(SET_VRING_ENABLE, 0, 0) == 0
+        c.ring.base = c.ring.stop()
+        c.ring.start()
+        assert c.front.tell_u64(SET_STATUS, 15) == 0
+    assert c.works()
+
+
 def test_reset_owner_disables_rings(serve, client):
     c = client(serve())
     assert c.front.tell(RESET_OWNER) == 0
