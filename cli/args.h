@@ -13,13 +13,25 @@ struct args {
 	unsigned nplain;
 };
 
+/* In weft_option.flags: a STRING or PATH that may be given again and again; its field is a struct args_list. */
+enum { ARGS_MANY = 0x80 };
+#define ARGS_LIST_MAX 32
+struct args_list {
+	const char *text[ARGS_LIST_MAX];
+	unsigned n;
+};
+
 /*
  * Fills `into` from the table's defaults and from "--name value", "--name=value" and, for BOOL, "--name" alone. "--" ends the options. The
- * strings stay argv's. -EINVAL with `why`.
+ * strings stay argv's. -EINVAL with `why`. In these tables `choices` of a STRING or PATH says what its value looks like.
  */
 int args_parse(const char *who, const struct weft_option *table, void *into, int argc, char **argv, struct args *args,
 	struct weft_why *why);
+/* Between `least` and `most` plain arguments; `usage`: what they are. */
+int args_count(const char *who, const struct args *args, unsigned least, unsigned most, const char *usage, struct weft_why *why);
 
+/* What the value looks like; "" for BOOL. */
+const char *args_form(const struct weft_option *option);
 /* "  --name SIZE   help (default)" for each option, to standard output. */
 void args_help(const struct weft_option *table);
 

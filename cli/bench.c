@@ -19,7 +19,7 @@ struct bench_command {
 	struct bench_options options;
 	struct world_options world;
 	uint64_t server_pid;
-	bool json, help;
+	bool json, interrupted;
 	const char *text;      /* the device, as it was written */
 	struct world w;
 	struct bench bench;
@@ -54,12 +54,9 @@ static const struct weft_option table[] = {
 	{ .name = "verify", .type = WEFT_OPTION_BOOL, AT(options.verify),
 	  .help = "write blocks that describe themselves, check what is read" },
 	{ .name = "seed", .type = WEFT_OPTION_UINT, AT(options.seed), .fallback = "1", .help = "of offsets and data" },
-	{ .name = "mode", .type = WEFT_OPTION_CHOICE, AT(world.mode), .fallback = "adaptive", .choices = WORLD_MODES,
-	  .help = "how the reactors wait" },
-	{ .name = "cpus", .type = WEFT_OPTION_STRING, AT(world.cpus), .help = "of the reactors: 0,2-3" },
+	WORLD_OPTIONS(struct bench_command, world),
 	{ .name = "server-pid", .type = WEFT_OPTION_UINT, AT(server_pid), .help = "process whose CPU time is told as well" },
 	{ .name = "json", .type = WEFT_OPTION_BOOL, AT(json), .help = "one JSON object instead of the table" },
-	{ .name = "help", .type = WEFT_OPTION_BOOL, AT(help), .help = "this list" },
 	{ 0 },
 };
 
@@ -96,6 +93,7 @@ static void interrupted(void *self, int signal)
 	struct bench_command *c = self;
 
 	(void)signal;
+	c->interrupted = true;
 	bench_stop(&c->bench);
 }
 
@@ -119,9 +117,8 @@ static void built(struct weft_task *task, int status)
 
 static int build(struct bench_command *c)
 {
-	struct tree_reader reader = objects_reader(c->w.core);
 	struct tree *tree;
-	int error = grammar_parse(&reader, c->text, &weft_blk_iface, &tree, &c->why);
+	int error = world_parse(&c->w, c->text, &weft_blk_iface, &tree, &c->why);
 
 	if (error != 0)
 		return error;
@@ -151,38 +148,63 @@ static int run(struct bench_command *c)
 		core_run(c->w.core);
 		error = c->status;
 	}
-	if (error == 0 || c->bench.elapsed_ns != 0)
-		bench_report(&c->bench, c->text, c->json);
 	bench_memory_close(&c->bench);
 	world_close(&c->w);
 	return error;
 }
 
-static int help(void)
+int bench_device(const struct bench_options *options, const struct world_options *world, const char *device, uint64_t server_pid,
+	struct bench_result *out, struct weft_why *why)
 {
-	printf("usage: weft bench DEVICE [OPTION...]\n\nMeasures a device, or verifies it.\n\n");
-	args_help(table);
-	return EXIT_DONE;
+	static struct bench_command c;
+	int error;
+
+	c = (struct bench_command){ .options = *options, .world = *world, .text = device, .server_pid = server_pid };
+	error = run(&c);
+	if (error == 0 && c.interrupted)
+		error = weft_why(&c.why, -EINTR, "%s: interrupted", device);
+	*out = c.bench.result;
+	*why = c.why;
+	return error;
 }
 
-int bench_main(int argc, char **argv)
+static int bench_main(int argc, char **argv)
 {
 	static struct bench_command c;
 	struct args args;
 	int error = args_parse("bench", table, &c, argc, argv, &args, &c.why);
 
-	if (error == 0 && c.help)
-		return help();
-	if (error == 0 && args.nplain != 1)
-		error = weft_why(&c.why, -EINVAL, "one device is needed: weft bench null:1TiB (%u were given)", args.nplain);
+	if (error == 0)
+		error = args_count("bench", &args, 1, 1, "DEVICE [OPTION...]", &c.why);
 	if (error == 0 && c.options.block_bytes % 512 != 0)
 		error = weft_why(&c.why, -EINVAL, "--bs %llu: must be a multiple of 512",
 			(unsigned long long)c.options.block_bytes);
 	if (error != 0)
-		return world_failed("bench", error, &c.why);
+		return world_failed(error, &c.why);
 	c.text = args.plain[0];
 	error = run(&c);
+	if (error == 0 || c.bench.elapsed_ns != 0)
+		bench_report(&c.bench, c.text, c.json);
 	if (error != 0)
-		return world_failed("bench", error, &c.why);
+		return world_failed(error, &c.why);
 	return bench_good(&c.bench) ? EXIT_DONE : EXIT_FAILED;
 }
+
+static const struct command_example examples[] = {
+	{ "Random reads of 4 KiB from a virtual machine's disk, as the machine would do them",
+	  "weft bench vhost-user:/run/vm.sock --rw randread --depth 32" },
+	{ "Write, read and check for a minute", "weft bench file:test.img,create=1GiB --rw mixed --verify --time 60s" },
+	{ 0 },
+};
+
+const struct command command_bench = {
+	.name = "bench",
+	.arguments = "DEVICE [OPTION...]",
+	.summary = "measure a device, or verify it",
+	.text = "Sends requests to a device and tells how many ended per second and how long they took. With --verify each block that is "
+		"written describes itself, and each block that is read must be one of the versions that it may be.\n\n"
+		"Writing destroys what the device holds.",
+	.options = table,
+	.examples = examples,
+	.run = bench_main,
+};

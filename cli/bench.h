@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The load generator: what is asked for, what comes out. A load is a session like an export's: its wire is a random number generator.
+ * The load generator: what is asked for, what comes out. A load is a session like an export's: its wire is a random
+ * number generator.
  *
  *   bench.c         the command: options, devices, beginning and end
  *   bench_load.c    the data path: one load per connection, on its reactor
@@ -42,7 +43,8 @@ enum { BENCH_LOADS_MAX = 1024, BENCH_BURST = 64, BENCH_GAPS = 4096 };
 struct bench;
 struct bench_verify;
 
-/* What one load has done: written on its reactor, read by the control reactor meanwhile (a counter may be a moment old). */
+/* What one load has done: written on its reactor, read by the control reactor meanwhile (a counter may be a moment
+ * old). */
 struct bench_counts {
 	uint64_t requests, bytes, reads, errors, mismatches;
 	struct weft_histogram latency;
@@ -105,8 +107,16 @@ struct bench {
 	struct bench_result result;
 };
 
+/* ---- bench.c ---- */
+struct world_options;
+/* Measures a device, with progress on a terminal; `server_pid`: 0, or whose CPU time is measured as well. -EINTR: by
+ * a signal. */
+int bench_device(const struct bench_options *options, const struct world_options *world, const char *device, uint64_t server_pid,
+	struct bench_result *out, struct weft_why *why);
+
 /* ---- bench_load.c ---- */
-/* The memory of all loads: shared and registered, so that a vhost-user server uses it in place. Before the device is built. 0 or -errno. */
+/* The memory of all loads: shared and registered, so that a vhost-user server uses it in place. Before the device is
+ * built. 0 or -errno. */
 int bench_memory_open(struct bench *bench, struct weft_why *why);
 void bench_memory_close(struct bench *bench);
 /* Runs the load on bench->device; bench->ended is called on the control reactor. */

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The data path of the load generator. A slot keeps its buffer for life; a completion is answered by the next request at once (at most
- * BENCH_BURST per turn, the rest in the next). No division, no logarithm, no clock of its own: time is the reactor's.
+ * The data path of the load generator. A slot keeps its buffer for life; a completion is answered by the next request
+ * at once (at most BENCH_BURST per turn, the rest in the next). No division, no logarithm, no clock of its own: time
+ * is the reactor's.
  */
 #include <errno.h>
 #include <math.h>

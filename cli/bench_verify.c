@@ -1,14 +1,17 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Verification: each 512 bytes written say where they belong, which write they come from, and a checksum; and for each block the model
- * knows which writes a read may return.
+ * Verification: each 512 bytes written say where they belong, which write they come from, and a checksum; and for
+ * each block the model knows which writes a read may return.
  *
- * Requests that are in flight at the same time may be carried out in any order, so a block has a window of versions, [floor, ceiling]:
- *  V1  A write that was acknowledged before another was submitted is overwritten by it. So once write g is acknowledged, nothing older
- *      than the oldest write that was in flight when g was submitted can be read any more: floor.
- *  V2  A read returns nothing older than the floor at its submission, and nothing newer than the newest write issued before it ended.
- *  V3  A read during which no write was in flight has seen what stays: floor and ceiling become what it saw.
- * Version 0 is what was there before us: not checked. Every load has blocks of its own.
+ * Requests that are in flight at the same time may be carried out in any order, so a block has a window of versions,
+ * [floor, ceiling]:
+ *  V1  A write that was acknowledged before another was submitted is overwritten by it. So once write g is
+ *      acknowledged, nothing older than the oldest write that was in flight when g was submitted can be read any
+ *      more: floor.
+ *  V2  A read returns nothing older than the floor at its submission, and nothing newer than the newest write issued
+ *      before it ended.
+ *  V3  A read during which no write was in flight has seen what stays: floor and ceiling become what it saw. Version
+ *      0 is what was there before us: not checked. Every load has blocks of its own.
  */
 #include <errno.h>
 #include <string.h>

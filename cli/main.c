@@ -5,28 +5,42 @@
 
 #include "cli/command.h"
 
-static const struct command commands[] = {
-	{ "serve", "DEVICE --on EXPORT...", "serve a device until told to stop", serve_main },
-	{ "bench", "DEVICE", "measure a device, or verify it", bench_main },
+const struct command *const commands[] = {
+	&command_serve, &command_ctl, &command_top, &command_bench, &command_info, &command_list, &command_explain, &command_demo,
+	&command_help, NULL,
 };
 
-static int usage(FILE *to)
+/* Before "--" ends the options. */
+static bool asks_for_help(int argc, char **argv)
 {
-	fprintf(to, "usage: weft COMMAND ...\n\n");
-	for (unsigned i = 0; i < sizeof(commands) / sizeof(commands[0]); i++)
-		fprintf(to, "  weft %s %-28s %s\n", commands[i].name, commands[i].arguments, commands[i].summary);
-	return to == stdout ? EXIT_DONE : EXIT_USAGE;
+	for (int i = 0; i < argc && strcmp(argv[i], "--") != 0; i++)
+		if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0)
+			return true;
+	return false;
 }
 
 int main(int argc, char **argv)
 {
-	if (argc < 2)
-		return usage(stderr);
-	for (unsigned i = 0; i < sizeof(commands) / sizeof(commands[0]); i++)
-		if (strcmp(argv[1], commands[i].name) == 0)
-			return commands[i].run(argc - 2, argv + 2);
-	if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "help") == 0)
-		return usage(stdout);
-	fprintf(stderr, "weft: there is no command '%s': `weft --help` lists them\n", argv[1]);
-	return EXIT_USAGE;
+	const struct command *command;
+
+	if (argc < 2) {
+		help_all();
+		return EXIT_USAGE;
+	}
+	if (strcmp(argv[1], "--version") == 0) {
+		printf("weft %s\n", WEFT_VERSION);
+		return EXIT_DONE;
+	}
+	if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0) {
+		help_all();
+		return EXIT_DONE;
+	}
+	command = command_find(argv[1]);
+	if (command == NULL)
+		return command_unknown(argv[1]);
+	if (asks_for_help(argc - 2, argv + 2)) {
+		help_command(command);
+		return EXIT_DONE;
+	}
+	return command->run(argc - 2, argv + 2);
 }

@@ -1,72 +1,134 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* `weft serve`: a device, filters on it, exports of it, until told to stop. */
+/* `weft serve`: a device, layers on it, exports of it, until told to stop. */
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
-#include <weft/export.h>
-#include <weft/log.h>
+#include <weft/memory.h>
 
-#include "cli/args.h"
 #include "cli/command.h"
-#include "cli/world.h"
+#include "cli/serve.h"
+#include "cli/show.h"
 
-#include "core/objects.h"
 #include "core/reactor.h"
-#include "core/tree.h"
 #include "env/env.h"
 
-enum { EXPORTS_MAX = 16 };
-
-struct serve {
-	struct world_options world;
-	uint64_t reactors;
-	bool help;
-	const char *device, *exports[EXPORTS_MAX], *filters[EXPORTS_MAX];
-	unsigned nexports, nfilters;
-	struct world w;
-	struct weft_object *object, *export[EXPORTS_MAX];
-	unsigned running;      /* exports */
-	struct objects_job job;
-	bool stopping;
-	int status;
-	struct weft_why why;
-};
-
 #define AT(field) .offset = offsetof(struct serve, field)
-static const struct weft_option table[] = {
-	{ .name = "mode", .type = WEFT_OPTION_CHOICE, AT(world.mode), .fallback = "adaptive", .choices = WORLD_MODES,
-	  .help = "how the reactors wait" },
-	{ .name = "cpus", .type = WEFT_OPTION_STRING, AT(world.cpus), .help = "of the reactors, one for each: 0,2-3" },
-	{ .name = "reactors", .type = WEFT_OPTION_UINT, AT(reactors), .fallback = "0", .max = 63,
+static const struct weft_option options[] = {
+	{ .name = "on", .type = WEFT_OPTION_STRING, .flags = ARGS_MANY, AT(on), .choices = "EXPORT:ADDRESS[,OPTION=VALUE...]",
+	  .help = "where to serve it; at least one" },
+	{ .name = "through", .type = WEFT_OPTION_STRING, .flags = ARGS_MANY, AT(through), .choices = "LAYER[:OPTION=VALUE...]",
+	  .help = "a layer on the device, the last one on top" },
+	{ .name = "config", .type = WEFT_OPTION_PATH, AT(config),
+	  .help = "read the device from a file, YAML or (*.json) JSON, instead of the command line" },
+	{ .name = "control", .type = WEFT_OPTION_PATH, AT(control_path), .help = "listen at this socket for `weft ctl`" },
+	{ .name = "reactors", .type = WEFT_OPTION_UINT, AT(reactors), .fallback = "0", .max = CORE_REACTORS_MAX - 1,
 	  .help = "threads that do I/O; 0: one for each of --cpus, else one" },
-	{ .name = "help", .type = WEFT_OPTION_BOOL, AT(help), .help = "this list" },
+	WORLD_OPTIONS(struct serve, world),
+	{ .name = "json", .type = WEFT_OPTION_BOOL, AT(json), .help = "tell what is served as JSON, an object on each line" },
 	{ 0 },
 };
 
-/* ---- ending, outermost first ---- */
+/* ---- building ---- */
 
-static void release_next(struct serve *s);
-
-static void released(struct weft_task *task, int status)
+/* Puts `below` under what `text` says; it is the tree's from now on, also when it fails. */
+static int parse_over(struct serve *s, const char *text, const struct weft_iface *wants, struct tree *below, struct tree **out)
 {
-	(void)status;
-	release_next(WEFT_CONTAINER(task, struct serve, job.task));
+	int error = world_parse(&s->w, text, wants, out, &s->why);
+
+	if (error != 0) {
+		tree_free(s->w.core, below);
+		return error;
+	}
+	error = tree_add_child(s->w.core, *out, below);
+	if (error != 0) {
+		tree_free(s->w.core, *out);
+		return weft_why(&s->why, error, "'%.60s': no memory for it: end something else, or raise the memory limit", text);
+	}
+	return 0;
 }
 
-static void release_next(struct serve *s)
+static int device_parse(struct serve *s, struct tree **tree)
 {
-	struct weft_object *object = s->object;
+	int error = s->config != NULL ? world_parse_file(&s->w, s->config, &weft_blk_iface, tree, &s->why) :
+		world_parse(&s->w, s->text, &weft_blk_iface, tree, &s->why);
 
-	s->job = (struct objects_job){ .task.done = released };
-	if (s->running > 0) {
-		objects_release(s->export[--s->running], &s->job);
-	} else if (object != NULL) {
-		s->object = NULL;
-		objects_release(object, &s->job);
-	} else {
-		core_quit(s->w.core);
+	for (unsigned i = 0; error == 0 && i < s->through.n; i++)
+		error = parse_over(s, s->through.text[i], &weft_blk_iface, *tree, tree);
+	return error;
+}
+
+/* Exports that are written wrongly are found before anything is made. */
+static int exports_check(struct serve *s)
+{
+	struct tree *tree;
+	int error = 0;
+
+	for (unsigned i = 0; i < s->on.n && error == 0; i++) {
+		error = world_parse(&s->w, s->on.text[i], &weft_export_iface, &tree, &s->why);
+		if (error == 0)
+			tree_free(s->w.core, tree);
 	}
+	return error;
+}
+
+static int device_build(struct serve *s)
+{
+	struct tree *tree;
+	int error = exports_check(s);
+
+	if (error == 0)
+		error = device_parse(s, &tree);
+	if (error != 0)
+		return error;
+	error = world_build(&s->w, tree, &weft_blk_iface, &s->device, &s->why);
+	tree_free(s->w.core, tree);
+	return error;
+}
+
+static int export_build(struct serve *s, const char *text)
+{
+	struct tree *tree, *ref;
+	int error = tree_new_ref(s->w.core, s->device->name, &ref);
+
+	if (error != 0)
+		return weft_why(&s->why, error, "'%.60s': no memory for it: end something else, or raise the memory limit", text);
+	error = parse_over(s, text, &weft_export_iface, ref, &tree);
+	if (error != 0)
+		return error;
+	error = world_build(&s->w, tree, &weft_export_iface, &s->export[s->exports], &s->why);
+	tree_free(s->w.core, tree);
+	if (error == 0)
+		s->exports++;
+	return error;
+}
+
+/* ---- telling ---- */
+
+static void tell(struct serve *s)
+{
+	const struct weft_blk *blk = weft_object_query(s->device, &weft_blk_iface);
+	const char *text = s->text != NULL ? s->text : s->config;
+	char size[SHOW_TEXT];
+
+	for (unsigned i = 0; i < s->exports; i++) {
+		if (s->json)
+			show_json(json_pack("{s:s, s:o, s:I, s:o, s:o}", "event", "serving", "device", show_string(text), "size",
+				(json_int_t)blk->size, "export", show_string(s->on.text[i]), "name",
+				show_string(s->export[i]->name)), false);
+		else
+			printf("serving %s (%s) on %s\n", text, show_size(blk->size, size), s->on.text[i]);
+	}
+	fflush(stdout);
+}
+
+/* ---- running ---- */
+
+void serve_stop(struct serve *s)
+{
+	s->stopping = true;
+	if (s->running && !control_is_busy(s->control))
+		core_quit(s->w.core);
 }
 
 static void interrupted(void *self, int signal)
@@ -75,128 +137,32 @@ static void interrupted(void *self, int signal)
 
 	(void)signal;
 	if (s->stopping)
-		return;
-	s->stopping = true;
-	if (s->running == s->nexports) /* else what is being started sees it */
-		release_next(s);
+		fprintf(stderr, "weft: ending already: waiting for requests in flight\n");
+	serve_stop(s);
 }
 
-/* ---- beginning ---- */
-
-/* `text` (of an export or a filter) with `below` as what it stands on; `below` is the tree's from now on, also when it fails. */
-static int parse_over(struct serve *s, const char *text, const struct weft_iface *wants, struct tree *below, struct tree **out)
+static int begin(struct serve *s)
 {
-	struct tree_reader reader = objects_reader(s->w.core);
-	int error = grammar_parse(&reader, text, wants, out, &s->why);
+	int error = env_signals_watch(reactor_loop(s->w.core->reactor[0]), interrupted, s);
 
-	if (error != 0) {
-		tree_free(s->w.core, below);
-		return error;
-	}
-	error = tree_add_child(s->w.core, *out, below);
 	if (error != 0)
-		tree_free(s->w.core, *out);
+		return weft_why(&s->why, error, "serve: signals cannot be watched: %s", strerror(-error));
+	if (s->control_path != NULL)
+		error = control_open(s, s->control_path, &s->control, &s->why);
+	if (error == 0)
+		error = device_build(s);
+	for (unsigned i = 0; error == 0 && i < s->on.n && !s->stopping; i++)
+		error = export_build(s, s->on.text[i]);
 	return error;
 }
 
-static void export_next(struct serve *s);
-
-static void export_built(struct weft_task *task, int status)
+static void end(struct serve *s)
 {
-	struct serve *s = WEFT_CONTAINER(task, struct serve, job.task);
-
-	if (status != 0) {
-		s->status = status;
-		s->why = task->why;
-		release_next(s);
-		return;
-	}
-	s->running++;
-	export_next(s);
-}
-
-static void export_next(struct serve *s)
-{
-	struct tree *ref, *tree;
-	int error;
-
-	if (s->stopping) {
-		release_next(s);
-		return;
-	}
-	if (s->running == s->nexports) {
-		weft_log(s->w.core, WEFT_LOG_INFO, "serving %s", s->device);
-		return;
-	}
-	error = tree_new_ref(s->w.core, s->object->name, &ref);
-	if (error == 0)
-		error = parse_over(s, s->exports[s->running], &weft_export_iface, ref, &tree);
-	if (error != 0) {
-		s->status = error;
-		release_next(s);
-		return;
-	}
-	s->job = (struct objects_job){ .task.done = export_built };
-	objects_build(s->w.core, tree, &weft_export_iface, &s->export[s->running], &s->job);
-	tree_free(s->w.core, tree);
-}
-
-static void device_built(struct weft_task *task, int status)
-{
-	struct serve *s = WEFT_CONTAINER(task, struct serve, job.task);
-
-	if (status != 0) {
-		s->status = status;
-		s->why = task->why;
-		core_quit(s->w.core);
-		return;
-	}
-	export_next(s);
-}
-
-/* The device with the filters of --through on it, the last one outermost. */
-static int device_build(struct serve *s)
-{
-	struct tree_reader reader = objects_reader(s->w.core);
-	struct tree *tree;
-	int error = grammar_parse(&reader, s->device, &weft_blk_iface, &tree, &s->why);
-
-	for (unsigned i = 0; error == 0 && i < s->nfilters; i++)
-		error = parse_over(s, s->filters[i], &weft_blk_iface, tree, &tree);
-	if (error != 0)
-		return error;
-	s->job = (struct objects_job){ .task.done = device_built };
-	objects_build(s->w.core, tree, &weft_blk_iface, &s->object, &s->job);
-	tree_free(s->w.core, tree);
-	return 0;
-}
-
-/* ---- the command ---- */
-
-/* Takes "--on TEXT" and "--through TEXT", which may come more than once, out of argv. */
-static int take_repeated(struct serve *s, int *argc, char **argv)
-{
-	int left = 0;
-
-	for (int i = 0; i < *argc; i++) {
-		bool on = strcmp(argv[i], "--on") == 0, through = strcmp(argv[i], "--through") == 0;
-
-		if (!on && !through) {
-			argv[left++] = argv[i];
-			continue;
-		}
-		if (i + 1 == *argc)
-			return weft_why(&s->why, -EINVAL, "%s: a value is missing: %s", argv[i],
-				on ? "--on vhost-user:/run/vm.sock" : "--through delay:read=1ms");
-		if (s->nexports == EXPORTS_MAX || s->nfilters == EXPORTS_MAX)
-			return weft_why(&s->why, -EINVAL, "%s: at most %d of them", argv[i], EXPORTS_MAX);
-		if (on)
-			s->exports[s->nexports++] = argv[++i];
-		else
-			s->filters[s->nfilters++] = argv[++i];
-	}
-	*argc = left;
-	return 0;
+	if (s->control != NULL)
+		control_close(s->control);
+	while (s->exports > 0)
+		world_release(&s->w, s->export[--s->exports]);
+	world_release(&s->w, s->device);
 }
 
 static int run(struct serve *s)
@@ -205,36 +171,73 @@ static int run(struct serve *s)
 
 	if (error != 0)
 		return error;
-	error = env_signals_watch(s->w.core->reactor[0]->loop, interrupted, s);
-	if (error == 0)
-		error = device_build(s);
-	if (error == 0) {
+	error = begin(s);
+	if (error == 0 && !s->stopping) {
+		tell(s);
+		s->running = true;
+		if (s->control != NULL)
+			control_begin(s->control);
 		core_run(s->w.core);
-		error = s->status;
 	}
+	end(s);
 	world_close(&s->w);
 	return error;
 }
 
-int serve_main(int argc, char **argv)
+struct weft_object *serve_find(struct serve *s, const char *name, struct weft_why *why)
+{
+	struct weft_object *object = objects_find(s->w.core, name), *next = NULL;
+	unsigned count = 0;
+
+	if (object != NULL)
+		return object;
+	while ((next = objects_next(s->w.core, next)) != NULL)
+		if (strcmp(next->kind->name, name) == 0) {
+			object = next;
+			count++;
+		}
+	if (count == 1)
+		return object;
+	weft_why(why, -ENOENT, count == 0 ? "'%.60s': there is no object of this name or kind: `weft ctl PATH info` shows them" :
+		"'%.60s': there are several of this kind: give the name of one (`weft ctl PATH info` shows them)", name);
+	return NULL;
+}
+
+static int serve_main(int argc, char **argv)
 {
 	static struct serve s;
 	struct args args;
-	int error = take_repeated(&s, &argc, argv);
+	int error = args_parse("serve", options, &s, argc, argv, &args, &s.why);
 
 	if (error == 0)
-		error = args_parse("serve", table, &s, argc, argv, &args, &s.why);
-	if (error == 0 && s.help) {
-		printf("usage: weft serve DEVICE [--through FILTER]... --on EXPORT... [OPTION...]\n\n");
-		args_help(table);
-		return EXIT_DONE;
-	}
-	if (error == 0 && (args.nplain != 1 || s.nexports == 0))
-		error = weft_why(&s.why, -EINVAL, "one device and at least one export are needed: weft serve file:disk.img --on "
-			"vhost-user:/run/vm.sock");
+		error = args_count("serve", &args, s.config == NULL, s.config == NULL, s.config != NULL ?
+			"--config FILE --on EXPORT:ADDRESS" : "DEVICE --on EXPORT:ADDRESS", &s.why);
+	if (error == 0 && s.on.n == 0)
+		error = weft_why(&s.why, -EINVAL, "serve: --on is missing: say where to serve it, like --on vhost-user:/run/vm.sock");
 	if (error == 0) {
-		s.device = args.plain[0];
+		s.text = s.config != NULL ? NULL : args.plain[0];
 		error = run(&s);
 	}
-	return error == 0 ? EXIT_DONE : world_failed("serve", error, &s.why);
+	return error == 0 ? EXIT_DONE : world_failed(error, &s.why);
 }
+
+static const struct command_example examples[] = {
+	{ "An image for a virtual machine", "weft serve file:disk.img --on vhost-user:/run/vm.sock" },
+	{ "Made when it is not there, at most 1000 requests per second, with a control socket",
+	  "weft serve file:disk.img,create=10GiB --through limit:iops=1000 --on vhost-user:/run/vm.sock --control /run/weft.ctl" },
+	{ "The same device from a file", "weft serve --config disk.yaml --on vhost-user:/run/vm.sock" },
+	{ 0 },
+};
+
+const struct command command_serve = {
+	.name = "serve",
+	.arguments = "DEVICE|--config FILE --on EXPORT:ADDRESS... [OPTION...]",
+	.summary = "serve a device until told to stop",
+	.text = "Opens a device, puts the layers of --through on it, and serves it at every address that --on names. When all of them are "
+		"listening it prints a line for each.\n\n"
+		"It ends at SIGTERM or SIGINT, or when weft-ctl says quit: requests in flight are carried out, sockets are removed. When it "
+		"cannot begin, it leaves nothing behind.",
+	.options = options,
+	.examples = examples,
+	.run = serve_main,
+};

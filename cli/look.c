@@ -1,0 +1,192 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* What is collected from the reactors, each in its own thread: a message goes round. */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <weft/memory.h>
+
+#include "cli/serve.h"
+#include "cli/show.h"
+
+#include "core/reactor.h"
+#include "core/stack.h"
+#include "env/env.h"
+
+enum { PATHS_MAX = 1024, PATH_BYTES = 256 };
+
+struct lane_look {
+	struct reactor_stats stats;
+	struct env_loop_stats loop;
+	unsigned mode, sessions;
+};
+
+struct look {
+	struct weft_msg msg;
+	struct order *order;
+	struct weft_core *core;
+	unsigned lane;
+	void (*visit)(struct look *look, struct weft_reactor *reactor); /* on the reactor */
+	json_t *(*told)(struct look *look);                             /* on the control reactor */
+	/* requests */
+	unsigned count, beyond;
+	uint8_t lane_of[PATHS_MAX];
+	char path[PATHS_MAX][PATH_BYTES];
+	/* stats */
+	struct lane_look lanes[CORE_REACTORS_MAX];
+};
+
+static void look_msg(void *self)
+{
+	struct look *look = self;
+	struct order *order = look->order;
+	json_t *result;
+
+	if (look->lane != 0)
+		look->visit(look, look->core->reactor[look->lane]);
+	if (look->lane == 0) {
+		result = look->told(look);
+		weft_free(look->core, look);
+		order_answer(order, result);
+		return;
+	}
+	look->lane = look->lane + 1 < look->core->reactors ? look->lane + 1 : 0;
+	weft_reactor_post(look->core->reactor[look->lane], &look->msg);
+}
+
+static void look_begin(struct order *order, void (*visit)(struct look *, struct weft_reactor *), json_t *(*told)(struct look *))
+{
+	struct weft_core *core = order->serve->w.core;
+	struct look *look = weft_alloc(core, sizeof(*look));
+	struct weft_why why;
+
+	if (look == NULL) {
+		weft_why(&why, -ENOMEM, "no memory to look: raise the memory limit");
+		order_refuse(order, -ENOMEM, &why);
+		return;
+	}
+	look->order = order;
+	look->core = core;
+	look->visit = visit;
+	look->told = told;
+	look->msg.fn = look_msg;
+	look->msg.self = look;
+	look->lane = 1;
+	weft_reactor_post(core->reactor[1], &look->msg);
+}
+
+/* ---- waiting requests ---- */
+
+struct request_look {
+	struct look *look;
+	const struct weft_reactor *reactor;
+};
+
+static void take_path(void *arg, struct weft_slot *slot)
+{
+	struct request_look *r = arg;
+	struct look *look = r->look;
+
+	if (look->count == PATHS_MAX) {
+		look->beyond++;
+		return;
+	}
+	look->lane_of[look->count] = (uint8_t)r->reactor->lane;
+	weft_hop_path(&slot->root, weft_reactor_now(r->reactor), look->path[look->count], PATH_BYTES);
+	look->count++;
+}
+
+static void visit_requests(struct look *look, struct weft_reactor *reactor)
+{
+	struct request_look r = { look, reactor };
+
+	slots_each(reactor, take_path, &r);
+}
+
+static json_t *tell_requests(struct look *look)
+{
+	json_t *list = json_array();
+
+	for (unsigned i = 0; i < look->count; i++)
+		json_array_append_new(list, json_pack("{s:i, s:o}", "reactor", (int)look->lane_of[i], "path", show_string(look->path[i])));
+	return json_pack("{s:o, s:i}", "requests", list, "not_shown", (int)look->beyond);
+}
+
+void look_requests(struct order *order)
+{
+	look_begin(order, visit_requests, tell_requests);
+}
+
+/* ---- counters ---- */
+
+static void visit_stats(struct look *look, struct weft_reactor *reactor)
+{
+	struct lane_look *lane = &look->lanes[reactor->lane];
+
+	lane->stats = reactor->stats;
+	lane->mode = (unsigned)atomic_load(&reactor->mode);
+	lane->sessions = atomic_load(&reactor->sessions_open);
+	env_loop_stats(reactor_loop(reactor), &lane->loop);
+}
+
+static json_t *class_json(const struct weft_stats *stats, unsigned i)
+{
+	const struct weft_histogram *h = &stats->of[i].latency;
+
+	return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "requests", (json_int_t)stats->of[i].requests, "bytes",
+		(json_int_t)stats->of[i].bytes, "errors", (json_int_t)stats->of[i].errors, "p50_ns",
+		(json_int_t)weft_histogram_quantile(h, 0.5), "p99_ns", (json_int_t)weft_histogram_quantile(h, 0.99), "p999_ns",
+		(json_int_t)weft_histogram_quantile(h, 0.999), "max_ns", (json_int_t)weft_histogram_quantile(h, 1.0));
+}
+
+static json_t *device_json(const struct weft_object *object, const struct weft_blk *blk)
+{
+	static const char *const names[] = { "read", "write", "flush", "other" };
+	struct weft_stats stats;
+	json_t *json;
+
+	weft_blk_stats(blk, &stats);
+	json = json_pack("{s:o, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "name", show_string(object->name), "kind",
+		object->kind->name, "in_flight", (json_int_t)stats.in_flight, "refused", (json_int_t)stats.refused, "splits",
+		(json_int_t)stats.splits, "bounces", (json_int_t)stats.bounces, "bounced_bytes", (json_int_t)stats.bounced_bytes,
+		"zeroes_written", (json_int_t)stats.zeroes_written, "fua_flushes", (json_int_t)stats.fua_flushes, "carried",
+		(json_int_t)stats.carried);
+	for (unsigned i = 0; i < WEFT_STAT_COUNT; i++)
+		json_object_set_new(json, names[i], class_json(&stats, i));
+	return json;
+}
+
+static json_t *lane_json(const struct lane_look *l, unsigned number)
+{
+	static const char *const modes[] = { "poll", "adaptive", "notify" };
+
+	return json_pack("{s:i, s:s, s:i, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "reactor", (int)number, "mode", modes[l->mode],
+		"sessions", (int)l->sessions, "turns", (json_int_t)l->stats.turns, "busy_turns", (json_int_t)l->stats.busy_turns, "requests",
+		(json_int_t)l->stats.requests, "messages", (json_int_t)l->stats.messages, "sleeps", (json_int_t)l->loop.sleeps, "wakes",
+		(json_int_t)l->loop.wakes, "system_calls", (json_int_t)l->loop.system_calls, "completions",
+		(json_int_t)l->loop.completions);
+}
+
+static json_t *tell_stats(struct look *look)
+{
+	json_t *devices = json_array(), *reactors = json_array();
+	struct env_usage usage;
+
+	for (struct weft_object *object = NULL; (object = objects_next(look->core, object)) != NULL;) {
+		const struct weft_blk *blk = weft_object_query(object, &weft_blk_iface);
+
+		if (blk != NULL)
+			json_array_append_new(devices, device_json(object, blk));
+	}
+	for (unsigned lane = 1; lane < look->core->reactors; lane++)
+		json_array_append_new(reactors, lane_json(&look->lanes[lane], lane));
+	env_usage(look->core->env, &usage);
+	return json_pack("{s:o, s:o, s:{s:I, s:I, s:I, s:I}}", "devices", devices, "reactors", reactors, "process", "at_ns",
+		(json_int_t)env_now_ns(look->core->env), "cpu_ns", (json_int_t)usage.cpu_ns, "rss_anon", (json_int_t)usage.rss_anon,
+		"rss_file", (json_int_t)usage.rss_file);
+}
+
+void look_stats(struct order *order)
+{
+	look_begin(order, visit_stats, tell_stats);
+}

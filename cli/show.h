@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* How things look on standard output: sizes, durations, JSON, the drawing of a stack. */
+#ifndef CLI_SHOW_H
+#define CLI_SHOW_H
+
+#include <jansson.h>
+
+#include <weft/blk.h>
+
+#define SHOW_TEXT 32
+
+/* "256.0 MiB"; the text given is returned. */
+const char *show_size(uint64_t bytes, char text[SHOW_TEXT]);
+/* "1.23 M", "618 k", "12" */
+const char *show_count(double n, char text[SHOW_TEXT]);
+/* "430 ns", "53.2 us", "7.1 ms" */
+const char *show_duration(uint64_t ns, char text[SHOW_TEXT]);
+
+/* A string of JSON, whatever bytes there are. */
+json_t *show_string(const char *text);
+/* Takes the value. With `indent`, over several lines. */
+void show_json(json_t *value, bool indent);
+/* Objects and lists as "name: value" lines, indented by level. */
+void show_plain(const json_t *value, unsigned level);
+
+/* What is known of a device: size, limits, abilities, its own facts. */
+json_t *show_device(const struct weft_object *object);
+/* An object and all below it as a list of {name, kind, ports, below}. */
+json_t *show_stack(const struct weft_object *object);
+/* The same as a drawing, from what show_stack made. */
+void show_drawing(const json_t *stack, const char *indent);
+
+#endif
