@@ -240,7 +240,7 @@ static void model_close(struct model *model)
 	free(model->known);
 }
 
-static void conform(struct rig *rig, const char *text, unsigned requests)
+void rig_conform_here(struct rig *rig, const char *text, unsigned requests)
 {
 	struct model model;
 
@@ -264,7 +264,6 @@ static void conform(struct rig *rig, const char *text, unsigned requests)
 		assert_true(model.kinds[op] > 0);
 	model_close(&model);
 	rig_unmake(rig);
-	rig_close(rig);
 }
 
 void rig_conform(const char *text, uint64_t seed, unsigned requests)
@@ -272,7 +271,8 @@ void rig_conform(const char *text, uint64_t seed, unsigned requests)
 	struct rig rig;
 
 	rig_open(&rig, seed, 1 + seed % 3);
-	conform(&rig, text, requests);
+	rig_conform_here(&rig, text, requests);
+	rig_close(&rig);
 }
 
 void rig_conform_linux(const char *text, uint64_t seed, unsigned requests)
@@ -280,5 +280,6 @@ void rig_conform_linux(const char *text, uint64_t seed, unsigned requests)
 	struct rig rig;
 
 	rig_open_linux(&rig, seed, 1 + seed % 2);
-	conform(&rig, text, requests);
+	rig_conform_here(&rig, text, requests);
+	rig_close(&rig);
 }

@@ -83,5 +83,7 @@ void rig_run(struct rig *rig, uint64_t ns);
 /* Random requests, several at once, against a model in memory: what every device must do. */
 void rig_conform(const char *text, uint64_t seed, unsigned requests);
 void rig_conform_linux(const char *text, uint64_t seed, unsigned requests);
+/* The same in a rig that is open. */
+void rig_conform_here(struct rig *rig, const char *text, unsigned requests);
 
 #endif

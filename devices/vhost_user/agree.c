@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The handshake: what both sides can, the configuration, in-flight tracking, memory. One step sends one message; a step that does not apply
- * is skipped. A later server must offer what the first one did: sizes and rings are fixed.
+ * The handshake: what both sides can, the configuration, in-flight tracking, memory. One step sends one message; a
+ * step that does not apply is skipped. A later server must offer what the first one did: sizes and rings are fixed.
  */
 #include <endian.h>
 #include <errno.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The memory of a queue. A line that one core writes and the other reads costs more than all instructions of a request, so the
- * parts are laid out by who writes when:
+ * The memory of a queue. A line that one core writes and the other reads costs more than all instructions of a
+ * request, so the parts are laid out by who writes when:
  *
  *   ring descriptors   written once per id: they point to tables that never move, and stay in both caches
  *   line of an id      header and table, 64 bytes: the only line that goes to the server per request, beside the available index

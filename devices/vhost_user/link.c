@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The connection: bytes to messages, answers to their questions, losing it and trying again. While the server is away requests wait on their
- * reactors, and nothing is told to the layers above.
+ * The connection: bytes to messages, answers to their questions, losing it and trying again. While the server is away
+ * requests wait on their reactors, and nothing is told to the layers above.
  */
 #include <errno.h>
 #include <stdarg.h>
@@ -121,7 +121,8 @@ void vu_send(struct vu_link *link, uint32_t request, const void *payload, uint32
 
 /* ---- receiving ---- */
 
-/* One message, when all of it is there and it is sound: 1; 0: not yet; -errno: the stream is of no use, *what says why. */
+/* One message, when all of it is there and it is sound: 1; 0: not yet; -errno: the stream is of no use, *what says
+ * why. */
 static int stream_read(struct env_stream *stream, struct vu_stream_in *in, enum vhost_user_way way, const char **what)
 {
 	struct vhost_user_header *header = &in->msg.header;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The connection to the server, on the control reactor. One message at a time: what needs an answer is waited for before the next goes out.
+ * The connection to the server, on the control reactor. One message at a time: what needs an answer is waited for
+ * before the next goes out.
  *
  *                     connected                    agreed
  *      AWAY ---------------------> AGREEING ---------------------> READY
@@ -75,8 +76,8 @@ struct vu_link {
 };
 
 /* link.c */
-/* Sends a message; with `answer` the next one waits for the reply, else for the acknowledgement if the server gives any. Descriptors stay the
- * caller's. The link may be lost afterwards. */
+/* Sends a message; with `answer` the next one waits for the reply, else for the acknowledgement if the server gives any.
+ * Descriptors stay the caller's. The link may be lost afterwards. */
 void vu_send(struct vu_link *link, uint32_t request, const void *payload, uint32_t size, const int *fds, unsigned nfds,
 	bool answer);
 /* The connection is of no use: closes it; start fails, or a new attempt is due. */

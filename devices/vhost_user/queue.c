@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The data path of the initiator: requests become descriptor chains, used entries become completions. One queue belongs to one reactor.
+ * The data path of the initiator: requests become descriptor chains, used entries become completions. One queue
+ * belongs to one reactor.
  *
  * Invariants:
  *  Q1  A hop asked of this device is in `waiting`, or in hops[id] and in the ring; never in both.
- *  Q2  Nothing is added to the ring while the queue is not `up`; what was in the ring when the server went away stays there, and either
- *      the next server finds it (in-flight tracking) or PREPARE with `reset` queues it again.
+ *  Q2  Nothing is added to the ring while the queue is not `up`; what was in the ring when the server went away stays
+ *      there, and either the next server finds it (in-flight tracking) or PREPARE with `reset` queues it again.
  *  Q3  A request is never refused for want of room: it waits, in order.
  */
 #include <errno.h>
@@ -67,7 +68,8 @@ static inline bool is_shared(struct vu_queue *q, const struct weft_seg *seg)
 	return share_wanted(q, seg->region, region);
 }
 
-/* The hop's view as buffers of the server's address space; 0: some of it lies in memory that the server does not have. */
+/* The hop's view as buffers of the server's address space; 0: some of it lies in memory that the server does not
+ * have. */
 static unsigned buffers_of(struct vu_queue *q, const struct weft_hop *hop, struct virtq_buf *bufs)
 {
 	uint64_t skip = hop->seg_skip, left = hop->len;
@@ -367,7 +369,8 @@ static unsigned ring_to_waiting(struct vu_queue *q)
 	return n;
 }
 
-/* Where a server is to begin, as SET_VRING_BASE says it: behind what we have taken. Packed: for both directions, with their wrap bits. */
+/* Where a server is to begin, as SET_VRING_BASE says it: behind what we have taken. Packed: for both directions,
+ * with their wrap bits. */
 static uint32_t base_of(const struct virtq_drv *drv)
 {
 	uint32_t slot = drv->used | (uint32_t)drv->used_wrap << 15;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * What is done on an agreed connection: regions are shared and taken back, rings are started and stopped as reactors open and close their
- * queues. A region is shared before any ring starts whose requests may lie in it.
+ * What is done on an agreed connection: regions are shared and taken back, rings are started and stopped as reactors
+ * open and close their queues. A region is shared before any ring starts whose requests may lie in it.
  */
 #include <errno.h>
 #include <string.h>

@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The initiator from the inside: a block device whose wire is a vhost-user-blk server (docs/interop/vhost-user.rst of QEMU; virtio 1.2,
- * 5.2 block device).
+ * The initiator from the inside: a block device whose wire is a vhost-user-blk server (docs/interop/vhost-user.rst of
+ * QEMU; virtio 1.2, 5.2 block device).
  *
  *   vhost_user.c  the kind: options, start, stop, what the device can do
  *   link.c    the connection, on the control reactor: handshake, rings set up and stopped, regions shared, reconnecting
  *   layout.c  the shared memory in which rings, headers, status bytes and bounce buffers lie
  *   queue.c   the data path, on the reactor that has opened the queue
  *
- * Addresses: everything is shared with the server under our own addresses (guest-physical = user = ours), so no segment is translated.
+ * Addresses: everything is shared with the server under our own addresses (guest-physical = user = ours), so no
+ * segment is translated.
  */
 #ifndef DEVICES_VHOST_USER_H
 #define DEVICES_VHOST_USER_H
@@ -133,7 +134,8 @@ void vu_queue_free(struct vu_queue *queue);
 /* Control: has the queue's reactor carry out `order`; the answer is a note (link.c). */
 void vu_queue_order(struct vu_queue *queue, enum vu_order order);
 
-/* vhost_user.c: the server has told its features and configuration for the first time: queues and memory are made. 0 or -errno with `why`. */
+/* vhost_user.c: the server has told its features and configuration for the first time: queues and memory are made. 0
+ * or -errno with `why`. */
 int vu_device_make(struct vu_device *device, struct weft_why *why);
 
 /* link.c: on the control reactor */

@@ -1,0 +1,305 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* vhost-user: against our own export, on another node of a simulated world, which can be killed. */
+#include "devices/rig_test.h"
+
+#include "core/reactor.h"
+#include "core/tree.h"
+
+#define SOCKET "/vm.sock"
+#define DISK "/disk.img"
+#define DISK_SIZE (1u << 20)
+#define BLOCK 4096u
+#define BLOCKS (DISK_SIZE / BLOCK)
+
+extern const struct weft_kind file_kind, mem_kind, export_vhost_user_kind;
+
+/* ---- the server ---- */
+
+static const struct weft_kind *const server_kinds[] = { &file_kind, &mem_kind, &export_vhost_user_kind, NULL };
+static const struct weft_module server_module = { WEFT_ABI, sizeof(struct weft_module), sizeof(struct weft_kind),
+	"server", WEFT_VERSION, server_kinds };
+
+struct server {
+	struct env *env;
+	struct weft_core *core;
+	struct weft_object *export;
+	struct objects_job job;
+	struct weft_msg msg;
+	const char *device, *options;
+	bool built;
+};
+
+static struct rig rig;
+static struct server server;
+
+static void server_built(struct weft_task *task, int status)
+{
+	if (status != 0)
+		fail_msg("%s", task->why.text);
+	server.built = true;
+}
+
+static void server_build_msg(void *self)
+{
+	struct tree_reader reader = objects_reader(server.core);
+	struct tree *tree, *device;
+	struct weft_why why;
+	char text[128];
+
+	(void)self;
+	snprintf(text, sizeof(text), "vhost-user:" SOCKET "%s", server.options);
+	assert_int_equal(grammar_parse(&reader, server.device, &weft_blk_iface, &device, &why), 0);
+	assert_int_equal(grammar_parse(&reader, text, &weft_export_iface, &tree, &why), 0);
+	assert_int_equal(tree_add_child(server.core, tree, device), 0);
+	server.job = (struct objects_job){ .task.done = server_built };
+	objects_build(server.core, tree, &weft_export_iface, &server.export, &server.job);
+	tree_free(server.core, tree);
+}
+
+static bool server_is_built(void *arg)
+{
+	(void)arg;
+	return server.built;
+}
+
+static void server_start(const char *device, const char *options)
+{
+	struct core_wants wants = { .io_reactors = 1, .mode = WEFT_MODE_NOTIFY };
+	struct weft_why why;
+
+	server = (struct server){ .device = device, .options = options };
+	server.env = sim_node_open(rig.world, "server");
+	assert_int_equal(core_open(server.env, &wants, &server.core, &why), 0);
+	assert_int_equal(objects_module_add(server.core, &server_module, &why), 0);
+	sim_thread_add(server.env, server.core->reactor[0]->loop, reactor_step, server.core->reactor[0]);
+	server.msg = (struct weft_msg){ .fn = server_build_msg };
+	weft_reactor_post(server.core->reactor[0], &server.msg);
+	assert_true(sim_run(rig.world, server_is_built, NULL, 1000000));
+}
+
+static void server_kill(void)
+{
+	sim_node_kill(server.env);
+}
+
+static int setup(void **state)
+{
+	(void)state;
+	rig_open(&rig, 7, 2);
+	sim_file_make(rig.world, DISK, DISK_SIZE);
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	(void)state;
+	rig_close(&rig);
+	return 0;
+}
+
+/* ---- what every device must do ---- */
+
+static void conforms_to(const char *options, const char *device_options, unsigned lanes)
+{
+	for (uint64_t seed = 1; seed <= 2; seed++) {
+		char text[64];
+
+		rig_open(&rig, seed, lanes);
+		server_start("mem:1MiB", options);
+		snprintf(text, sizeof(text), "vhost-user:" SOCKET "%s", device_options);
+		rig_conform_here(&rig, text, 300);
+		server_kill();
+		rig_close(&rig);
+	}
+}
+
+static void conforms_with_split_rings(void **state)
+{
+	(void)state;
+	conforms_to("", "", 2);
+}
+
+static void conforms_with_packed_rings(void **state)
+{
+	(void)state;
+	conforms_to("", ",packed=on", 1);
+}
+
+static void conforms_with_fewer_queues_than_reactors(void **state)
+{
+	(void)state;
+	conforms_to(",queues=1", "", 3);
+}
+
+static void conforms_with_a_ring_that_is_always_full(void **state)
+{
+	(void)state;
+	conforms_to("", ",depth=1", 1);
+}
+
+/* ---- the server goes away ---- */
+
+static void fill(char *data, unsigned block, unsigned version)
+{
+	for (unsigned i = 0; i < BLOCK; i++)
+		data[i] = (char)(block * 7 + version * 31 + i / 16);
+}
+
+enum { IN_FLIGHT = 24 };
+
+struct write {
+	struct rig_request request;
+	char data[BLOCK];
+};
+
+static struct write writes[IN_FLIGHT];
+
+static void writes_start(unsigned round)
+{
+	for (unsigned i = 0; i < IN_FLIGHT; i++) {
+		struct write *w = &writes[i];
+
+		w->request = (struct rig_request){ .op = WEFT_WRITE, .offset = (uint64_t)i * BLOCK, .len = BLOCK, .nsegs = 1,
+			.lane = i % 2 };
+		w->request.segs[0] = (struct weft_seg){ .base = w->data, .len = BLOCK };
+		fill(w->data, i, round);
+		rig_start(&rig, &w->request);
+	}
+}
+
+static void writes_check(unsigned round)
+{
+	static char data[BLOCK], expected[BLOCK];
+
+	for (unsigned i = 0; i < IN_FLIGHT; i++)
+		assert_int_equal(rig_wait(&rig, &writes[i].request), 0);
+	for (unsigned i = 0; i < IN_FLIGHT; i++) {
+		assert_int_equal(rig_ask(&rig, WEFT_READ, 0, (uint64_t)i * BLOCK, BLOCK, data), 0);
+		fill(expected, i, round);
+		assert_memory_equal(data, expected, BLOCK);
+	}
+}
+
+/* Killed at any step while requests are in flight, and started again: each request ends well, once. */
+static void killed_at_any_step(const char *device_options)
+{
+	char text[64];
+
+	server_start("file:" DISK, "");
+	snprintf(text, sizeof(text), "vhost-user:" SOCKET "%s", device_options);
+	rig_make(&rig, text);
+	for (unsigned round = 0; round < 40; round++) {
+		uint64_t steps = rig_rand(&rig, 400);
+
+		writes_start(round);
+		for (uint64_t i = 0; i < steps; i++)
+			sim_step(rig.world);
+		server_kill();
+		server_start("file:" DISK, "");
+		writes_check(round);
+	}
+	rig_unmake(&rig);
+	server_kill();
+}
+
+static void a_killed_server_is_waited_for_with_split_rings(void **state)
+{
+	(void)state;
+	killed_at_any_step("");
+}
+
+static void a_killed_server_is_waited_for_with_packed_rings(void **state)
+{
+	(void)state;
+	killed_at_any_step(",packed=on");
+}
+
+static void requests_wait_while_the_server_is_away(void **state)
+{
+	struct rig_request r = { .op = WEFT_FLUSH };
+
+	(void)state;
+	server_start("mem:1MiB", "");
+	rig_make(&rig, "vhost-user:" SOCKET);
+	assert_int_equal(rig_ask(&rig, WEFT_FLUSH, 0, 0, 0, NULL), 0);
+	server_kill();
+	rig_start(&rig, &r);
+	rig_run(&rig, 60000000000ull);
+	assert_int_equal(r.ended, 0);
+	server_start("mem:1MiB", "");
+	assert_int_equal(rig_wait(&rig, &r), 0);
+	rig_unmake(&rig);
+	server_kill();
+}
+
+static void timeout_fails_them_and_the_next_server_serves_again(void **state)
+{
+	struct rig_request r = { .op = WEFT_FLUSH };
+
+	(void)state;
+	server_start("mem:1MiB", "");
+	rig_make(&rig, "vhost-user:" SOCKET ",timeout=5s");
+	server_kill();
+	rig_start(&rig, &r);
+	rig_run(&rig, 4000000000ull);
+	assert_int_equal(r.ended, 0);
+	assert_int_equal(rig_wait(&rig, &r), -EIO);
+	assert_int_equal(rig_ask(&rig, WEFT_FLUSH, 0, 0, 0, NULL), -EIO);
+	server_start("mem:1MiB", "");
+	rig_run(&rig, 1000000000);
+	assert_int_equal(rig_ask(&rig, WEFT_FLUSH, 0, 0, 0, NULL), 0);
+	rig_unmake(&rig);
+	server_kill();
+}
+
+/* ---- what is said when it cannot be ---- */
+
+static void without_a_server_start_says_so(void **state)
+{
+	struct weft_why why;
+
+	(void)state;
+	assert_true(rig_try(&rig, "vhost-user:/nobody.sock", &why) < 0);
+	assert_non_null(strstr(why.text, "/nobody.sock"));
+}
+
+static void more_queues_than_the_server_has_are_refused(void **state)
+{
+	struct weft_why why;
+
+	(void)state;
+	server_start("mem:1MiB", ",queues=2");
+	assert_int_equal(rig_try(&rig, "vhost-user:" SOCKET ",queues=3", &why), -EINVAL);
+	assert_non_null(strstr(why.text, "queues=3"));
+	server_kill();
+}
+
+static void it_is_as_large_as_the_server_says(void **state)
+{
+	(void)state;
+	server_start("mem:3MiB", ",readonly=on");
+	rig_make(&rig, "vhost-user:" SOCKET);
+	assert_int_equal(rig.blk->size, 3u << 20);
+	assert_true(rig.blk->readonly);
+	rig_unmake(&rig);
+	server_kill();
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(conforms_with_split_rings),
+		cmocka_unit_test(conforms_with_packed_rings),
+		cmocka_unit_test(conforms_with_fewer_queues_than_reactors),
+		cmocka_unit_test(conforms_with_a_ring_that_is_always_full),
+		cmocka_unit_test_setup_teardown(a_killed_server_is_waited_for_with_split_rings, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_killed_server_is_waited_for_with_packed_rings, setup, teardown),
+		cmocka_unit_test_setup_teardown(requests_wait_while_the_server_is_away, setup, teardown),
+		cmocka_unit_test_setup_teardown(timeout_fails_them_and_the_next_server_serves_again, setup, teardown),
+		cmocka_unit_test_setup_teardown(without_a_server_start_says_so, setup, teardown),
+		cmocka_unit_test_setup_teardown(more_queues_than_the_server_has_are_refused, setup, teardown),
+		cmocka_unit_test_setup_teardown(it_is_as_large_as_the_server_says, setup, teardown),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
