@@ -18,4 +18,20 @@ int env_linux_open(struct env **out, const struct env_linux_wants *wants, struct
 /* Everything opened in it is closed. Ends the workers. */
 void env_linux_close(struct env *env);
 
+/* ---- for programs (program.c) ---- */
+
+/* A folder of our own in $TMPDIR, or /tmp: "PREFIX-XXXXXX". */
+int env_linux_folder_make(const char *prefix, char *path, size_t size, struct weft_why *why);
+/* With the files in it; folders in it are left. */
+void env_linux_folder_remove(const char *path);
+
+/* Another process, which runs this very program with these arguments (the last one is NULL). Its standard input and output are
+ * /dev/null; it is told to end (SIGTERM) when we have gone. */
+struct env_linux_child;
+int env_linux_child_start(const char *const *argv, struct env_linux_child **out, struct weft_why *why);
+uint64_t env_linux_child_pid(const struct env_linux_child *child);
+bool env_linux_child_running(struct env_linux_child *child);
+/* Tells it to end, waits; after `patience_ns` it is killed. Frees `child`. Its exit status; negative: minus the signal. */
+int env_linux_child_end(struct env_linux_child *child, uint64_t patience_ns);
+
 #endif
