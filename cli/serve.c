@@ -40,7 +40,7 @@ static int parse_over(struct serve *s, const char *text, const struct weft_iface
 		tree_free(s->w.core, below);
 		return error;
 	}
-	error = tree_add_child(s->w.core, *out, below);
+	error = tree_add_below(s->w.core, *out, below);
 	if (error != 0) {
 		tree_free(s->w.core, *out);
 		return weft_why(&s->why, error, "'%.60s': no memory for it: end something else, or raise the memory limit", text);

@@ -120,6 +120,20 @@ static void what_is_read(void **state)
 	tree_free(&world->core, tree);
 }
 
+static void a_layer_gets_what_is_below_it(void **state)
+{
+	struct world *world = *state;
+	struct tree *layer, *below;
+
+	assert_int_equal(parse(world, "fan:[leaf:b],text=t", &layer, NULL), 0);
+	assert_int_equal(parse(world, "leaf:a", &below, NULL), 0);
+	assert_int_equal(tree_add_below(&world->core, layer, below), 0);
+	char *text = grammar_print(&world->core, layer);
+	assert_string_equal(text, "fan:[leaf:a],[leaf:b],text=t");
+	weft_free(&world->core, text);
+	tree_free(&world->core, layer);
+}
+
 static void refusals(void **state)
 {
 	static const struct {
@@ -250,6 +264,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(canonical_form, open_world, close_world),
 		cmocka_unit_test_setup_teardown(what_is_read, open_world, close_world),
+		cmocka_unit_test_setup_teardown(a_layer_gets_what_is_below_it, open_world, close_world),
 		cmocka_unit_test_setup_teardown(refusals, open_world, close_world),
 		cmocka_unit_test_setup_teardown(nesting_is_limited, open_world, close_world),
 		cmocka_unit_test_setup_teardown(the_number_of_devices_is_limited, open_world, close_world),

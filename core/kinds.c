@@ -191,7 +191,7 @@ const struct weft_kind *objects_kind(struct weft_core *core, const char *name, c
 			 other->offers->iface->name, what);
 	else
 		weft_why(why, -ENOENT, "there is no kind '%.40s'%s%s: %s%s`weft list components` lists them", name,
-			 wants ? " of " : "", what, nearest_phrase(&nearest), nearest.best ? " " : "");
+			 wants ? " that offers " : "", what, nearest_phrase(&nearest), nearest.best ? " " : "");
 	return NULL;
 }
 

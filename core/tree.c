@@ -116,22 +116,33 @@ static unsigned place_of(const struct tree *tree, const struct tree *child)
 	return place;
 }
 
-int tree_add_child(struct weft_core *core, struct tree *tree, struct tree *child)
+static int add_at(struct weft_core *core, struct tree *tree, struct tree *child, unsigned place)
 {
 	void *children = tree->children;
 
 	WEFT_ASSERT(tree->kind && child != tree);
+	WEFT_ASSERT(place <= tree->nchildren);
 	int error = make_room(core, &children, tree->nchildren, &tree->children_room, sizeof(child));
 	tree->children = children;
 	if (error) {
 		tree_free(core, child);
 		return error;
 	}
-	unsigned place = place_of(tree, child);
 	memmove(&tree->children[place + 1], &tree->children[place], (tree->nchildren - place) * sizeof(child));
 	tree->children[place] = child;
 	tree->nchildren++;
 	return 0;
+}
+
+int tree_add_child(struct weft_core *core, struct tree *tree, struct tree *child)
+{
+	return add_at(core, tree, child, place_of(tree, child));
+}
+
+int tree_add_below(struct weft_core *core, struct tree *tree, struct tree *child)
+{
+	WEFT_ASSERT(!child->port);
+	return add_at(core, tree, child, 0);
 }
 
 static bool text_equal(const char *a, const char *b)
