@@ -301,7 +301,9 @@ static int load_fill(struct bench *bench, unsigned index, struct weft_why *why)
 	load->read_below = reads == 100 ? UINT32_MAX : (uint32_t)(reads * (UINT32_MAX / 100));
 	load->write_below = o->rw != BENCH_MIXED ? UINT32_MAX : load->read_below + (UINT32_MAX - load->read_below) / 20 * 19;
 	load->rng = o->seed + index * 0x5851f42d4c957f2du;
-	load->left = o->amount_bytes != 0 ? o->amount_bytes / o->block_bytes / bench->nloads + 1 : UINT64_MAX;
+	load->left = o->amount_bytes != 0 ? (o->amount_bytes / o->block_bytes + bench->nloads - 1) / bench->nloads : UINT64_MAX;
+	if (load->left == 0)
+		load->left = 1;
 	load->gap_ns_256 = o->rate > 0 ? (uint64_t)(256e9 * bench->nloads / o->rate) : 0;
 	return o->verify ? bench_verify_open(load, why) : 0;
 }
