@@ -63,7 +63,7 @@ static void pause_for(struct demo *d, uint64_t ns)
 static int server_start(struct demo *d, const char *device)
 {
 	const char *const argv[] = { "serve", device, "--on", d->socket, "--control", d->control, "--log", "warn", "--mode",
-		env_cpu_count(d->env) > 1 ? "poll" : "adaptive", NULL };
+		"adaptive", NULL };
 	uint64_t until = env_now_ns(d->env) + PATIENCE_NS;
 	struct call *call;
 	int error = env_linux_child_start(argv, &d->server, &d->why);
@@ -266,7 +266,7 @@ static int demo_main(int argc, char **argv)
 		error = env_linux_open(&d.env, NULL, &d.why);
 	if (error != 0)
 		return world_failed(error, &d.why);
-	d.client.mode = WEFT_MODE_POLL;
+	d.client.mode = WEFT_MODE_ADAPTIVE;
 	d.client.log = WEFT_LOG_WARN;
 	if (env_cpu_count(d.env) == 1)
 		d.client.mode = WEFT_MODE_ADAPTIVE;
