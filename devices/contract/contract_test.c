@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* contract: catches a device that breaks its promises, and no other. */
+#include "devices/contract/model.h"
 #include "devices/rig_test.h"
 
 static struct rig rig;
@@ -164,6 +165,173 @@ static void a_client_that_changes_its_memory_is_caught_or_copied(void **state)
 	rig_unmake(&rig);
 }
 
+/* ---- the model by itself: blocks of 512 bytes, each full of one letter ---- */
+
+struct life {
+	struct model_access access;
+	struct weft_hop hop;
+	struct weft_seg seg;
+	char bytes[512];
+};
+
+static struct model model;
+
+static void model_make(void)
+{
+	assert_int_equal(model_open(&model, rig.core, 65536 * 512, 512, NULL), 0);
+}
+
+static void begin(struct life *life, unsigned op, uint64_t block, char letter)
+{
+	memset(life, 0, sizeof(*life));
+	memset(life->bytes, letter, sizeof(life->bytes));
+	life->seg = (struct weft_seg){ .base = life->bytes, .len = sizeof(life->bytes) };
+	life->hop.op = (uint8_t)op;
+	life->hop.offset = block * 512;
+	life->hop.len = 512;
+	life->hop.segs = &life->seg;
+	life->hop.nsegs = 1;
+	model_begin(&model, &life->access, &life->hop);
+}
+
+static void end(struct life *life)
+{
+	model_end(&model, &life->access, &life->hop, 0);
+}
+
+static void write_block(uint64_t block, char letter)
+{
+	struct life life;
+
+	begin(&life, WEFT_WRITE, block, letter);
+	end(&life);
+}
+
+static bool may_end_reading(struct life *life, char letter)
+{
+	uint64_t where;
+	bool may;
+
+	memset(life->bytes, letter, sizeof(life->bytes));
+	may = model_read(&model, &life->access, &life->hop, &where);
+	end(life);
+	return may;
+}
+
+static bool may_read(uint64_t block, char letter)
+{
+	struct life life;
+
+	begin(&life, WEFT_READ, block, 0);
+	return may_end_reading(&life, letter);
+}
+
+static void a_later_write_rules_out_those_that_ended_before_it_began(void **state)
+{
+	struct life a, b, c;
+
+	(void)state;
+	for (char seen = 'a'; seen <= 'c'; seen++) {
+		model_make();
+		begin(&a, WEFT_WRITE, 7, 'a');
+		begin(&b, WEFT_WRITE, 7, 'b');
+		end(&a);
+		begin(&c, WEFT_WRITE, 7, 'c');
+		end(&b);
+		end(&c);
+		assert_int_equal(may_read(7, seen), seen != 'a');
+		model_close(&model);
+	}
+}
+
+static void of_two_writes_at_once_the_old_content_is_gone(void **state)
+{
+	struct life a, b;
+
+	(void)state;
+	model_make();
+	write_block(7, 'o');
+	begin(&a, WEFT_WRITE, 7, 'a');
+	begin(&b, WEFT_WRITE, 7, 'b');
+	end(&b);
+	end(&a);
+	assert_false(may_read(7, 'o'));
+	assert_true(may_read(7, 'b'));
+	assert_false(may_read(7, 'a')); /* it was b */
+	model_close(&model);
+}
+
+static void a_read_that_meets_a_write_is_not_judged(void **state)
+{
+	struct life read, change;
+
+	(void)state;
+	model_make();
+	write_block(7, 'o');
+	begin(&read, WEFT_READ, 7, 0);
+	begin(&change, WEFT_WRITE, 7, 'a');
+	end(&change);
+	assert_true(may_end_reading(&read, 'o'));
+	begin(&change, WEFT_WRITE, 7, 'b');
+	begin(&read, WEFT_READ, 7, 0);
+	end(&change);
+	assert_true(may_end_reading(&read, 'a'));
+	assert_int_equal(model.raced, 2);
+	assert_false(may_read(7, 'a'));
+	assert_true(may_read(7, 'b'));
+	model_close(&model);
+}
+
+static void a_zeroed_block_is_zero(void **state)
+{
+	struct life zero;
+
+	(void)state;
+	model_make();
+	begin(&zero, WEFT_ZERO, 7, 0);
+	end(&zero);
+	assert_false(may_read(7, 'x'));
+	assert_true(may_read(7, 0));
+	model_close(&model);
+}
+
+static void too_many_possibilities_are_none(void **state)
+{
+	struct life many[MODEL_VALUES + 1];
+
+	(void)state;
+	model_make();
+	for (unsigned i = 0; i < WEFT_COUNT(many); i++)
+		begin(&many[i], WEFT_WRITE, 7, (char)('a' + i));
+	for (unsigned i = 0; i < WEFT_COUNT(many); i++)
+		end(&many[i]);
+	assert_true(may_read(7, 'a'));
+	assert_false(may_read(7, 'b')); /* learnt */
+	write_block(7, 'z');
+	assert_false(may_read(7, 'a'));
+	model_close(&model);
+}
+
+static void too_many_blocks_with_several_possibilities_are_not_judged(void **state)
+{
+	static struct life a, b;
+
+	(void)state;
+	model_make();
+	for (uint64_t block = 0; block < MODEL_SETS; block++) {
+		begin(&a, WEFT_WRITE, block, 'a');
+		begin(&b, WEFT_WRITE, block, 'b');
+		end(&a);
+		end(&b);
+	}
+	assert_true(model.sets_used < MODEL_SETS);
+	assert_false(may_read(0, 'x'));
+	for (uint64_t block = 0; block < MODEL_SETS; block++)
+		assert_true(may_read(block, 'a'));
+	assert_int_equal(model.sets_used, 0);
+	model_close(&model);
+}
+
 static void a_model_that_takes_too_much_is_refused(void **state)
 {
 	struct weft_why why;
@@ -199,6 +367,12 @@ int main(void)
 		TEST(a_zeroed_range_must_read_as_zeroes),
 		TEST(of_two_writes_at_once_either_may_win_but_it_stays),
 		TEST(a_client_that_changes_its_memory_is_caught_or_copied),
+		TEST(a_later_write_rules_out_those_that_ended_before_it_began),
+		TEST(of_two_writes_at_once_the_old_content_is_gone),
+		TEST(a_read_that_meets_a_write_is_not_judged),
+		TEST(a_zeroed_block_is_zero),
+		TEST(too_many_possibilities_are_none),
+		TEST(too_many_blocks_with_several_possibilities_are_not_judged),
 		TEST(a_model_that_takes_too_much_is_refused),
 		TEST(a_range_that_went_away_is_not_judged_when_it_is_back),
 	};

@@ -128,12 +128,15 @@ static void an_abort_takes_it_out_of_the_queue(void **state)
 	}
 	rig_run(&rig, 1000000);
 	rig_abort(&rig, &r[1]);
-	rig_abort(&rig, &r[3]);
+	rig_abort(&rig, &r[3]); /* the last one: what comes now must not hang on it */
+	r[4] = r[0];
+	rig_start(&rig, &r[4]);
 	assert_int_equal(rig_wait(&rig, &r[0]), 0);
 	assert_int_equal(rig_wait(&rig, &r[1]), -ECANCELED);
 	assert_int_equal(rig_wait(&rig, &r[2]), 0);
 	assert_int_equal(rig_wait(&rig, &r[3]), -ECANCELED);
 	assert_in_range(r[2].ended_ns - started, 10000000, 10100000);
+	assert_int_equal(rig_wait(&rig, &r[4]), 0);
 	rig_unmake(&rig);
 }
 

@@ -84,6 +84,23 @@ static void a_discard_that_covers_no_page_leaves_the_data(void **state)
 	rig_unmake(&rig);
 }
 
+static void a_long_zeroing_reaches_both_ends_and_no_further(void **state)
+{
+	static char data[256 << 10];
+
+	(void)state;
+	memset(data, 'd', sizeof(data));
+	rig_make(&rig, "mem:256KiB");
+	assert_int_equal(rig_ask(&rig, WEFT_WRITE, 0, 0, sizeof(data), data), 0);
+	assert_int_equal(rig_ask(&rig, WEFT_ZERO, 0, 512, sizeof(data) - 1024, NULL), 0);
+	assert_int_equal(rig_ask(&rig, WEFT_READ, 0, 0, sizeof(data), data), 0);
+	assert_int_equal(data[511], 'd');
+	assert_int_equal(data[sizeof(data) - 512], 'd');
+	for (unsigned i = 512; i < sizeof(data) - 512; i++)
+		assert_int_equal(data[i], 0);
+	rig_unmake(&rig);
+}
+
 static void zeroing_that_keeps_the_space_makes_no_hole(void **state)
 {
 	(void)state;
@@ -132,6 +149,7 @@ int main(void)
 		TEST(fresh_memory_is_a_hole_that_reads_as_zeroes),
 		TEST(a_write_ends_the_hole_and_a_discard_makes_it_anew),
 		TEST(a_discard_that_covers_no_page_leaves_the_data),
+		TEST(a_long_zeroing_reaches_both_ends_and_no_further),
 		TEST(zeroing_that_keeps_the_space_makes_no_hole),
 		TEST(a_size_that_is_no_multiple_of_the_block_is_refused),
 		TEST(no_memory_is_told),

@@ -186,6 +186,33 @@ static void copies_are_waited_for(void **state)
 	rig_unmake(&rig);
 }
 
+/* Three and a half MiB of four are taken: a long one waits, and a short one behind it, until the long one is
+ * aborted. */
+static void an_abort_lets_those_behind_it_go(void **state)
+{
+	static const uint32_t len[] = { 1 << 20, 1 << 20, 1 << 20, 1 << 19, 1 << 20, 4096 };
+	static char data[1 << 20];
+	struct rig_request r[6];
+	uint64_t started;
+
+	(void)state;
+	rig_make(&rig, "mirror:[delay:[mem:16MiB],write=100ms],[mem:16MiB]");
+	started = sim_now_ns(rig.world);
+	for (unsigned i = 0; i < 6; i++) {
+		r[i] = (struct rig_request){
+			.op = WEFT_WRITE, .offset = (uint64_t)i << 20, .len = len[i], .nsegs = 1
+		};
+		r[i].segs[0] = (struct weft_seg){ .base = data, .len = len[i], .foreign = 1 };
+		rig_start(&rig, &r[i]);
+	}
+	rig_run(&rig, 1000000);
+	rig_abort(&rig, &r[4]);
+	for (unsigned i = 0; i < 6; i++)
+		assert_int_equal(rig_wait(&rig, &r[i]), i == 4 ? -ECANCELED : 0);
+	assert_in_range(r[5].ended_ns - started, 101000000, 110000000);
+	rig_unmake(&rig);
+}
+
 static void an_abort_drops_no_leg(void **state)
 {
 	char data[512] = { 7 };
@@ -232,6 +259,7 @@ int main(void)
 		TEST(the_last_leg_stays),
 		TEST(legs_get_the_same_bytes_from_memory_that_changes),
 		TEST(copies_are_waited_for),
+		TEST(an_abort_lets_those_behind_it_go),
 		TEST(an_abort_drops_no_leg),
 		TEST(a_discard_leaves_all_legs_alike),
 	};

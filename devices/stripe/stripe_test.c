@@ -126,6 +126,25 @@ static void an_abort_ends_it_early(void **state)
 	rig_unmake(&rig);
 }
 
+/* A disk cannot take back what it was asked; but nothing more is asked. */
+static void after_an_abort_nothing_more_is_started(void **state)
+{
+	static _Alignas(4096) char data[16 * 4096];
+	struct rig_request r = { .op = WEFT_WRITE, .len = sizeof(data), .nsegs = 1 };
+
+	(void)state;
+	rig_make(&rig, "stripe:[file:a.img,create=1MiB],[file:b.img,create=1MiB],chunk=4KiB");
+	sim_file_latency(rig.world, "a.img", 10000000, 10000000);
+	sim_file_latency(rig.world, "b.img", 10000000, 10000000);
+	r.segs[0] = (struct weft_seg){ .base = data, .len = sizeof(data) };
+	rig_start(&rig, &r);
+	rig_run(&rig, 1000000);
+	rig_abort(&rig, &r);
+	assert_int_equal(rig_wait(&rig, &r), -ECANCELED);
+	assert_int_equal(requests_of(0) + requests_of(1), 4);
+	rig_unmake(&rig);
+}
+
 static void only_whole_rows_count(void **state)
 {
 	struct weft_why why;
@@ -154,6 +173,7 @@ int main(void)
 		TEST(a_long_discard_asks_each_leg_once),
 		TEST(the_first_error_ends_it),
 		TEST(an_abort_ends_it_early),
+		TEST(after_an_abort_nothing_more_is_started),
 		TEST(only_whole_rows_count),
 	};
 
