@@ -21,7 +21,8 @@ def test_a_read_only_disk_can_be_read_and_nothing_else(place):
     assert guest.run("cat /sys/block/vda/ro") == "1"
     guest.run("load ext4 && mount -t ext4 -o ro,noload /dev/vda /mnt && ls -d /mnt/lost+found && umount /mnt")
     for command in ("mount -t ext4 /dev/vda /mnt && touch /mnt/file",
-                    "dd if=/dev/zero of=/dev/vda bs=4k count=1 oflag=direct", "blkdiscard -l 1048576 /dev/vda", "blkdiscard -z -l 1048576 /dev/vda"):
+                    "dd if=/dev/zero of=/dev/vda bs=4k count=1 oflag=direct",
+                    "blkdiscard -l 1048576 /dev/vda", "blkdiscard -z -l 1048576 /dev/vda"):
         assert guest.try_run(command)[0] != 0, command
         guest.try_run("umount /mnt")
     guest.stop()
