@@ -252,6 +252,45 @@ static void timeout_fails_them_and_the_next_server_serves_again(void **state)
 	server_kill();
 }
 
+/* ---- the size ---- */
+
+static struct {
+	struct objects_job job;
+	struct weft_msg msg;
+} resizing;
+
+static void resized(struct weft_task *task, int status)
+{
+	(void)task;
+	assert_int_equal(status, 0);
+}
+
+static void server_resize_msg(void *size)
+{
+	struct weft_object *device = rig_below(server.export, 0);
+
+	resizing.job = (struct objects_job){ .task.done = resized };
+	objects_resize(device, *(const uint64_t *)size, &resizing.job);
+}
+
+static void a_new_size_arrives_while_running(void **state)
+{
+	static uint64_t size = 2u << 20;
+	char data[512] = "there";
+
+	(void)state;
+	server_start("file:" DISK, "");
+	rig_make(&rig, "vhost-user:" SOCKET);
+	assert_int_equal(rig_ask(&rig, WEFT_WRITE, 0, size - 512, 512, data), -ERANGE);
+	resizing.msg = (struct weft_msg){ .fn = server_resize_msg, .self = &size };
+	weft_reactor_post(server.core->reactor[0], &resizing.msg);
+	rig_run(&rig, 1000000000);
+	assert_int_equal(rig.blk->size, size);
+	assert_int_equal(rig_ask(&rig, WEFT_WRITE, 0, size - 512, 512, data), 0);
+	rig_unmake(&rig);
+	server_kill();
+}
+
 /* ---- what is said when it cannot be ---- */
 
 static void without_a_server_start_says_so(void **state)
@@ -296,6 +335,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(a_killed_server_is_waited_for_with_packed_rings, setup, teardown),
 		cmocka_unit_test_setup_teardown(requests_wait_while_the_server_is_away, setup, teardown),
 		cmocka_unit_test_setup_teardown(timeout_fails_them_and_the_next_server_serves_again, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_new_size_arrives_while_running, setup, teardown),
 		cmocka_unit_test_setup_teardown(without_a_server_start_says_so, setup, teardown),
 		cmocka_unit_test_setup_teardown(more_queues_than_the_server_has_are_refused, setup, teardown),
 		cmocka_unit_test_setup_teardown(it_is_as_large_as_the_server_says, setup, teardown),

@@ -140,7 +140,8 @@ static int loop_signals_watch(struct env_loop *base, void (*fn)(void *self, int 
 static const struct env_loop_ops sim_loop_ops = {
 	.close = loop_close, .poll = loop_poll, .submit = loop_submit, .wait = loop_wait, .wake = loop_wake, .fd = loop_fd,
 	.stats = loop_stats, .wake_cost_ns = loop_wake_cost_ns, .pin = loop_pin, .unpin = loop_unpin,
-	.work_submit = loop_work_submit, .listen = sim_listen, .connect = sim_connect, .signals_watch = loop_signals_watch,
+	.work_submit = loop_work_submit, .listen = sim_listen, .connect = sim_connect,
+	.stream_pair = sim_stream_pair, .signals_watch = loop_signals_watch,
 };
 
 int sim_loop_open(struct env *env, struct env_loop **out, struct weft_why *why)

@@ -173,8 +173,7 @@ int sim_listen(struct env_loop *loop, const char *where, const struct env_listen
 	struct sim_node *node = node_of(loop->env);
 	struct sim_listener *listener;
 
-	(void)wants;
-	if (find_listener(node->world, where) != NULL)
+	if (!wants->connected && find_listener(node->world, where) != NULL)
 		return weft_why(why, -EADDRINUSE, "%s: somebody listens there: choose another path", where);
 	listener = sim_node_alloc(loop->env, 16, sizeof(*listener));
 	if (listener == NULL)
@@ -183,7 +182,12 @@ int sim_listen(struct env_loop *loop, const char *where, const struct env_listen
 	listener->base.env = loop->env;
 	listener->node = node;
 	listener->loop = (struct sim_loop *)loop;
-	snprintf(listener->where, sizeof(listener->where), "%s", where);
+	snprintf(listener->where, sizeof(listener->where), "%s", wants->connected ? "" : where);
+	if (wants->connected) { /* an inherited connection: handed out as if it had just been accepted */
+		listener->backlog[listener->waiting] = sim_fd_get(node, wants->fd);
+		listener->backlog[listener->waiting++]->refs++;
+		sim_fd_close(loop->env, wants->fd);
+	}
 	listener->accepted = accepted;
 	listener->self = self;
 	listener->next = node->listeners;
@@ -203,6 +207,28 @@ static struct sim_thing *end_make(struct sim_world *world)
 	return thing;
 }
 
+static struct sim_thing *pair_make(struct sim_world *world, struct sim_thing **theirs)
+{
+	struct sim_thing *mine = end_make(world);
+
+	*theirs = end_make(world);
+	mine->end->peer = (*theirs)->end;
+	(*theirs)->end->peer = mine->end;
+	return mine;
+}
+
+int sim_stream_pair(struct env_loop *loop, struct env_stream **out, int *fd)
+{
+	struct sim_thing *mine, *theirs;
+
+	mine = pair_make(node_of(loop->env)->world, &theirs);
+	*fd = sim_fd_install(node_of(loop->env), theirs);
+	WEFT_ASSERT(*fd >= 0);
+	sim_thing_put(theirs);
+	*out = stream_make((struct sim_loop *)loop, mine);
+	return 0;
+}
+
 int sim_connect(struct env_loop *loop, const char *where, struct env_stream **out, struct weft_why *why)
 {
 	struct sim_world *world = node_of(loop->env)->world;
@@ -211,10 +237,7 @@ int sim_connect(struct env_loop *loop, const char *where, struct env_stream **ou
 
 	if (listener == NULL || listener->waiting == WEFT_COUNT(listener->backlog))
 		return weft_why(why, -ECONNREFUSED, "%s: nobody listens there: start the server first", where);
-	mine = end_make(world);
-	theirs = end_make(world);
-	mine->end->peer = theirs->end;
-	theirs->end->peer = mine->end;
+	mine = pair_make(world, &theirs);
 	listener->backlog[listener->waiting++] = theirs;
 	*out = stream_make((struct sim_loop *)loop, mine);
 	return 0;

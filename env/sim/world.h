@@ -227,6 +227,7 @@ void sim_files_free(struct sim_world *world);
 int sim_listen(struct env_loop *loop, const char *where, const struct env_listen_wants *wants,
 	void (*accepted)(void *self, struct env_stream *stream), void *self, struct env_listener **out,
 	struct weft_why *why);
+int sim_stream_pair(struct env_loop *loop, struct env_stream **out, int *fd);
 int sim_connect(struct env_loop *loop, const char *where, struct env_stream **out, struct weft_why *why);
 bool sim_streams_ready(struct sim_loop *loop);
 bool sim_streams_deliver(struct sim_loop *loop);
