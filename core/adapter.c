@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The adapter stands in front of a device and makes up what it lacks: splits at its limits, bounces misaligned memory, writes zeroes,
+ * The adapter stands in front of a device and makes up what it lacks: splits at its limits, bounces misaligned memory, writes
+ * zeroes,
  * copies, flushes for FUA, tells a block status. The waist hands it only requests that are sound (core/hop.c, refusal).
  *
  * Invariants:
  *  A1  At most WINDOW pieces of a request are in flight; pieces are handed out in order and never overlap.
  *  A2  Nothing is handed out after the first error, and the request ends when the last piece has ended, with the first error.
- *  A3  A bounce buffer belongs to one piece from its start to its end. Requests that wait for one are served in order, and each pool
+ *  A3  A bounce buffer belongs to one piece from its start to its end. Requests that wait for one are served in order, and
+ * each pool
  *      has WINDOW of them, so that the first in the queue always gets one.
  *  A4  The flush of a FUA request is sent after its last piece has ended well.
  */

@@ -7,7 +7,8 @@
 
 #include "core/reactor.h"
 
-/* What a device has on one reactor: counters, then the device's own bytes. The number of requests is the sum of the latencies'. */
+/* What a device has on one reactor: counters, then the device's own bytes. The number of requests is the sum of the
+ * latencies'. */
 struct weft_shard {
 	uint64_t submitted;
 	uint64_t bytes[WEFT_STAT_COUNT];
@@ -25,7 +26,8 @@ struct weft_shard {
 /* Requests that were submitted here and have not been delivered. */
 uint64_t shard_in_flight(const struct weft_shard *shard);
 
-/* A device has started: what the core works out. -ENOMEM, or -EINVAL with `why` when what the device says makes no sense. Control. */
+/* A device has started: what the core works out. -ENOMEM, or -EINVAL with `why` when what the device says makes no sense.
+ * Control. */
 int blk_started(struct weft_blk *blk, struct weft_why *why);
 /* Before the device is destroyed: frees what blk_started made. Control. */
 void blk_stopped(struct weft_blk *blk);
@@ -59,7 +61,8 @@ void hop_list_init(struct hop_list *list);
 bool hops_unwind(struct weft_reactor *reactor);
 /* Continues with a hop that came by the inbox: READY: its submission; ENDED: its delivery. */
 void hop_arrived(struct weft_reactor *reactor, struct weft_hop *hop);
-/* Ends what has waited beyond its deadline in and below `hop`, which is in flight, or below a slot's root; returns the earliest deadline
+/* Ends what has waited beyond its deadline in and below `hop`, which is in flight, or below a slot's root; returns the
+ * earliest deadline
  * that is left, ENV_FOREVER: none. */
 uint64_t hop_expire(struct weft_hop *hop, uint64_t now_ns);
 /* Child `index` of a hop, whatever its state: for walking. */

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The carrier stands in front of a device that is callable only at its home reactor. Asked on another reactor, it sends its child there
+ * The carrier stands in front of a device that is callable only at its home reactor. Asked on another reactor, it sends its
+ * child there
  * as a message (the child itself is the message: no allocation) and passes the answer on when the child has come back.
  *
- * Invariants: the carrier's hop stays on the reactor that asked. Between going and coming the child belongs to the home reactor. An
+ * Invariants: the carrier's hop stays on the reactor that asked. Between going and coming the child belongs to the home
+ * reactor. An
  * abort travels behind its child in order, and the carrier ends only when the abort's message has come to rest.
  */
 #include <errno.h>

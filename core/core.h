@@ -33,7 +33,8 @@ struct core_wants {
 	uint32_t budget;       /* slots per reactor; 0: 1024 */
 };
 
-/* Makes the control reactor (stepped by the caller, core_run) and the I/O reactors (a thread each where the environment has threads). */
+/* Makes the control reactor (stepped by the caller, core_run) and the I/O reactors (a thread each where the environment has
+ * threads). */
 int core_open(struct env *env, const struct core_wants *wants, struct weft_core **out, struct weft_why *why);
 /* Steps the control reactor in this thread until core_quit. */
 void core_run(struct weft_core *core);

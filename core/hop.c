@@ -5,7 +5,8 @@
  * Invariants:
  *  H1  A hop goes IDLE -> READY (fork) -> ASKED (submit) -> ENDED (complete) -> IDLE (delivered); never otherwise.
  *  H2  Delivery never happens inside submit or complete: only hops_unwind calls `done`.
- *  H3  A hop that a device sees has an operation and flags that the device declared, a range inside it, in whole blocks, and memory
+ *  H3  A hop that a device sees has an operation and flags that the device declared, a range inside it, in whole blocks, and
+ * memory
  *      aligned as declared.
  *  H4  What a shard has submitted is what it has counted as ended and its hops that are ASKED or ENDED.
  *  H5  A hop is delivered on the reactor of the layer that asked.
@@ -45,7 +46,8 @@ static inline void hop_list_add(struct hop_list *list, struct weft_hop *hop)
 	list->tail = &hop->queue;
 }
 
-/* seg_skip, nsegs, op and flags in one word; state, lane, status and deadline in another: one load and one store each, since loads that
+/* seg_skip, nsegs, op and flags in one word; state, lane, status and deadline in another: one load and one store each, since
+ * loads that
  * span several recent stores are slow. */
 _Static_assert(offsetof(struct weft_hop, seg_skip) == 56 && offsetof(struct weft_hop, source) == 64, "one word");
 _Static_assert(offsetof(struct weft_hop, state) == 88 && offsetof(struct weft_hop, scratch) == 96, "one word");

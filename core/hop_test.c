@@ -9,7 +9,8 @@ struct served {
 	struct leaf *leaf;
 };
 
-static struct served serve(void (*change)(struct weft_core *core, struct weft_blk *blk), const struct weft_blk_ops *ops, unsigned lane, uint32_t depth)
+static struct served serve(void (*change)(struct weft_core *core, struct weft_blk *blk), const struct weft_blk_ops *ops,
+	unsigned lane, uint32_t depth)
 {
 	struct served s = { rig_open(16), NULL };
 

@@ -4,7 +4,8 @@
  *
  * Invariants:
  *  R1  All but the inboxes, `sleeping`, `mode`, `stopping` and `sessions_open` belongs to the thread that steps it.
- *  R2  Before it sleeps: `sleeping` is set, every source is armed, a full fence, then the inboxes and sources are looked at once more. A
+ *  R2  Before it sleeps: `sleeping` is set, every source is armed, a full fence, then the inboxes and sources are looked at
+ * once more. A
  *      sender pushes, a full fence, then looks at `sleeping`. So one of the two sees the other, and no wake-up is lost.
  *  R3  In a turn: what has come in, then unwinding, commits and flushes until nothing is left, then one submission to the kernel.
  */
@@ -172,7 +173,8 @@ void weft_source_flush_later(struct weft_reactor *reactor, struct weft_source *s
 	reactor->flushing = source;
 }
 
-/* Each source once, beginning with another one each turn. A poll may remove sources, its own too: then the rest waits for the next turn. */
+/* Each source once, beginning with another one each turn. A poll may remove sources, its own too: then the rest waits for the
+ * next turn. */
 static bool poll_sources(struct weft_reactor *reactor)
 {
 	struct weft_source *first = reactor->sources, *source = first;

@@ -227,7 +227,8 @@ static void a_message_that_is_posted_while_it_sleeps_wakes_it(void **state)
 	struct rig *rig = with_source(&fake, WEFT_MODE_NOTIFY);
 	struct weft_reactor *reactor = rig->core->reactor[1];
 	unsigned next = 0;
-	struct note a = { .msg = { .fn = note_fn, .self = &a }, .next = &next }, b = { .msg = { .fn = note_fn, .self = &b }, .next = &next };
+	struct note a = { .msg = { .fn = note_fn, .self = &a }, .next = &next };
+	struct note b = { .msg = { .fn = note_fn, .self = &b }, .next = &next };
 	struct env_loop_stats before, after;
 
 	(void)state;

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Registered memory. Entries are added and removed by the control thread and are immutable in between, while requests use them. Pinning
- * goes to each reactor as a message, ahead of anything that the control thread tells it later about this memory; where it fails (the limit
+ * Registered memory. Entries are added and removed by the control thread and are immutable in between, while requests use
+ * them. Pinning
+ * goes to each reactor as a message, ahead of anything that the control thread tells it later about this memory; where it
+ * fails (the limit
  * of locked memory) requests go the ordinary way, and the log says so.
  */
 #include <errno.h>

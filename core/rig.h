@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * For the core's tests: a node of the simulated world with a control reactor and two that do I/O, a leaf that keeps what it is asked
+ * For the core's tests: a node of the simulated world with a control reactor and two that do I/O, a leaf that keeps what it is
+ * asked
  * until the test answers, and a session to ask with.
  */
 #ifndef CORE_RIG_H

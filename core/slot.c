@@ -2,7 +2,8 @@
 /*
  * Slots: the only admission control. A session is sure of one slot; the rest of the reactor's budget is shared.
  *
- * Invariants: taken = sum over sessions of (slots - 1 where slots > 1); taken <= budget - sessions_open; a slot that is in use belongs to one
+ * Invariants: taken = sum over sessions of (slots - 1 where slots > 1); taken <= budget - sessions_open; a slot that is in use
+ * belongs to one
  * session, and its root hop has at most one child in flight.
  */
 #include <errno.h>

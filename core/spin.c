@@ -4,7 +4,8 @@
 
 #include "core/spin.h"
 
-/* Weight of the newest idle period: 1/8; a longer one counts as this many wake-ups at most, so that bursts are found soon again. */
+/* Weight of the newest idle period: 1/8; a longer one counts as this many wake-ups at most, so that bursts are found soon
+ * again. */
 #define WEIGHT_SHIFT 3
 #define LONGEST_WAKES 16
 #define SPIN_WAKES 4

@@ -2,8 +2,10 @@
 /*
  * When an idle reactor in adaptive mode should go to sleep. Pure: fed with what happened, asked what to do.
  *
- * When arrivals have no memory, it is best to spin for ever if the next one is expected sooner than a wake-up would cost, and else to
- * sleep at once. So the judgement is the mean of recent idle periods against the cost of a wake-up; a spin that lasts for several times
+ * When arrivals have no memory, it is best to spin for ever if the next one is expected sooner than a wake-up would cost, and
+ * else to
+ * sleep at once. So the judgement is the mean of recent idle periods against the cost of a wake-up; a spin that lasts for
+ * several times
  * that cost was a misjudgement, and ends.
  */
 #ifndef CORE_SPIN_H

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Opening a stack: the layout of its hops is worked out, then each reactor that does I/O opens the shards and gets a pool of slots, one
+ * Opening a stack: the layout of its hops is worked out, then each reactor that does I/O opens the shards and gets a pool of
+ * slots, one
  * reactor after the other. What has been opened is closed again in the same way when one fails.
  */
 #include <errno.h>

@@ -3,7 +3,8 @@
  * The only door to the kernel, the clock, threads and randomness. Two implementations: env/linux and env/sim. Everything above is
  * written against these nouns: loop, medium, stream, shared memory, notifier, worker, clock, randomness.
  *
- * A `struct env` is one node's world: a process has one, a simulation has many. Descriptors (`int fd`) are the environment's: only
+ * A `struct env` is one node's world: a process has one, a simulation has many. Descriptors (`int fd`) are the environment's:
+ * only
  * env_* functions may be called on them. Errors are 0 or -errno, with `why` on control paths.
  */
 #ifndef ENV_ENV_H
@@ -115,7 +116,8 @@ int env_medium_resize(struct env_medium *medium, uint64_t size, struct weft_why 
 
 /*
  * One operation, embedded by its caller. Ops: WEFT_READ, WRITE, FLUSH, DISCARD, ZERO, STATUS; flags: WEFT_FUA, NO_UNMAP.
- * done is called by env_loop_poll (or by env_loop_submit's next poll), never inside submit, with result 0 (all of len was moved) or
+ * done is called by env_loop_poll (or by env_loop_submit's next poll), never inside submit, with result 0 (all of len was
+ * moved) or
  * -errno; short transfers are continued by the environment. A read past the end of a file gives zeroes.
  */
 struct env_io {
@@ -143,7 +145,8 @@ void env_notifier_unwatch(struct env_loop *loop, struct env_notifier *notifier);
 
 /* ---- shared memory ---- */
 int env_shm_create(struct env *env, const char *name, uint64_t size, int *fd); /* sealed against shrinking where possible */
-/* Maps [offset, offset + size) of fd, shared; fd stays the caller's. A page that has gone (the file was truncated) reads as zeroes from
+/* Maps [offset, offset + size) of fd, shared; fd stays the caller's. A page that has gone (the file was truncated) reads as
+ * zeroes from
  * then on and marks the mapping broken; nobody gets a signal. */
 int env_map(struct env *env, int fd, uint64_t offset, uint64_t size, bool writable, struct env_mapping **out,
 	struct weft_why *why);
@@ -167,18 +170,21 @@ struct env_listen_wants {
 	int fd;              /* >= 0: an inherited listening (or, with `connected`, connected) socket; adopted */
 	bool connected;
 };
-/* where: "unix:/path". accepted(self, stream) runs on the loop; the callee owns the stream. A stale socket file that nobody listens on
+/* where: "unix:/path". accepted(self, stream) runs on the loop; the callee owns the stream. A stale socket file that nobody
+ * listens on
  * is replaced; -EADDRINUSE otherwise. */
 int env_listen(struct env_loop *loop, const char *where, const struct env_listen_wants *wants,
 	void (*accepted)(void *self, struct env_stream *stream), void *self, struct env_listener **out, struct weft_why *why);
 void env_listener_close(struct env_listener *listener); /* removes its socket file */
 int env_connect(struct env_loop *loop, const char *where, struct env_stream **out, struct weft_why *why);
-/* A connected pair: one end as a stream, the other as a descriptor, the caller's, to be sent to a peer. -ENOTSUP where there is none. */
+/* A connected pair: one end as a stream, the other as a descriptor, the caller's, to be sent to a peer. -ENOTSUP where there
+ * is none. */
 int env_stream_pair(struct env_loop *loop, struct env_stream **out, int *fd);
 void env_stream_close(struct env_stream *stream);
 /* fn runs on the loop while the stream is readable (level-triggered) or closed by the peer; NULL: stop watching. */
 void env_stream_watch(struct env_stream *stream, void (*fn)(void *self), void *self);
-/* Up to len bytes and *nfds descriptors (in: room; out: received, the caller's). Bytes read, 0: closed, -EAGAIN: none now, -errno. */
+/* Up to len bytes and *nfds descriptors (in: room; out: received, the caller's). Bytes read, 0: closed, -EAGAIN: none now,
+ * -errno. */
 int64_t env_stream_read(struct env_stream *stream, void *buf, size_t len, int *fds, unsigned *nfds);
 /* Sends all of it or -errno; descriptors stay the caller's. -EAGAIN when the peer does not read (nothing was sent). */
 int env_stream_write(struct env_stream *stream, const void *buf, size_t len, const int *fds, unsigned nfds);

@@ -2,8 +2,10 @@
 /*
  * A load that knows what each cell of the disk may hold.
  *
- * A cell has versions, numbered from 0 (zeroes); each write, zeroing or discard of it makes the next one, one at a time. A read may see,
- * sector by sector, any version from the one that was acknowledged when it was sent to the newest that had been sent when it ended.
+ * A cell has versions, numbered from 0 (zeroes); each write, zeroing or discard of it makes the next one, one at a time. A
+ * read may see,
+ * sector by sector, any version from the one that was acknowledged when it was sent to the newest that had been sent when it
+ * ended.
  */
 #include <errno.h>
 #include <stdio.h>

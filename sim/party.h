@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * What scenarios are made of: parties (a node with a core and objects built from texts in the grammar), and a load that knows what each
+ * What scenarios are made of: parties (a node with a core and objects built from texts in the grammar), and a load that knows
+ * what each
  * block may hold.
  */
 #ifndef SIM_PARTY_H
@@ -51,7 +52,8 @@ bool party_alive(const struct party *party);
 
 struct load;
 
-/* A session on the party's device `blk`, on reactor `lane`, that sends `requests` of all kinds by the world's chance. Asserts that every
+/* A session on the party's device `blk`, on reactor `lane`, that sends `requests` of all kinds by the world's chance. Asserts
+ * that every
  * read returns what may be there, and that no request fails. */
 struct load *load_open(struct party *party, struct weft_blk *blk, unsigned lane, unsigned requests);
 bool load_ended(void *load);

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * A server of a file over vhost-user is killed between two of its stores to shared memory, again and again, and started anew; the machine
- * at the other end (our own initiator, under a load that knows what it may read) notices nothing. Every seed runs twice, with equal traces.
+ * A server of a file over vhost-user is killed between two of its stores to shared memory, again and again, and started anew;
+ * the machine
+ * at the other end (our own initiator, under a load that knows what it may read) notices nothing. Every seed runs twice, with
+ * equal traces.
  *
  * `sim_vhost_kill_test [SEEDS [FIRST]]`
  */

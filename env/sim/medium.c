@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Simulated disks. A file has an image that reads see, a durable one, and the list of writes between the two, in the order in which they
- * ended. An operation ends at a time of its own between the least and the most latency, so in any order. What the file of a killed node
+ * Simulated disks. A file has an image that reads see, a durable one, and the list of writes between the two, in the order in
+ * which they
+ * ended. An operation ends at a time of its own between the least and the most latency, so in any order. What the file of a
+ * killed node
  * was asked ends later, or is lost, and holds its lock until then.
  */
 #include <errno.h>

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The simulated world: nodes, disks, sockets, shared memory and time in one thread, from one seed. What happens next is chosen by the
+ * The simulated world: nodes, disks, sockets, shared memory and time in one thread, from one seed. What happens next is chosen
+ * by the
  * world's generator; the same seed gives the same trace.
  *
- * A node is an environment (env.h). Killing it frees all its memory and closes its descriptors, as the kernel would; what its disks have
+ * A node is an environment (env.h). Killing it frees all its memory and closes its descriptors, as the kernel would; what its
+ * disks have
  * been asked ends later, or is lost, and holds the file's lock until then. Files, shared memory, sockets' names outlive it.
  */
 #ifndef ENV_SIM_SIM_H

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Streams and listeners of the simulated world. Reads come back short by chance; descriptors come with the first byte of their write. */
+/* Streams and listeners of the simulated world. Reads come back short by chance; descriptors come with the first byte of their
+ * write. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>

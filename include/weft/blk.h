@@ -27,7 +27,8 @@ struct weft_blk_ops {
 	void (*commit)(struct weft_blk *blk, void *shard);
 	/* The request should end sooner (weft_hop_abort). Optional; default: the children in flight are asked. */
 	void (*abort)(struct weft_blk *blk, struct weft_hop *hop);
-	/* On each reactor that will submit, before the first request and after the last. Optional. 0 or -errno with `why`. The memory is
+	/* On each reactor that will submit, before the first request and after the last. Optional. 0 or -errno with `why`. The
+	 * memory is
 	 * zeroed, aligned to 64. */
 	int (*shard_open)(struct weft_blk *blk, void *shard, struct weft_reactor *reactor, struct weft_why *why);
 	void (*shard_close)(struct weft_blk *blk, void *shard);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Protocol servers: what an export component offers as &weft_export_iface; and what it builds on: stacks opened on reactors, sessions,
+ * Protocol servers: what an export component offers as &weft_export_iface; and what it builds on: stacks opened on reactors,
+ * sessions,
  * slots.
  */
 #ifndef WEFT_EXPORT_H
@@ -55,7 +56,8 @@ struct weft_slot {
 	uint32_t in_use;
 };
 
-/* Opens `device` on every reactor that does I/O: shards of all devices of the stack, slots. Control thread; 0: ends through `task`
+/* Opens `device` on every reactor that does I/O: shards of all devices of the stack, slots. Control thread; 0: ends through
+ * `task`
  * with *out set (or a failure); -ENOMEM: not begun. The stack holds a reference to the device's object. */
 WEFT_API int weft_stack_open(struct weft_core *core, struct weft_blk *device, const char *name, struct weft_stack **out,
 	struct weft_task *task);
@@ -86,7 +88,8 @@ WEFT_API struct weft_slot *weft_session_slot(struct weft_session *session);
 WEFT_API bool weft_slot_borrow(struct weft_slot *slot);
 WEFT_API void weft_slot_give(struct weft_slot *slot);
 
-/* Fills the root with the request and submits it to the stack's device. `segs` (nsegs of them) are slot->segs. done(root, child, status)
+/* Fills the root with the request and submits it to the stack's device. `segs` (nsegs of them) are slot->segs. done(root,
+ * child, status)
  * is where the session answers and gives the slot back. */
 WEFT_API void weft_slot_submit(struct weft_slot *slot, unsigned op, unsigned flags, uint64_t offset, uint64_t len,
 	unsigned nsegs, weft_hop_done *done);

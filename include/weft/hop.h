@@ -109,7 +109,8 @@ WEFT_API struct weft_hop *weft_hop_down(struct weft_hop *self);
 
 /*
  * The waist. Asks `blk` (bound below the layer) for what the child says; `done` is called later, exactly once, never inside this
- * call. Checks range, alignment, operation and flags (an error completion, never an assertion, when the request is wrong), counts,
+ * call. Checks range, alignment, operation and flags (an error completion, never an assertion, when the request is wrong),
+ * counts,
  * times, and emulates what `blk` lacks.
  */
 WEFT_API void weft_hop_submit(struct weft_hop *child, struct weft_blk *blk, weft_hop_done *done);

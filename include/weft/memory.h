@@ -19,9 +19,11 @@ WEFT_API void weft_free(struct weft_core *core, void *memory); /* NULL is allowe
 WEFT_API char *weft_strdup(struct weft_core *core, const char *text);
 
 /*
- * Registers [base, base + size) so that leaves may use it in place: `fd` (-1: none) and `fd_offset` say what backs it; with `pin` each
+ * Registers [base, base + size) so that leaves may use it in place: `fd` (-1: none) and `fd_offset` say what backs it; with
+ * `pin` each
  * reactor's I/O ring gets it as fixed buffers of at most 1 GiB each (that pins the memory). Returns the region's number (> 0), or
- * -errno with `why`. Control thread. The caller keeps the memory and the descriptor until weft_region_remove, which the caller calls
+ * -errno with `why`. Control thread. The caller keeps the memory and the descriptor until weft_region_remove, which the caller
+ * calls
  * only when no request uses it.
  */
 WEFT_API int weft_region_add(struct weft_core *core, void *base, uint64_t size, int fd, uint64_t fd_offset, bool pin,

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Components: what a kind of object is called, which options it takes, what it must be bound to, what it offers, how it starts and
- * stops. Four tables and three functions; the core allocates, parses, checks, binds, orders. The tables are the only source of the
+ * Components: what a kind of object is called, which options it takes, what it must be bound to, what it offers, how it starts
+ * and
+ * stops. Four tables and three functions; the core allocates, parses, checks, binds, orders. The tables are the only source of
+ * the
  * parser, the error texts, the help, the manual and the schema.
  *
  * Thread: everything here runs on the control thread (the caller's in an embedded program), never on a reactor that does I/O.
@@ -82,14 +84,16 @@ struct weft_kind {
 	const struct weft_option *options; /* may be NULL */
 	const struct weft_port *ports;     /* may be NULL: a leaf */
 	const struct weft_offer *offers;
-	/* Options and ports are filled in and checked, all below is running. Ends through `task`: running, or failed with a reason and with
+	/* Options and ports are filled in and checked, all below is running. Ends through `task`: running, or failed with a
+	 * reason and with
 	 * nothing left to stop. May end inside the call. Required. */
 	void (*start)(struct weft_object *object, struct weft_task *task);
 	/* No request of a layer above is in flight. Once ended, no request, timer or message of ours exists. Optional. */
 	void (*stop)(struct weft_object *object, struct weft_task *task);
 	/* Frees what start() or stop() left. Cannot fail. Optional. Options are freed by the core. */
 	void (*destroy)(struct weft_object *object);
-	/* A WEFT_OPTION_LIVE option has a new value in its field. 0 or -errno with `why` (the old value is then put back). Optional. */
+	/* A WEFT_OPTION_LIVE option has a new value in its field. 0 or -errno with `why` (the old value is then put back).
+	 * Optional. */
 	int (*changed)(struct weft_object *object, const struct weft_option *option, struct weft_why *why);
 	/* A device bound below has a new size (weft_blk.size). Optional; without it nothing is passed up. */
 	void (*lower_resized)(struct weft_object *object);

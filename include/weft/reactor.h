@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The reactor: one event loop and all that it owns, run by one thread at a time. It is passive: somebody steps it and brings the time.
+ * The reactor: one event loop and all that it owns, run by one thread at a time. It is passive: somebody steps it and brings
+ * the time.
  * Components see: the clock, timers, messages, sources, randomness, memory.
  */
 #ifndef WEFT_REACTOR_H
@@ -35,9 +36,11 @@ struct weft_timer {
 };
 
 /*
- * Something that is looked at in each turn: a ring, a session. Embedded by its owner. poll: takes what is there (bounded: at most 32
+ * Something that is looked at in each turn: a ring, a session. Embedded by its owner. poll: takes what is there (bounded: at
+ * most 32
  * requests), true if there was any. arm: about to sleep: ask the peer to notify; true if work has come meanwhile (then it is not
- * armed). disarm: awake again, the peer need not notify. flush: end of the turn: publish what was gathered. Each may be NULL but poll.
+ * armed). disarm: awake again, the peer need not notify. flush: end of the turn: publish what was gathered. Each may be NULL
+ * but poll.
  */
 struct weft_source {
 	struct weft_source *next, *prev;
