@@ -8,8 +8,9 @@
 #define STEPS 2000000u
 
 #define KINDS(X) \
-	X(null) X(mem) X(file) X(slice) X(mirror) X(stripe) X(delay) X(error) X(limit) X(log) X(contract) \
-	X(vhost_user)
+	X(null) \
+	X(mem) X(file) X(slice) X(mirror) X(stripe) X(delay) X(error) X(limit) X(log) X(contract) \
+		X(vhost_user)
 #define DECLARE(kind) extern const struct weft_kind kind##_kind;
 #define REFER(kind) &kind##_kind,
 KINDS(DECLARE)
@@ -285,6 +286,16 @@ void rig_unmake(struct rig *rig)
 	assert_int_equal(with_stack(rig, stack_close_here), 0);
 	rig->stack = NULL;
 	release(rig);
+}
+
+void rig_reopen(struct rig *rig)
+{
+	for (unsigned lane = 1; lane <= rig->lanes; lane++)
+		call_on(rig, lane, session_close_here);
+	assert_int_equal(with_stack(rig, stack_close_here), 0);
+	assert_int_equal(with_stack(rig, stack_open_here), 0);
+	for (unsigned lane = 1; lane <= rig->lanes; lane++)
+		call_on(rig, lane, session_open_here);
 }
 
 struct weft_object *rig_below(struct weft_object *object, unsigned n)

@@ -60,6 +60,8 @@ void rig_close(struct rig *rig);
 /* Makes the device and opens a stack on it with a session on each reactor; asserts that it works. */
 void rig_make(struct rig *rig, const char *text);
 void rig_unmake(struct rig *rig);
+/* Closes the stack and opens another one on the same device. */
+void rig_reopen(struct rig *rig);
 /* Makes and unmakes it: 0 or what it failed with. */
 int rig_try(struct rig *rig, const char *text, struct weft_why *why);
 /* The instance that the n-th port place of `object` is bound to. */

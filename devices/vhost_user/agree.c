@@ -200,10 +200,8 @@ static void protocol_take(struct vu_link *link, uint64_t offered)
 	if ((device->protocol & VHOST_USER_P(CONFIG)) == 0)
 		vu_link_lost(link, -ENOTSUP, "the server does not tell its configuration: it is no block device");
 	/* A server without tracking cannot find what was in flight: the rings begin anew. */
-	if ((device->protocol & VHOST_USER_P(INFLIGHT_SHMFD)) == 0 && link->inflight_fd >= 0) {
-		env_fd_close(device->object.core->env, link->inflight_fd);
-		link->inflight_fd = -1;
-	}
+	if ((device->protocol & VHOST_USER_P(INFLIGHT_SHMFD)) == 0)
+		vu_inflight_drop(link);
 }
 
 static void inflight_take(struct vu_link *link, const struct vhost_user_msg *msg)

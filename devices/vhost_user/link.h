@@ -99,6 +99,7 @@ void vu_config_ask(struct vu_link *link);
 bool vu_rings_step(struct vu_link *link);                     /* false: nothing to do */
 bool vu_rings_stop_step(struct vu_link *link);                /* false: no ring that could be stopped now */
 void vu_rings_answer(struct vu_link *link, const struct vhost_user_msg *msg);
+void vu_inflight_drop(struct vu_link *link);
 void vu_rings_lost(struct vu_link *link);                     /* the server runs no ring any more */
 void vu_ring_noted(struct vu_link *link, struct vu_queue *queue); /* its reactor has something to say */
 void vu_regions_open(struct vu_link *link);                   /* our own memory is there */

@@ -395,6 +395,7 @@ static void order_msg(void *self)
 {
 	struct vu_queue *q = self;
 
+	q->skipped = !q->open;
 	switch (q->open ? q->order : VU_ORDER_NONE) {
 	case VU_ORDER_PREPARE:
 		prepare(q);
@@ -491,6 +492,7 @@ static int vu_shard_open(struct weft_blk *blk, void *own, struct weft_reactor *r
 	shard->queue = q;
 	q->open = true;
 	q->up = false;
+	atomic_store(&q->opened, true);
 	atomic_store(&q->wanted, true);
 	vu_link_note(q);
 	return 0;

@@ -15,6 +15,18 @@
 
 static void region_wanted(struct vu_link *link, unsigned number);
 
+/* What was in flight cannot be found by another server: the rings begin anew, and we ask again. */
+void vu_inflight_drop(struct vu_link *link)
+{
+	struct vu_device *device = link->device;
+
+	if (link->inflight_fd >= 0)
+		env_fd_close(device->object.core->env, link->inflight_fd);
+	link->inflight_fd = -1;
+	for (unsigned i = 0; i < device->queues; i++)
+		device->queue[i].ring_dirty = true;
+}
+
 /* ---- rings ---- */
 
 static void order(struct vu_link *link, struct vu_queue *q, enum vu_order what, enum vu_ring_state state)
@@ -67,9 +79,14 @@ static void ring_stop(struct vu_link *link, struct vu_queue *q)
 	const struct vhost_user_vring_state state = { q->index, 0 };
 
 	q->state = VU_RING_STOPPING;
-	q->ring_dirty = true;
 	link->turn = q;
 	vu_send(link, VHOST_USER_GET_VRING_BASE, &state, sizeof(state), NULL, 0, true);
+}
+
+static void ring_up(struct vu_link *link, struct vu_queue *q)
+{
+	atomic_store(&q->opened, false);
+	order(link, q, VU_ORDER_UP, VU_RING_STARTING);
 }
 
 /* Something to do for this ring? */
@@ -86,7 +103,8 @@ static bool ring_tend(struct vu_link *link, struct vu_queue *q)
 			q->ring_dirty = false;
 			order(link, q, VU_ORDER_PREPARE, VU_RING_PREPARING);
 		} else if (link->expired && !q->failed) {
-			q->failed = q->ring_dirty = true;
+			q->failed = true;
+			vu_inflight_drop(link);
 			order(link, q, VU_ORDER_FAIL, VU_RING_FAILING);
 		} else {
 			return false;
@@ -96,18 +114,22 @@ static bool ring_tend(struct vu_link *link, struct vu_queue *q)
 		if (link->state != VU_READY)
 			q->state = VU_RING_OFF;
 		else if (!ring_step(link, q) && q->state == VU_RING_PREPARED)
-			order(link, q, VU_ORDER_UP, VU_RING_STARTING);
+			ring_up(link, q);
 		q->failed = false;
 		return true;
 	case VU_RING_ON:
 		if (link->state != VU_READY)
 			return false;
-		if (atomic_load(&q->broken))
+		if (atomic_load(&q->broken)) {
+			vu_inflight_drop(link);
 			vu_link_lost(link, -EPROTO, "the server has broken ring %u: %s", q->index, q->drv.fault);
-		else if (!wanted)
+		} else if (!wanted) {
 			ring_stop(link, q);
-		else
+		} else if (atomic_load(&q->opened)) {
+			ring_up(link, q); /* closed and opened so fast that it was never stopped */
+		} else {
 			return false;
+		}
 		return true;
 	case VU_RING_PREPARING:
 	case VU_RING_STARTING:
@@ -133,7 +155,7 @@ void vu_ring_noted(struct vu_link *link, struct vu_queue *q)
 	WEFT_ASSERT(link->orders > 0);
 	link->orders--;
 	q->step = 0;
-	if (q->lost && q->state != VU_RING_FAILING)
+	if ((q->lost && q->state != VU_RING_FAILING) || (q->skipped && q->state == VU_RING_PREPARING))
 		q->state = VU_RING_OFF;
 	else
 		q->state = next[q->state];
@@ -157,7 +179,7 @@ void vu_rings_lost(struct vu_link *link)
 	for (unsigned i = 0; i < device->queues; i++) {
 		struct vu_queue *q = &device->queue[i];
 
-		q->ring_dirty |= link->inflight_fd < 0 || atomic_load(&q->broken);
+		q->ring_dirty |= link->inflight_fd < 0;
 		if (q->state == VU_RING_PREPARING || q->state == VU_RING_STARTING)
 			q->lost = true; /* it is being told: the answer finds it off */
 		else if (q->state != VU_RING_FAILING)
@@ -185,13 +207,13 @@ static void region_settle(struct vu_link *link, struct vu_region *region, bool t
 			atomic_store_explicit(&device->shared[region->number], region->generation, memory_order_release);
 	} else if (region == &link->region[0]) {
 		vu_link_lost(link, -EPROTO, "the server refuses the memory of our rings");
+	} else if (atomic_exchange(&device->shared[region->number], 0) == region->generation) {
+		vu_inflight_drop(link); /* what is in the rings may lie in it */
+		vu_link_lost(link, -EPROTO, "the server refuses memory that the one before it had");
 	} else {
 		weft_log(device->object.core, WEFT_LOG_WARN, "%s: the server refuses a region of %llu bytes: requests in it "
 			"are copied", device->object.name, (unsigned long long)region->size);
-		atomic_store(&device->shared[region->number], 0);
 		region->state = VU_REGION_REFUSED;
-		for (unsigned i = 0; i < device->queues; i++)
-			device->queue[i].ring_dirty = true; /* what is in the rings may lie in it */
 	}
 }
 

@@ -73,6 +73,8 @@ struct vu_queue {
 	bool reset;                     /* with PREPARE */
 	uint32_t base;                  /* answer of PREPARE: as SET_VRING_BASE wants it */
 	_Atomic bool noted, wanted, answered, broken;
+	_Atomic bool opened;            /* since the control reactor has last told it that the ring is up */
+	bool skipped;                   /* the order came when the queue was closed: nothing was done */
 	_Atomic uint32_t region_wanted; /* number of a region that the server does not have; 0: none */
 
 	/* Of the control reactor. */

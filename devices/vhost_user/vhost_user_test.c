@@ -214,6 +214,36 @@ static void a_killed_server_is_waited_for_with_packed_rings(void **state)
 	killed_at_any_step(",packed=on");
 }
 
+/* Its rings are stopped and started again on the same connection. */
+static void opened_again_and_again(const char *device_options)
+{
+	char text[64], data[512];
+
+	server_start("mem:1MiB", "");
+	snprintf(text, sizeof(text), "vhost-user:" SOCKET "%s", device_options);
+	rig_make(&rig, text);
+	for (unsigned i = 0; i < 300; i++) {
+		memset(data, (int)i, sizeof(data));
+		assert_int_equal(rig_ask(&rig, WEFT_WRITE, 0, 512 * (uint64_t)i, 512, data), 0);
+		if (i % 23 == 0)
+			rig_reopen(&rig);
+	}
+	rig_unmake(&rig);
+	server_kill();
+}
+
+static void opens_again_with_split_rings(void **state)
+{
+	(void)state;
+	opened_again_and_again("");
+}
+
+static void opens_again_with_packed_rings(void **state)
+{
+	(void)state;
+	opened_again_and_again(",packed=on");
+}
+
 static void requests_wait_while_the_server_is_away(void **state)
 {
 	struct rig_request r = { .op = WEFT_FLUSH };
@@ -333,6 +363,8 @@ int main(void)
 		cmocka_unit_test(conforms_with_a_ring_that_is_always_full),
 		cmocka_unit_test_setup_teardown(a_killed_server_is_waited_for_with_split_rings, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_killed_server_is_waited_for_with_packed_rings, setup, teardown),
+		cmocka_unit_test_setup_teardown(opens_again_with_split_rings, setup, teardown),
+		cmocka_unit_test_setup_teardown(opens_again_with_packed_rings, setup, teardown),
 		cmocka_unit_test_setup_teardown(requests_wait_while_the_server_is_away, setup, teardown),
 		cmocka_unit_test_setup_teardown(timeout_fails_them_and_the_next_server_serves_again, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_new_size_arrives_while_running, setup, teardown),
