@@ -1,0 +1,495 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The export on the real environment, with a front end of a few lines: what cannot be seen from outside the process. What can be seen
+ * from outside is in tests/integration/vhost_user.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "core/objects.h"
+#include "env/env_fault.h"
+#include "env/linux/linux.h"
+#include "exports/vhost_user/vux.h"
+#include "wire/virtq_drv.h"
+
+#define MEMORY (8u << 20)
+#define NUM 64
+#define RINGS 4
+#define SLICE (MEMORY / RINGS)
+#define DATA 4096u
+
+extern const struct weft_kind mem_kind, null_kind, delay_kind;
+static const struct weft_kind *const kinds[] = { &mem_kind, &null_kind, &delay_kind, &export_vhost_user_kind, NULL };
+static const struct weft_module module = { WEFT_ABI, sizeof(module), sizeof(struct weft_kind), "test", "0", kinds };
+
+struct ring {
+	struct virtq_drv drv;
+	struct virtq_drv_slot slots[NUM];
+	uint8_t *base; /* SLICE bytes: descriptors, driver, device, requests */
+	int kick, call;
+	unsigned in_flight;
+};
+
+static struct {
+	struct env *env;
+	struct weft_core *core;
+	struct weft_object *export;
+	struct vux_export *exp;
+	struct objects_job job;
+	struct weft_task task;
+	struct weft_msg msg;
+	bool done;
+	int status;
+	char path[64];
+	int sock, memfd;
+	uint8_t *memory;
+	struct ring ring[RINGS];
+	const char *text;
+	bool may_be_cut_off;
+} t;
+
+/* ---- the control reactor, stepped here ---- */
+
+static void turn(void)
+{
+	struct weft_reactor *control = t.core->reactor[0];
+	uint64_t wait = reactor_step(control, env_now_ns(t.env));
+
+	if (wait != 0)
+		env_loop_wait(control->loop, wait < 1000000 ? wait : 1000000);
+}
+
+static void wait_done(void)
+{
+	while (!t.done)
+		turn();
+	t.done = false;
+}
+
+static void task_done(struct weft_task *task, int status)
+{
+	if (status != 0)
+		fprintf(stderr, "%s\n", task->why.text);
+	t.status = status;
+	t.done = true;
+}
+
+static int on_control(weft_reactor_fn *fn)
+{
+	t.job = (struct objects_job){ .task.done = task_done };
+	t.task = (struct weft_task){ .done = task_done };
+	t.msg = (struct weft_msg){ .fn = fn, .self = NULL };
+	weft_reactor_post(t.core->reactor[0], &t.msg);
+	wait_done();
+	return t.status;
+}
+
+static void build_here(void *self)
+{
+	struct tree_reader reader = objects_reader(t.core);
+	struct weft_why why;
+	struct tree *tree;
+
+	(void)self;
+	assert_int_equal(grammar_parse(&reader, t.text, &weft_export_iface, &tree, &why), 0);
+	objects_build(t.core, tree, &weft_export_iface, &t.export, &t.job);
+	tree_free(t.core, tree);
+}
+
+static void release_here(void *self)
+{
+	(void)self;
+	objects_release(t.export, &t.job);
+}
+
+static void freeze_here(void *self)
+{
+	(void)self;
+	t.exp->exp.ops->freeze(&t.exp->exp, &t.task);
+}
+
+static void thaw_here(void *self)
+{
+	(void)self;
+	t.exp->exp.ops->thaw(&t.exp->exp, &t.task);
+}
+
+static void open_all(const char *device, const char *more, unsigned reactors, enum weft_mode mode)
+{
+	struct core_wants wants = { .io_reactors = reactors, .mode = mode };
+	struct weft_why why;
+	char text[256];
+
+	memset(&t, 0, sizeof(t));
+	assert_int_equal(env_linux_open(&t.env, NULL, &why), 0);
+	assert_int_equal(core_open(t.env, &wants, &t.core, &why), 0);
+	assert_int_equal(objects_module_add(t.core, &module, &why), 0);
+	snprintf(t.path, sizeof(t.path), "/tmp/weft-export-%ld.sock", (long)getpid());
+	snprintf(text, sizeof(text), "vhost-user:%s%s,device=[%s]", t.path, more, device);
+	t.text = text;
+	assert_int_equal(on_control(build_here), 0);
+	t.exp = WEFT_CONTAINER(t.export, struct vux_export, object);
+}
+
+static void close_all(void)
+{
+	assert_int_equal(on_control(release_here), 0);
+	core_close(t.core);
+	env_linux_close(t.env);
+}
+
+/* ---- the front end ---- */
+
+static void say(uint32_t request, const void *payload, uint32_t size, int fd)
+{
+	struct vhost_user_msg msg;
+	struct iovec iov = { &msg.header, sizeof(msg.header) + size };
+	union {
+		char room[CMSG_SPACE(sizeof(int))];
+		struct cmsghdr align;
+	} control;
+	struct msghdr m = { .msg_iov = &iov, .msg_iovlen = 1 };
+
+	vhost_user_request(&msg, request, size, false);
+	if (size > 0)
+		memcpy(msg.payload.bytes, payload, size);
+	if (fd >= 0) {
+		m.msg_control = &control;
+		m.msg_controllen = sizeof(control);
+		control.align = (struct cmsghdr){ CMSG_LEN(sizeof(int)), SOL_SOCKET, SCM_RIGHTS };
+		memcpy(CMSG_DATA(&control.align), &fd, sizeof(fd));
+	}
+	if (sendmsg(t.sock, &m, MSG_NOSIGNAL) != (ssize_t)iov.iov_len)
+		assert_true(t.may_be_cut_off);
+}
+
+static void say_u64(uint32_t request, uint64_t value, int fd)
+{
+	say(request, &value, sizeof(value), fd);
+}
+
+static void say_state(uint32_t request, uint32_t index, uint32_t num)
+{
+	struct vhost_user_vring_state state = { index, num };
+
+	say(request, &state, sizeof(state), -1);
+}
+
+/* Everything said before has been done when the answer comes. */
+static void sync_with_server(void)
+{
+	struct vhost_user_msg msg;
+
+	say(VHOST_USER_GET_FEATURES, NULL, 0, -1);
+	while (recv(t.sock, &msg.header, sizeof(msg.header) + sizeof(uint64_t), MSG_DONTWAIT) != 20)
+		turn();
+	assert_int_equal(msg.header.request, VHOST_USER_GET_FEATURES);
+}
+
+static void ring_up(unsigned index, bool packed)
+{
+	struct ring *ring = &t.ring[index];
+	struct virtq_drv_config config;
+	struct vhost_user_vring_addr addr = { .index = index };
+
+	ring->base = t.memory + (size_t)index * SLICE;
+	config = (struct virtq_drv_config){ .num = NUM, .packed = packed, .event_idx = true, .desc = ring->base,
+		.driver = ring->base + 4096, .device = ring->base + 8192, .slots = ring->slots };
+	assert_int_equal(virtq_drv_init(&ring->drv, &config), 0);
+	virtq_drv_notify_disable(&ring->drv);
+	addr.desc = (uintptr_t)config.desc;
+	addr.avail = (uintptr_t)config.driver;
+	addr.used = (uintptr_t)config.device;
+	ring->kick = eventfd(0, EFD_NONBLOCK);
+	ring->call = eventfd(0, EFD_NONBLOCK);
+	say_state(VHOST_USER_SET_VRING_NUM, index, NUM);
+	say_state(VHOST_USER_SET_VRING_BASE, index, packed ? 0x80008000 : 0);
+	say(VHOST_USER_SET_VRING_ADDR, &addr, sizeof(addr), -1);
+	say_u64(VHOST_USER_SET_VRING_CALL, index, ring->call);
+	say_u64(VHOST_USER_SET_VRING_KICK, index, ring->kick);
+	say_state(VHOST_USER_SET_VRING_ENABLE, index, 1);
+}
+
+static void front_up(unsigned rings, bool packed)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	uint64_t features = VIRTIO_F(PROTOCOL_FEATURES) | VIRTIO_F(VERSION_1) | VIRTIO_F(EVENT_IDX) | VIRTIO_BLK_F(FLUSH) |
+		(packed ? VIRTIO_F(RING_PACKED) : 0);
+	struct vhost_user_memory table = { .nregions = 1 };
+
+	snprintf(address.sun_path, sizeof(address.sun_path), "%s", t.path);
+	t.sock = socket(AF_UNIX, SOCK_STREAM, 0);
+	assert_int_equal(connect(t.sock, (struct sockaddr *)&address, sizeof(address)), 0);
+	t.memfd = memfd_create("guest", 0);
+	assert_int_equal(ftruncate(t.memfd, MEMORY), 0);
+	t.memory = mmap(NULL, MEMORY, PROT_READ | PROT_WRITE, MAP_SHARED, t.memfd, 0);
+	assert_ptr_not_equal(t.memory, MAP_FAILED);
+	table.regions[0] = (struct vhost_user_region){ .gpa = 0, .size = MEMORY, .uva = (uintptr_t)t.memory };
+	say_u64(VHOST_USER_SET_PROTOCOL_FEATURES, VHOST_USER_P(CONFIG) | VHOST_USER_P(BACKEND_REQ) | VHOST_USER_P(REPLY_ACK), -1);
+	say_u64(VHOST_USER_SET_FEATURES, features, -1);
+	say(VHOST_USER_SET_MEM_TABLE, &table, 8 + sizeof(table.regions[0]), t.memfd);
+	for (unsigned i = 0; i < rings; i++)
+		ring_up(i, packed);
+	sync_with_server();
+}
+
+static void front_down(unsigned rings)
+{
+	close(t.sock);
+	while (t.exp->connections != NULL)
+		turn();
+	for (unsigned i = 0; i < rings; i++) {
+		close(t.ring[i].kick);
+		close(t.ring[i].call);
+	}
+	munmap(t.memory, MEMORY);
+	close(t.memfd);
+}
+
+/* Adds a read of 4 KiB. */
+static void add(struct ring *ring)
+{
+	unsigned id = virtq_drv_next_id(&ring->drv);
+	uint8_t *at = ring->base + 16384 + id * (DATA + 64);
+	struct virtio_blk_req_header header = { .type = VIRTIO_BLK_T_IN, .sector = 8ull * id };
+	uint64_t gpa = (uint64_t)(at - t.memory);
+	struct virtq_buf bufs[3] = { { gpa, sizeof(header) }, { gpa + 64, DATA }, { gpa + 16, 1 } };
+
+	memcpy(at, &header, sizeof(header));
+	at[16] = 0xff;
+	assert_int_equal(virtq_drv_add(&ring->drv, bufs, 1, 2, NULL, at), id);
+	ring->in_flight++;
+}
+
+/* Takes what has ended; false: nothing. */
+static bool take(struct ring *ring)
+{
+	struct virtq_done done;
+	int got = virtq_drv_take(&ring->drv, &done);
+
+	assert_true(got >= 0);
+	if (got == 0)
+		return false;
+	assert_int_equal(((uint8_t *)done.cookie)[16], VIRTIO_BLK_S_OK);
+	ring->in_flight--;
+	return true;
+}
+
+static void publish(struct ring *ring)
+{
+	if (virtq_drv_publish(&ring->drv))
+		assert_int_equal(eventfd_write(ring->kick, 1), 0);
+}
+
+/* So many requests, eight at a time. */
+static void load(struct ring *ring, unsigned requests)
+{
+	while (requests > 0 || ring->in_flight > 0) {
+		while (ring->in_flight < 8 && requests > 0) {
+			add(ring);
+			requests--;
+		}
+		publish(ring);
+		while (take(ring))
+			;
+	}
+}
+
+/* ---- facts ---- */
+
+static void no_cost_per_request(const char *device, bool packed)
+{
+	struct env_loop_stats before, after;
+	struct env_loop *loop;
+	uint64_t calls, count;
+
+	open_all(device, "", 1, WEFT_MODE_POLL);
+	front_up(1, packed);
+	load(&t.ring[0], 1000);
+	eventfd_read(t.ring[0].call, &count);
+	loop = t.core->reactor[1]->loop;
+	env_loop_stats(loop, &before);
+	calls = env_calls(t.env);
+	load(&t.ring[0], 20000);
+	env_loop_stats(loop, &after);
+	assert_int_equal(after.system_calls, before.system_calls);
+	assert_int_equal(env_calls(t.env), calls);
+	assert_int_equal(eventfd_read(t.ring[0].call, &count), -1); /* nobody asked for a notification */
+	front_down(1);
+	close_all();
+}
+
+static void a_request_on_null_makes_no_system_call_and_allocates_nothing(void **state)
+{
+	(void)state;
+	no_cost_per_request("null:1GiB", false);
+	no_cost_per_request("null:1GiB", true);
+}
+
+static void a_request_on_mem_makes_no_system_call_and_allocates_nothing(void **state)
+{
+	(void)state;
+	no_cost_per_request("mem:1GiB", false);
+	no_cost_per_request("mem:1GiB", true);
+}
+
+static void rings_are_spread_over_the_reactors(void **state)
+{
+	(void)state;
+	open_all("mem:1MiB", "", 2, WEFT_MODE_NOTIFY);
+	front_up(4, false);
+	assert_int_equal(t.core->reactor[1]->sessions_open, 2);
+	assert_int_equal(t.core->reactor[2]->sessions_open, 2);
+	for (unsigned i = 0; i < 4; i++)
+		load(&t.ring[i], 100);
+	front_down(4);
+	close_all();
+}
+
+static void what_is_asked_of_a_frozen_export_is_answered_when_it_is_thawed(void **state)
+{
+	struct ring *ring = &t.ring[0];
+
+	(void)state;
+	open_all("mem:1MiB", "", 1, WEFT_MODE_NOTIFY);
+	front_up(1, true);
+	for (unsigned round = 0; round < 20; round++) {
+		for (unsigned i = 0; i < 8; i++)
+			add(ring);
+		publish(ring);
+		assert_int_equal(on_control(freeze_here), 0);
+		assert_null(t.exp->stack);
+		while (take(ring))
+			;
+		add(ring);
+		publish(ring);
+		assert_false(take(ring));
+		assert_int_equal(on_control(thaw_here), 0);
+		while (ring->in_flight > 0)
+			take(ring);
+	}
+	front_down(1);
+	close_all();
+}
+
+static void a_frozen_export_can_be_stopped(void **state)
+{
+	(void)state;
+	open_all("mem:1MiB", "", 1, WEFT_MODE_NOTIFY);
+	front_up(2, false);
+	assert_int_equal(on_control(freeze_here), 0);
+	close_all();
+	close(t.sock);
+	munmap(t.memory, MEMORY);
+	close(t.memfd);
+}
+
+static void resize_is_told_once_at_a_time(void **state)
+{
+	struct vhost_user_msg msg;
+	int pair[2];
+
+	(void)state;
+	open_all("mem:1MiB", "", 1, WEFT_MODE_NOTIFY);
+	front_up(1, false);
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, pair), 0);
+	say(VHOST_USER_SET_BACKEND_REQ_FD, NULL, 0, pair[1]);
+	close(pair[1]);
+	sync_with_server();
+	for (unsigned i = 0; i < 10; i++) /* the channel is taken into use in a turn of its own */
+		turn();
+	for (unsigned i = 0; i < 5; i++)
+		t.exp->exp.ops->resized(&t.exp->exp);
+	for (unsigned told = 0; told < 2; told++) {
+		while (recv(pair[0], &msg.header, sizeof(msg.header), 0) != sizeof(msg.header))
+			turn();
+		assert_int_equal(msg.header.request, VHOST_USER_BACKEND_CONFIG_CHANGE);
+		assert_true(msg.header.flags & VHOST_USER_NEED_REPLY);
+		assert_int_equal(recv(pair[0], &msg.header, sizeof(msg.header), 0), -1);
+		vhost_user_ack(&msg, VHOST_USER_BACKEND_CONFIG_CHANGE, true);
+		assert_int_equal(send(pair[0], &msg.header, 20, 0), 20);
+	}
+	for (unsigned i = 0; i < 10; i++)
+		turn();
+	assert_int_equal(recv(pair[0], &msg.header, sizeof(msg.header), 0), -1);
+	close(pair[0]);
+	front_down(1);
+	close_all();
+}
+
+/* Makes the n-th call of the environment fail, from the connection to the end, until none is left to fail. */
+static void a_failure_of_any_call_costs_a_connection_at_most(void **state)
+{
+	(void)state;
+	open_all("mem:1MiB", "", 1, WEFT_MODE_NOTIFY);
+	for (uint64_t n = 1;; n++) {
+		struct sockaddr_un address = { .sun_family = AF_UNIX };
+		struct vhost_user_memory table = { .nregions = 1 };
+		struct vhost_user_inflight inflight = { .num_queues = 1, .queue_size = NUM };
+		uint8_t bytes[64];
+		bool hit;
+
+		snprintf(address.sun_path, sizeof(address.sun_path), "%s", t.path);
+		t.sock = socket(AF_UNIX, SOCK_STREAM, 0);
+		t.memfd = memfd_create("guest", 0);
+		assert_int_equal(ftruncate(t.memfd, MEMORY), 0);
+		t.memory = mmap(NULL, MEMORY, PROT_READ | PROT_WRITE, MAP_SHARED, t.memfd, 0);
+		table.regions[0] = (struct vhost_user_region){ .size = MEMORY, .uva = (uintptr_t)t.memory };
+		assert_int_equal(connect(t.sock, (struct sockaddr *)&address, sizeof(address)), 0);
+		t.may_be_cut_off = true;
+		env_fail_nth(t.env, n);
+		say_u64(VHOST_USER_SET_FEATURES, VIRTIO_F(PROTOCOL_FEATURES) | VIRTIO_F(VERSION_1), -1);
+		say(VHOST_USER_GET_INFLIGHT_FD, &inflight, sizeof(inflight), -1);
+		say(VHOST_USER_SET_MEM_TABLE, &table, 8 + sizeof(table.regions[0]), t.memfd);
+		ring_up(0, false);
+		for (unsigned i = 0; i < 200; i++)
+			turn();
+		hit = env_fail_hit(t.env);
+		env_fail_nth(t.env, 0);
+		shutdown(t.sock, SHUT_WR);
+		while (t.exp->connections != NULL)
+			turn();
+		while (recv(t.sock, bytes, sizeof(bytes), MSG_DONTWAIT) > 0)
+			;
+		close(t.sock);
+		close(t.ring[0].kick);
+		close(t.ring[0].call);
+		munmap(t.memory, MEMORY);
+		close(t.memfd);
+		if (!hit)
+			break;
+		assert_true(n < 1000);
+	}
+	t.may_be_cut_off = false;
+	front_up(1, false);
+	load(&t.ring[0], 100);
+	front_down(1);
+	close_all();
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_request_on_null_makes_no_system_call_and_allocates_nothing),
+		cmocka_unit_test(a_request_on_mem_makes_no_system_call_and_allocates_nothing),
+		cmocka_unit_test(rings_are_spread_over_the_reactors),
+		cmocka_unit_test(what_is_asked_of_a_frozen_export_is_answered_when_it_is_thawed),
+		cmocka_unit_test(a_frozen_export_can_be_stopped),
+		cmocka_unit_test(resize_is_told_once_at_a_time),
+		cmocka_unit_test(a_failure_of_any_call_costs_a_connection_at_most),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
