@@ -303,8 +303,10 @@ int control_open(struct serve *s, const char *path, struct control **out, struct
 	else
 		error = env_listen(reactor_loop(s->w.core->reactor[0]), where, &wants, accepted, control, &control->listener, &inner);
 	if (error != 0) {
+		const char *text = strncmp(inner.text, "address: ", 9) == 0 ? inner.text + 9 : inner.text;
+
 		weft_free(s->w.core, control);
-		return weft_why(why, error, "--control='%.60s': %.170s", path, inner.text);
+		return weft_why(why, error, "--control='%.60s': %.170s", path, text);
 	}
 	*out = control;
 	return 0;

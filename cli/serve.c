@@ -158,6 +158,7 @@ static int begin(struct serve *s)
 
 static void end(struct serve *s)
 {
+	s->w.core->abandoned = !s->running;
 	if (s->control != NULL)
 		control_close(s->control);
 	while (s->exports > 0)

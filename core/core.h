@@ -22,6 +22,7 @@ struct weft_core {
 	struct objects *objects;
 	struct regions *regions;
 	struct log *log;
+	bool abandoned;        /* the program could not begin: what devices made for it (a file with create=) is taken away again */
 	struct objects_hook blk_hook, export_hook;
 };
 

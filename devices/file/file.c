@@ -289,7 +289,7 @@ static void file_start(struct weft_object *object, struct weft_task *task)
 	file_try(file);
 }
 
-/* A file that we made, and on which nobody ever opened a stack, goes again: something above it failed to
+/* A file that we made, and on which nobody ever opened a stack, goes again: something above it, or beside it, failed to
  * start. */
 static void file_stop(struct weft_object *object, struct weft_task *task)
 {
@@ -297,7 +297,7 @@ static void file_stop(struct weft_object *object, struct weft_task *task)
 
 	WEFT_ASSERT(file->starting == NULL && !file->retry.armed && !file->size_msg.posted);
 	if (file->medium != NULL) {
-		if (file->info.created && !atomic_load(&file->opened))
+		if (file->info.created && (object->core->abandoned || !atomic_load(&file->opened)))
 			env_medium_unlink_created(file->medium);
 		env_medium_close(file->medium);
 	}
