@@ -34,6 +34,7 @@ static int resolve_ref(struct build *build, struct weft_core *core, const struct
 	struct weft_object *object = object_named(core, node->ref);
 	bool ours = object && notes_of(object)->build == build;
 
+	WEFT_ASSERT(node->ref && above && port);
 	if (!object)
 		return weft_why(why, -ENOENT, "%s: @%s: no object of this name is there, or stands earlier in the tree: "
 				"`weft ctl list` shows the names", above->name, node->ref);
@@ -52,6 +53,7 @@ static int count_places(const struct weft_object *object, const struct tree *nod
 {
 	const struct weft_kind *kind = object->kind;
 
+	WEFT_ASSERT(!node->ref && !strcmp(node->kind, kind->name));
 	*in_order = given_below;
 	for (unsigned i = 0; i < node->nchildren; i++) {
 		const char *name = node->children[i]->port;
@@ -75,6 +77,7 @@ static int count_places(const struct weft_object *object, const struct tree *nod
 
 static int check_minimum(const struct weft_object *object, struct weft_why *why)
 {
+	WEFT_ASSERT(object->state == WEFT_OBJECT_MADE);
 	for (const struct weft_port *port = object->kind->ports; port && port->name; port++) {
 		unsigned bound = 0;
 
@@ -105,6 +108,7 @@ static int make_children(struct build *build, struct weft_object *object, const 
 	unsigned taken[KIND_PORTS_MAX] = { 0 }, in_order, n = 0;
 	int error = count_places(object, node, below, taken, &in_order, why);
 
+	WEFT_ASSERT(object->state == WEFT_OBJECT_MADE && !object->below);
 	if (!error && below) {
 		error = edge_bind(object, kind_port_at(object->kind, n++, in_order, taken), 0, below, true, why);
 		if (!error)
@@ -129,6 +133,8 @@ static int make_node(struct build *build, struct weft_core *core, const struct t
 	struct weft_object *object;
 	int error;
 
+	WEFT_ASSERT(!above == !build->root);
+	WEFT_ASSERT(!above || notes_of(above)->build == build);
 	if (node->ref && above)
 		return resolve_ref(build, core, node, above, port, index);
 	if (node->ref)
@@ -164,6 +170,7 @@ static int make_node(struct build *build, struct weft_core *core, const struct t
 /* Nothing that was made belongs to the build any more. */
 static void settle(struct build *build, struct weft_core *core)
 {
+	WEFT_ASSERT(build->job->core == core);
 	for (struct weft_object *object = core->objects->first; object; object = object->link[0])
 		if (notes_of(object)->build == build)
 			notes_of(object)->build = NULL;
@@ -174,7 +181,7 @@ static void end_failed(struct build *build, int status)
 	struct objects_job *job = build->job;
 	struct weft_core *core = job->core;
 
-	WEFT_ASSERT(status < 0);
+	WEFT_ASSERT(status < 0 && job->task.why.text[0]);
 	settle(build, core);
 	job->status = status;
 	job->build = NULL;
@@ -190,6 +197,7 @@ static void take_over(struct weft_object *below, struct weft_object *layer)
 {
 	struct weft_edge *next;
 
+	WEFT_ASSERT(layer->state == WEFT_OBJECT_RUNNING && below->refs);
 	for (struct weft_edge *edge = below->above; edge; edge = next) {
 		next = edge->next_above;
 		if (edge->above == layer || !edge->above->refs || !weft_object_query(layer, edge->port->wants))
@@ -204,6 +212,8 @@ static void end_well(struct build *build)
 	struct objects_job *job = build->job;
 	struct weft_core *core = job->core;
 
+	WEFT_ASSERT(build->next == build->count && build->root->state == WEFT_OBJECT_RUNNING);
+	WEFT_ASSERT(build->root->refs == 1 && !build->root->above);
 	settle(build, core);
 	for (unsigned i = 0; i < build->count; i++) {
 		struct notes *notes = notes_of(build->order[i]);
@@ -234,6 +244,7 @@ static void start_done(struct weft_task *task, int status)
 	struct weft_object *object = notes->msg.self;
 
 	WEFT_ASSERT(status <= 0 && object->state == WEFT_OBJECT_STARTING);
+	WEFT_ASSERT(object->task == task);
 	notes->status = status;
 	notes->msg.fn = started_msg;
 	weft_reactor_post(object->core->reactor[0], &notes->msg);
@@ -241,6 +252,7 @@ static void start_done(struct weft_task *task, int status)
 
 static void start_next(struct build *build)
 {
+	WEFT_ASSERT(build->next <= build->count);
 	if (build->next == build->count) {
 		end_well(build);
 		return;
@@ -263,6 +275,7 @@ static int call_started_hooks(struct weft_object *object, struct weft_why *why)
 	int error = 0;
 	unsigned i;
 
+	WEFT_ASSERT(object->state == WEFT_OBJECT_RUNNING && !notes_of(object)->hooked);
 	for (i = 0; !error && i < objects->nhooks; i++) {
 		const struct objects_hook *hook = objects->hooks[i];
 		void *offer = hook->started ? weft_object_query(object, hook->iface) : NULL;
@@ -281,6 +294,20 @@ static int call_started_hooks(struct weft_object *object, struct weft_why *why)
 	return error;
 }
 
+/* What the environment says of an address does not know whose it is. */
+static void start_failed_why(const struct weft_object *object, int error, struct weft_why *why)
+{
+	const char *text = notes_of(object)->task.why.text, *kind = object->kind->name, *name = object->name;
+
+	WEFT_ASSERT(error < 0);
+	if (!text[0])
+		weft_why(why, error, "%s: could not start: %s", name, strerror(-error));
+	else if (strncmp(text, kind, strlen(kind)) && strncmp(text, name, strlen(name)))
+		weft_why(why, error, "%s: %s", kind, text);
+	else
+		*why = notes_of(object)->task.why;
+}
+
 static void started_msg(void *self)
 {
 	struct weft_object *object = self;
@@ -289,12 +316,12 @@ static void started_msg(void *self)
 	struct weft_why *why = &build->job->task.why;
 	int error = notes->status;
 
+	WEFT_ASSERT(object->state == WEFT_OBJECT_STARTING);
+	WEFT_ASSERT(build->next < build->count && build->order[build->next] == object);
 	object->task = NULL;
 	object->state = error ? WEFT_OBJECT_STOPPED : WEFT_OBJECT_RUNNING;
-	if (error && !notes->task.why.text[0])
-		weft_why(why, error, "%s: could not start: %s", object->name, strerror(-error));
-	else if (error)
-		*why = notes->task.why;
+	if (error)
+		start_failed_why(object, error, why);
 	if (!error) {
 		why->text[0] = '\0';
 		error = call_started_hooks(object, why);
@@ -314,6 +341,7 @@ static void begin_msg(void *self)
 {
 	struct objects_job *job = self;
 
+	WEFT_ASSERT(!job->build->next && job->build->job == job);
 	start_next(job->build);
 }
 
@@ -323,6 +351,7 @@ static unsigned count_nodes(const struct tree *tree)
 {
 	unsigned count = 1;
 
+	WEFT_ASSERT(!tree->ref || !tree->nchildren);
 	for (unsigned i = 0; i < tree->nchildren; i++)
 		count += count_nodes(tree->children[i]);
 	return count;
@@ -336,6 +365,7 @@ void build_begin(struct weft_core *core, const struct tree *tree, const struct w
 
 	objects_check(core);
 	WEFT_ASSERT(job->task.done && !job->pending && !job->build);
+	WEFT_ASSERT(!below || object_is_settled(below));
 	*out = NULL;
 	job->core = core;
 	job->out = out;

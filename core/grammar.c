@@ -42,6 +42,7 @@ static const struct {
 
 const char *grammar_uri_kind(const char *text)
 {
+	WEFT_ASSERT(text);
 	for (unsigned i = 0; i < WEFT_COUNT(uris); i++)
 		if (!strncmp(text, uris[i].prefix, strlen(uris[i].prefix)))
 			return uris[i].kind;
@@ -68,6 +69,7 @@ int grammar_parse(const struct tree_reader *reader, const char *text, const stru
 /* Puts the column in front of the sentence. */
 static int fail_at(struct parser *parser, const char *place, int error)
 {
+	WEFT_ASSERT(error < 0 && place >= parser->text);
 	if (!parser->why)
 		return error;
 	return weft_why(parser->why, error, "column %u: %s", (unsigned)(place - parser->text) + 1, parser->why->text);
@@ -90,6 +92,7 @@ static int read_quoted(struct parser *parser, struct span *out)
 {
 	const char *open = parser->at++;
 
+	WEFT_ASSERT(*open == '\'');
 	for (;; parser->at++) {
 		if (!*parser->at)
 			return FAIL(parser, open, "a quote is not closed: write ' behind the value, and '' for a quote in it");
@@ -114,6 +117,7 @@ static int read_raw(struct parser *parser, struct span *out)
 	const char *start = parser->at, *bracket = NULL;
 	unsigned open = 0;
 
+	WEFT_ASSERT(*start != '\'');
 	for (; *parser->at && *parser->at != ','; parser->at++) {
 		if (*parser->at == '\'')
 			return FAIL(parser, parser->at, "a quote stands within a value: put the whole value in quotes, '' "
@@ -139,6 +143,7 @@ static int read_value(struct parser *parser, struct span *out)
 /* Replaces a string of the node by what a span says. */
 static int store(struct parser *parser, char **field, const struct span *span)
 {
+	WEFT_ASSERT(span->start >= parser->text && span->start + span->len <= parser->at);
 	if (tree_set(parser->reader->core, field, span->start, span->len))
 		return no_memory(parser);
 	if (!span->quoted)
@@ -165,6 +170,7 @@ static bool peek_name(const struct parser *parser, char name[KIND_NAME_MAX + 1])
 		return false;
 	memcpy(name, parser->at, len);
 	name[len] = '\0';
+	WEFT_ASSERT(strlen(name) == len);
 	return true;
 }
 
@@ -190,6 +196,7 @@ static int parse_child(struct parser *parser, const struct weft_kind *kind, stru
 		return error;
 	}
 	parser->at++;
+	WEFT_ASSERT(child && parser->at > open + 2);
 	if (!at_end(parser)) {
 		tree_free(core, child);
 		return FAIL(parser, parser->at, "'%.20s' follows a device in brackets: put a comma between", parser->at);
@@ -199,6 +206,7 @@ static int parse_child(struct parser *parser, const struct weft_kind *kind, stru
 
 static int store_name(struct parser *parser, struct tree *tree, const struct span *value)
 {
+	WEFT_ASSERT(tree->kind);
 	if (tree->name)
 		return FAIL(parser, value->start, "%s: name is given twice: give it once", tree->kind);
 	int error = store(parser, &tree->name, value);
@@ -215,6 +223,7 @@ static int parse_named(struct parser *parser, const struct weft_kind *kind, stru
 	const char *start = parser->at;
 	struct span value;
 
+	WEFT_ASSERT(parser->at[strlen(name)] == '=');
 	parser->at += strlen(name) + 1;
 	if (port && *parser->at == '[')
 		return parse_child(parser, kind, tree, port);
@@ -239,6 +248,7 @@ static int fail_item(struct parser *parser, const struct weft_kind *kind)
 	int shown = len > 40 ? 40 : (int)len;
 	char name[KIND_NAME_MAX + 1] = "";
 
+	WEFT_ASSERT(parser->at > parser->text);
 	if (!len)
 		return FAIL(parser, parser->at, "%s: nothing stands between two commas: write option=value, or leave the comma out",
 			    kind->name);
@@ -258,6 +268,7 @@ static int parse_item(struct parser *parser, const struct weft_kind *kind, struc
 {
 	char name[KIND_NAME_MAX + 1];
 
+	WEFT_ASSERT(parser->at[-1] == ',');
 	if (*parser->at == '[' && kind_has_ports(kind))
 		return parse_child(parser, kind, tree, NULL);
 	if (peek_name(parser, name))
@@ -272,6 +283,7 @@ static int parse_first(struct parser *parser, const struct weft_kind *kind, stru
 	char name[KIND_NAME_MAX + 1];
 	struct span address;
 
+	WEFT_ASSERT(parser->at[-1] == ':' && !tree->address);
 	if (at_end(parser))
 		return 0;
 	if (*parser->at == '[' && kind_has_ports(kind))
@@ -291,6 +303,7 @@ static int parse_ref(struct parser *parser, struct tree **out)
 	char name[64];
 	size_t len = strcspn(parser->at, ",]");
 
+	WEFT_ASSERT(*start == '@');
 	snprintf(name, sizeof(name), "%.*s", len < sizeof(name) ? (int)len : 0, parser->at);
 	if (!tree_name_valid(name))
 		return FAIL(parser, start, "'@%.*s' is no reference: write @ and the name of an object, of letters, digits, "
@@ -331,6 +344,7 @@ static int parse_rest(struct parser *parser, const struct weft_kind *kind, bool 
 	struct span whole;
 	int error = 0;
 
+	WEFT_ASSERT(!strcmp(tree->kind, kind->name));
 	if (uri) {
 		error = read_raw(parser, &whole);
 		if (!error)
@@ -348,6 +362,7 @@ static int parse_rest(struct parser *parser, const struct weft_kind *kind, bool 
 
 static int check_end(struct parser *parser)
 {
+	WEFT_ASSERT(parser->depth > 0 && parser->depth <= TREE_DEPTH_MAX);
 	if (!*parser->at || (*parser->at == ']' && parser->depth > 1))
 		return 0;
 	if (*parser->at == ']')
@@ -360,6 +375,7 @@ static int parse_kind(struct parser *parser, const struct weft_iface *wants, str
 	bool uri = grammar_uri_kind(parser->at);
 	const struct weft_kind *kind = read_kind(parser, wants);
 
+	WEFT_ASSERT(!*out);
 	if (!kind)
 		return -EINVAL;
 	if (tree_new(parser->reader->core, kind->name, out))
@@ -385,5 +401,6 @@ static int parse_device(struct parser *parser, const struct weft_iface *wants, s
 		tree_free(parser->reader->core, *out);
 		*out = NULL;
 	}
+	WEFT_ASSERT(!error == !!*out);
 	return error;
 }

@@ -16,6 +16,7 @@ struct printer {
 
 static void put(struct printer *printer, const char *text, size_t len)
 {
+	WEFT_ASSERT(text);
 	if (printer->text)
 		memcpy(printer->text + printer->len, text, len);
 	printer->len += len;
@@ -53,6 +54,7 @@ static bool brackets_paired(const char *text)
 /* Would it be read as it is, wherever a value or an address may stand? */
 static bool is_plain(const char *text)
 {
+	WEFT_ASSERT(text);
 	return *text && *text != '[' && !strpbrk(text, ",'=") && brackets_paired(text);
 }
 
@@ -68,6 +70,7 @@ static bool prints_as_uri(const struct tree *tree)
 {
 	const char *kind = tree->address ? grammar_uri_kind(tree->address) : NULL;
 
+	WEFT_ASSERT(tree->kind);
 	return kind && !strcmp(kind, tree->kind) && !strpbrk(tree->address, ",'") && brackets_paired(tree->address);
 }
 
@@ -75,6 +78,7 @@ static void put_tree(struct printer *printer, const struct tree *tree);
 
 static void put_child(struct printer *printer, const struct tree *child)
 {
+	WEFT_ASSERT(child);
 	if (child->port) {
 		put_text(printer, child->port);
 		put_text(printer, "=");
@@ -93,6 +97,7 @@ static void put_separator(struct printer *printer, bool *first)
 
 static void put_children(struct printer *printer, const struct tree *tree, bool named, bool *first)
 {
+	WEFT_ASSERT(tree->kind && !tree->ref);
 	for (unsigned i = 0; i < tree->nchildren; i++) {
 		if (!tree->children[i]->port == named)
 			continue;
@@ -105,6 +110,7 @@ static void put_tree(struct printer *printer, const struct tree *tree)
 {
 	bool first = true;
 
+	WEFT_ASSERT(!tree->ref != !tree->kind);
 	if (tree->ref) {
 		put_text(printer, "@");
 		put_text(printer, tree->ref);
@@ -140,10 +146,12 @@ char *grammar_print(struct weft_core *core, const struct tree *tree)
 	struct printer printer = { NULL, 0 };
 
 	put_tree(&printer, tree);
-	printer.text = weft_alloc(core, printer.len + 1);
+	size_t len = printer.len;
+	printer.text = weft_alloc(core, len + 1);
 	if (!printer.text)
 		return NULL;
 	printer.len = 0;
 	put_tree(&printer, tree);
+	WEFT_ASSERT(printer.len == len && len > 0);
 	return printer.text;
 }

@@ -13,7 +13,7 @@
 #include <weft/memory.h>
 
 #include "core/objects.h"
-#include "core/test_kinds.h"
+#include "core/kinds_test.h"
 #include "core/world_test.h"
 #include "core/tree.h"
 

@@ -21,6 +21,7 @@ bool kind_has_ports(const struct weft_kind *kind)
 
 const struct weft_port *kind_port(const struct weft_kind *kind, const char *name)
 {
+	WEFT_ASSERT(name);
 	for (const struct weft_port *port = kind->ports; port && port->name; port++)
 		if (!strcmp(port->name, name))
 			return port;
@@ -31,6 +32,7 @@ int kind_port_unknown(const struct weft_kind *kind, const char *name, struct wef
 {
 	struct nearest nearest = { .wanted = name };
 
+	WEFT_ASSERT(!kind_port(kind, name));
 	for (const struct weft_port *port = kind->ports; port && port->name; port++)
 		nearest_try(&nearest, port->name, strlen(port->name));
 	if (!kind_has_ports(kind))
@@ -46,6 +48,7 @@ unsigned kind_places(const struct weft_kind *kind)
 
 	for (const struct weft_port *port = kind->ports; port && port->name; port++)
 		places += port->max;
+	WEFT_ASSERT(places <= KIND_PORTS_MAX * UINT8_MAX);
 	return places;
 }
 
@@ -54,6 +57,7 @@ static unsigned needed_from(const struct weft_port *port, const unsigned *taken)
 {
 	unsigned needed = 0;
 
+	WEFT_ASSERT(port);
 	for (unsigned i = 0; port[i].name; i++) {
 		unsigned has = taken ? taken[i] : 0;
 
@@ -77,6 +81,7 @@ const struct weft_port *kind_port_at(const struct weft_kind *kind, unsigned n, u
 		takes = takes < needs ? needs : takes;
 		takes = takes > room ? room : takes;
 		takes = takes > left ? left : takes;
+		WEFT_ASSERT(takes <= room && takes <= left);
 		if (n < takes)
 			return port;
 		n -= takes;
@@ -90,6 +95,7 @@ const struct weft_port *kind_port_at(const struct weft_kind *kind, unsigned n, u
 /* Bytes of the field of an option in the instance. */
 static size_t field_size(uint8_t type)
 {
+	WEFT_ASSERT(type <= WEFT_OPTION_OCTAL);
 	switch (type) {
 	case WEFT_OPTION_BOOL:
 		return sizeof(bool);
@@ -130,6 +136,7 @@ static const char *option_fault(const struct weft_kind *kind, const struct weft_
 {
 	struct value value;
 
+	WEFT_ASSERT(kind->size >= sizeof(struct weft_object));
 	if (!is_word(option->name))
 		return "its name must be lower-case letters, digits, '-' and '_', at most 31";
 	if (!strcmp(option->name, "name"))
@@ -153,6 +160,7 @@ static const char *option_fault(const struct weft_kind *kind, const struct weft_
 
 static const char *port_fault(const struct weft_kind *kind, const struct weft_port *port)
 {
+	WEFT_ASSERT(kind->size >= sizeof(struct weft_object));
 	if (!is_word(port->name))
 		return "its name must be lower-case letters, digits, '-' and '_', at most 31";
 	if (kind_port(kind, port->name) != port || option_find(kind, port->name))
@@ -173,6 +181,7 @@ static const char *port_fault(const struct weft_kind *kind, const struct weft_po
 static int refuse(struct weft_why *why, const char *module, const char *kind, const char *what, const char *name,
 	const char *fault)
 {
+	WEFT_ASSERT(fault && *fault);
 	return weft_why(why, -EINVAL, "module %s: kind '%.31s': %s%s%.40s: %s: mend the table and build it again", module, kind,
 			what, *name ? " " : "", name, fault);
 }
@@ -181,6 +190,7 @@ static const char *kind_fault(const struct weft_kind *kind)
 {
 	unsigned addresses = 0;
 
+	WEFT_ASSERT(is_word(kind->name));
 	for (const struct weft_option *option = kind->options; option && option->name; option++)
 		addresses += !!(option->flags & WEFT_OPTION_ADDRESS);
 	if (kind->size < sizeof(struct weft_object))
@@ -203,6 +213,7 @@ int kind_check(const struct weft_kind *kind, const char *module, struct weft_why
 {
 	const char *fault;
 
+	WEFT_ASSERT(module);
 	if (!is_word(kind->name))
 		return refuse(why, module, kind->name ? kind->name : "?", "its name", "",
 			      "must be lower-case letters, digits, '-' and '_', at most 31");

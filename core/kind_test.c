@@ -11,7 +11,7 @@
 
 #include "core/kind.h"
 #include "core/objects.h"
-#include "core/test_kinds.h"
+#include "core/kinds_test.h"
 #include "core/world_test.h"
 
 static int open_world(void **state)
@@ -96,7 +96,8 @@ static void a_kind_is_found_by_name_and_interface(void **state)
 	assert_string_equal(why.text, "'pass' offers 'dev', but 'out' is wanted here: choose another kind (`weft list "
 			"components`)");
 	assert_null(objects_kind(&world->core, "oud", &test_out_iface, &why));
-	assert_string_equal(why.text, "there is no kind 'oud' that offers out: did you mean 'out'? `weft list components` lists them");
+	assert_string_equal(why.text, "there is no kind 'oud' that offers out: did you mean 'out'? "
+			    "`weft list components` lists them");
 }
 
 static const struct weft_option *one_option(struct weft_option option)

@@ -17,6 +17,7 @@ static int check_module(const struct weft_module *module, struct weft_why *why)
 {
 	const char *remedy = "build it against the headers of this weft (" WEFT_VERSION ")";
 
+	WEFT_ASSERT(module);
 	if (module->abi != WEFT_ABI)
 		return weft_why(why, -EINVAL, "module: abi=%u: this weft takes %u only: %s", module->abi, WEFT_ABI, remedy);
 	if (module->size != sizeof(*module))
@@ -44,6 +45,7 @@ static unsigned place_of(const struct objects *objects, const char *name)
 static int check_new(const struct objects *objects, const struct weft_kind *kind, const struct weft_module *module,
 	struct weft_why *why)
 {
+	WEFT_ASSERT(kind->offers && kind->offers->iface);
 	for (unsigned i = 0; i < objects->nkinds; i++) {
 		const struct weft_kind *there = objects->kinds[i].kind;
 
@@ -63,6 +65,7 @@ static void insert_kind(struct objects *objects, const struct weft_kind *kind, c
 	memmove(&objects->kinds[place + 1], &objects->kinds[place], (objects->nkinds - place) * sizeof(objects->kinds[0]));
 	objects->kinds[place] = (struct known_kind){ kind, module };
 	objects->nkinds++;
+	WEFT_ASSERT(!place || strcmp(objects->kinds[place - 1].kind->name, kind->name) <= 0);
 }
 
 static void remove_kinds_of(struct objects *objects, const struct weft_module *module)
@@ -72,6 +75,7 @@ static void remove_kinds_of(struct objects *objects, const struct weft_module *m
 	for (unsigned i = 0; i < objects->nkinds; i++)
 		if (objects->kinds[i].module != module)
 			objects->kinds[kept++] = objects->kinds[i];
+	WEFT_ASSERT(kept <= objects->nkinds);
 	objects->nkinds = kept;
 }
 
@@ -80,6 +84,7 @@ static int make_room(struct weft_core *core, unsigned more)
 	struct objects *objects = core->objects;
 	unsigned room = objects->nkinds + more;
 
+	WEFT_ASSERT(objects->nkinds <= objects->kinds_room);
 	if (room <= objects->kinds_room)
 		return 0;
 	struct known_kind *kinds = weft_alloc(core, room * sizeof(*kinds));
@@ -95,6 +100,7 @@ static int make_room(struct weft_core *core, unsigned more)
 
 static int add_kinds(struct objects *objects, const struct weft_module *module, struct weft_why *why)
 {
+	WEFT_ASSERT(module->kinds);
 	for (const struct weft_kind *const *kind = module->kinds; *kind; kind++) {
 		int error = kind_check(*kind, module->name, why);
 
@@ -133,6 +139,7 @@ int kinds_add(struct weft_core *core, const struct weft_module *module, void *ha
 	}
 	*loaded = (struct loaded_module){ module, handle, objects->modules };
 	objects->modules = loaded;
+	WEFT_ASSERT(objects->nkinds >= count);
 	return 0;
 }
 
@@ -146,6 +153,7 @@ void kinds_close(struct weft_core *core)
 	struct objects *objects = core->objects;
 	struct loaded_module *loaded;
 
+	WEFT_ASSERT(!objects->first);
 	log_flush(core);
 	while ((loaded = objects->modules)) {
 		objects->modules = loaded->next;
@@ -160,6 +168,7 @@ void kinds_close(struct weft_core *core)
 
 bool objects_kind_offers(const struct weft_kind *kind, const struct weft_iface *iface)
 {
+	WEFT_ASSERT(iface);
 	for (const struct weft_offer *offer = kind->offers; offer->iface; offer++)
 		if (iface_same(offer->iface, iface))
 			return true;
@@ -174,6 +183,7 @@ const struct weft_kind *objects_kind(struct weft_core *core, const char *name, c
 	struct nearest nearest = { .wanted = name };
 	const char *what = wants ? wants->name : "";
 
+	WEFT_ASSERT(name);
 	for (unsigned i = 0; i < objects->nkinds; i++) {
 		const struct weft_kind *kind = objects->kinds[i].kind;
 		bool fits = !wants || objects_kind_offers(kind, wants);

@@ -45,6 +45,7 @@ int log_open(struct weft_core *core, struct weft_why *why)
 
 static void put_line(struct weft_core *core, int level, char *line)
 {
+	WEFT_ASSERT(core->env && line);
 	for (char *c = line; *c; c++)
 		if ((unsigned char)*c < 0x20 || *c == 0x7f)
 			*c = '?';
@@ -98,6 +99,7 @@ static bool admit(struct log_message *message, uint64_t now_ns, uint32_t *droppe
 {
 	uint64_t since = atomic_load(&message->since_ns);
 
+	WEFT_ASSERT(dropped);
 	if (!since || now_ns + 1 - since >= WEFT_LOG_PERIOD_NS) {
 		if (atomic_compare_exchange_strong(&message->since_ns, &since, now_ns + 1))
 			atomic_store(&message->lines, 0);

@@ -48,6 +48,7 @@ void nearest_try(struct nearest *nearest, const char *candidate, size_t len)
 {
 	size_t wanted_len = strlen(nearest->wanted);
 
+	WEFT_ASSERT(candidate);
 	if (!len || !wanted_len || len > WORD_MAX || wanted_len > WORD_MAX)
 		return;
 	unsigned changes = distance(nearest->wanted, wanted_len, candidate, len);
@@ -68,6 +69,7 @@ void nearest_try(struct nearest *nearest, const char *candidate, size_t len)
 
 const char *nearest_phrase(struct nearest *nearest)
 {
+	WEFT_ASSERT(!nearest->best || nearest->best_len <= WORD_MAX);
 	if (!nearest->best)
 		return "";
 	snprintf(nearest->phrase, sizeof(nearest->phrase), "did you mean '%.*s'?", (int)nearest->best_len, nearest->best);

@@ -109,6 +109,7 @@ static unsigned bound_count(const struct weft_object *object, const struct weft_
 {
 	unsigned count = 0;
 
+	WEFT_ASSERT(port >= object->kind->ports);
 	for (const struct weft_edge *edge = object->below; edge; edge = edge->next_below)
 		count += edge->port == port;
 	return count;
@@ -166,6 +167,7 @@ static void job_end_msg(void *self)
 
 void job_post(struct objects_job *job, weft_reactor_fn *fn)
 {
+	WEFT_ASSERT(job->core && fn);
 	job->msg.fn = fn;
 	job->msg.self = job;
 	weft_reactor_post(job->core->reactor[0], &job->msg);
@@ -183,6 +185,7 @@ void job_end_later(struct objects_job *job, struct weft_core *core, int status)
 
 struct weft_object *object_named(struct weft_core *core, const char *name)
 {
+	WEFT_ASSERT(name);
 	for (struct weft_object *object = core->objects->first; object; object = object->link[0])
 		if (!strcmp(object->name, name))
 			return object;
@@ -196,6 +199,7 @@ static int choose_name(struct weft_object *object, const struct tree *node, stru
 	char name[48];
 	unsigned number = 0;
 
+	WEFT_ASSERT(!object->name);
 	if (node->name && !tree_name_valid(node->name))
 		return weft_why(why, -EINVAL, "%s: name='%.70s' is no name: use letters, digits, '-', '_' and '.', at most 63",
 				object->kind->name, node->name);
@@ -217,6 +221,7 @@ static void link_last(struct weft_object *object)
 {
 	struct objects *objects = object->core->objects;
 
+	WEFT_ASSERT(!object->link[0] && !object->link[1]);
 	object->link[1] = objects->last;
 	if (objects->last)
 		objects->last->link[0] = object;
@@ -230,6 +235,7 @@ static void unlink_object(struct weft_object *object)
 	struct objects *objects = object->core->objects;
 	struct weft_object *next = object->link[0], *previous = object->link[1];
 
+	WEFT_ASSERT(!object->refs && !object->above);
 	if (next)
 		next->link[1] = previous;
 	else
@@ -246,6 +252,7 @@ int object_make(struct weft_core *core, const struct weft_kind *kind, const stru
 	size_t notes_at = (kind->size + 15u) & ~(size_t)15;
 	struct weft_object *object = weft_alloc_aligned(core, 128, notes_at + sizeof(struct notes));
 
+	WEFT_ASSERT(kind->start && !node->ref);
 	if (!object)
 		return weft_why(why, -ENOMEM, "%s: no memory for it: end something else, or raise the memory limit", kind->name);
 	object->kind = kind;
@@ -277,6 +284,7 @@ void **object_places(const struct weft_object *object, const struct weft_port *p
 /* Can `to` be reached from `from` upwards? */
 static bool reaches_up(const struct weft_object *from, const struct weft_object *to)
 {
+	WEFT_ASSERT(from->core == to->core);
 	if (from == to)
 		return true;
 	if (!walk_enters(from))
@@ -290,6 +298,7 @@ static bool reaches_up(const struct weft_object *from, const struct weft_object 
 int edge_allowed(const struct weft_object *above, const struct weft_port *port, const struct weft_edge *edge,
 	const struct weft_object *below, bool insert, struct weft_why *why)
 {
+	WEFT_ASSERT(above->core == below->core);
 	if (!weft_object_query(below, port->wants))
 		return weft_why(why, -EINVAL, "%s: %s='%s': it does not offer '%s' (version %u): bind another object",
 				above->name, port->name, below->name, port->wants->name, port->wants->version);
@@ -317,6 +326,7 @@ static void link_above(struct weft_edge *edge)
 {
 	struct weft_edge **at = &edge->below->above;
 
+	WEFT_ASSERT(edge->below && edge->below->refs);
 	while (*at)
 		at = &(*at)->next_above;
 	edge->next_above = NULL;
@@ -327,6 +337,7 @@ static void unlink_above(struct weft_edge *edge)
 {
 	struct weft_edge **at = &edge->below->above;
 
+	WEFT_ASSERT(edge->below->above);
 	while (*at != edge)
 		at = &(*at)->next_above;
 	*at = edge->next_above;
@@ -419,6 +430,7 @@ static void call_stopped_hooks(struct weft_object *object)
 {
 	const struct objects *objects = object->core->objects;
 
+	WEFT_ASSERT(notes_of(object)->hooked);
 	for (unsigned i = objects->nhooks; i-- > 0;) {
 		const struct objects_hook *hook = objects->hooks[i];
 		void *offer = hook->stopped ? weft_object_query(object, hook->iface) : NULL;
@@ -433,6 +445,7 @@ static void unbind_all(struct weft_object *object, struct objects_job *job)
 {
 	struct weft_edge *edge;
 
+	WEFT_ASSERT(!object->refs);
 	while ((edge = object->below)) {
 		object->below = edge->next_below;
 		unlink_above(edge);
@@ -448,6 +461,7 @@ static void stopped_msg(void *self)
 	struct notes *notes = notes_of(object);
 	struct objects_job *job = notes->gone;
 
+	WEFT_ASSERT(!object->refs && !object->above);
 	if (notes->hooked)
 		call_stopped_hooks(object);
 	notes->hooked = false;

@@ -13,7 +13,7 @@
 #include <weft/memory.h>
 
 #include "core/object.h"
-#include "core/test_kinds.h"
+#include "core/kinds_test.h"
 #include "core/world_test.h"
 
 struct fixture {
@@ -220,6 +220,17 @@ static void a_start_may_fail_at_each_position(void **state)
 	}
 	fixture.trace.fail = NULL;
 	release(build(tree_text)); /* nothing stands in the way */
+}
+
+/* A component's sentence may come from below it, and then does not say whose it is. */
+static void a_failed_start_says_whose_it_was(void **state)
+{
+	(void)state;
+	fixture.trace.fail = "a";
+	fixture.trace.sentence = "x.img: no such file: create it";
+	build_fails("leaf:x.img,name=a", -EIO, "leaf: x.img: no such file: create it");
+	fixture.trace.sentence = "";
+	build_fails("leaf:x.img,name=a", -EIO, "a: could not start: Input/output error");
 }
 
 static void each_allocation_may_fail(void **state)
@@ -591,6 +602,7 @@ int main(void)
 #define TEST(f) cmocka_unit_test_setup_teardown(f, open_fixture, close_fixture)
 	const struct CMUnitTest tests[] = {
 		TEST(up_from_the_bottom_down_from_the_top), TEST(hooks_are_called), TEST(a_start_may_fail_at_each_position),
+		TEST(a_failed_start_says_whose_it_was),
 		TEST(each_allocation_may_fail), TEST(options_of_a_node), TEST(ports_are_checked), TEST(devices_find_their_ports),
 		TEST(a_kind_is_found_by_what_is_wanted), TEST(an_object_stays_while_it_is_used),
 		TEST(what_is_on_its_way_cannot_be_used), TEST(a_layer_comes_and_goes), TEST(a_layer_that_fails_changes_nothing),

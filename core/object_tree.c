@@ -18,6 +18,7 @@ static int add_below(const struct weft_object *object, struct tree *node)
 	const struct weft_port *ports = object->kind->ports;
 	bool several = ports && ports[0].name && ports[1].name;
 
+	WEFT_ASSERT(!node->nchildren);
 	for (const struct weft_edge *edge = object->below; edge; edge = edge->next_below) {
 		struct tree *child;
 		int error = node_of(edge->below, &child);
@@ -41,6 +42,7 @@ static int node_again(const struct weft_object *object, struct tree **out)
 	struct weft_core *core = object->core;
 	struct tree *first = notes_of(object)->node;
 
+	WEFT_ASSERT(first && !strcmp(first->kind, object->kind->name));
 	if (!first->name && tree_set(core, &first->name, object->name, strlen(object->name)))
 		return -ENOMEM;
 	return tree_new_ref(core, object->name, out);
@@ -52,6 +54,7 @@ static int node_of(const struct weft_object *object, struct tree **out)
 	struct notes *notes = notes_of(object);
 	struct tree *node;
 
+	WEFT_ASSERT(object->state == WEFT_OBJECT_RUNNING);
 	*out = NULL;
 	if (notes->node)
 		return node_again(object, out);
@@ -76,6 +79,7 @@ int objects_tree(const struct weft_object *object, struct tree **out, struct wef
 {
 	int error;
 
+	WEFT_ASSERT(object_is_settled(object));
 	object_control_assert(object->core);
 	object_check(object);
 	error = node_of(object, out);

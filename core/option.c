@@ -18,6 +18,7 @@ static bool owns_text(const struct weft_option *option)
 
 const struct weft_option *option_find(const struct weft_kind *kind, const char *name)
 {
+	WEFT_ASSERT(name);
 	for (const struct weft_option *option = kind->options; option && option->name; option++)
 		if (!strcmp(option->name, name))
 			return option;
@@ -26,6 +27,7 @@ const struct weft_option *option_find(const struct weft_kind *kind, const char *
 
 const struct weft_option *option_of_address(const struct weft_kind *kind)
 {
+	WEFT_ASSERT(kind);
 	for (const struct weft_option *option = kind->options; option && option->name; option++)
 		if (option->flags & WEFT_OPTION_ADDRESS)
 			return option;
@@ -47,6 +49,7 @@ static const char *list_names(const struct weft_kind *kind, char *text, size_t s
 		}
 		used += (size_t)len;
 	}
+	WEFT_ASSERT(strlen(text) < size);
 	return text;
 }
 
@@ -55,6 +58,7 @@ int option_unknown(const struct weft_kind *kind, const char *name, struct weft_w
 	struct nearest nearest = { .wanted = name };
 	char names[100];
 
+	WEFT_ASSERT(!option_find(kind, name));
 	for (const struct weft_option *option = kind->options; option && option->name; option++)
 		nearest_try(&nearest, option->name, strlen(option->name));
 	if (nearest.best)
@@ -75,6 +79,7 @@ static int store(struct weft_object *object, const struct weft_option *option, c
 	struct value value;
 	int error = value_parse(object->kind->name, option, text, &value, why);
 
+	WEFT_ASSERT(option_find(object->kind, option->name) == option);
 	if (error)
 		return error;
 	if (owns_text(option)) {
@@ -93,6 +98,7 @@ static int store(struct weft_object *object, const struct weft_option *option, c
 static int find_given(const struct weft_object *object, const struct tree *node, const struct weft_option *option,
 	const char **text, struct weft_why *why)
 {
+	WEFT_ASSERT(!node->ref);
 	*text = option->flags & WEFT_OPTION_ADDRESS ? node->address : NULL;
 	for (unsigned i = 0; i < node->noptions; i++) {
 		if (strcmp(node->options[i].name, option->name))
@@ -112,6 +118,7 @@ static int apply_one(struct weft_object *object, const struct tree *node, const 
 	const char *kind = object->kind->name, *text, *form = value_form(option);
 	int error = find_given(object, node, option, &text, why);
 
+	WEFT_ASSERT(option->help);
 	if (error)
 		return error;
 	if (text)
@@ -131,6 +138,7 @@ static int check_names(const struct weft_object *object, const struct tree *node
 	const struct weft_kind *kind = object->kind;
 	char names[100];
 
+	WEFT_ASSERT(!strcmp(node->kind, kind->name));
 	for (unsigned i = 0; i < node->noptions; i++)
 		if (!option_find(kind, node->options[i].name))
 			return option_unknown(kind, node->options[i].name, why);
@@ -146,7 +154,7 @@ int option_apply(struct weft_object *object, const struct tree *node, struct wef
 {
 	int error = check_names(object, node, why);
 
-	WEFT_ASSERT(object->kind && object->core);
+	WEFT_ASSERT(object->core && object->state == WEFT_OBJECT_MADE);
 	for (const struct weft_option *option = object->kind->options; !error && option && option->name; option++)
 		error = apply_one(object, node, option, why);
 	if (error)
@@ -190,6 +198,7 @@ int option_change(struct weft_object *object, const char *name, const char *text
 	if (error)
 		return error;
 	value_load(option, object, &refused);
+	WEFT_ASSERT(!owns_text(option) || refused.text != before.text);
 	error = kind->changed ? kind->changed(object, option, why) : 0;
 	WEFT_ASSERT(error <= 0);
 	if (error)
@@ -218,6 +227,7 @@ static bool is_default(const struct weft_option *option, const struct value *val
 
 int option_list(const struct weft_object *object, struct tree *node)
 {
+	WEFT_ASSERT(node->kind && !node->noptions);
 	for (const struct weft_option *option = object->kind->options; option && option->name; option++) {
 		struct value value;
 		char number[VALUE_TEXT_MAX];

@@ -41,6 +41,7 @@ int objects_rebind(struct weft_object *above, const char *port_name, unsigned in
 		return error;
 	struct weft_object *old = edge->below;
 	edge_move(edge, below);
+	WEFT_ASSERT(find_edge(above, port, index)->below == below);
 	object_put(old, NULL);
 	object_lower_resized(above);
 	objects_check(above->core);
@@ -60,6 +61,7 @@ static int check_removable(const struct weft_object *filter, const struct weft_e
 {
 	unsigned above = 0;
 
+	WEFT_ASSERT(!own || own->above == filter);
 	if (!own || own->next_below)
 		return weft_why(why, -EINVAL, "%s: a %s cannot be removed: it must be bound to exactly one device below; choose a "
 				"filter", filter->name, filter->kind->name);
@@ -96,6 +98,7 @@ void objects_remove_filter(struct weft_object *filter, struct weft_object **out,
 		edge_move(filter->above, lower);
 		filter->refs--;
 	}
+	WEFT_ASSERT(filter->refs == 1 && !filter->above);
 	lower->refs++;
 	*out = lower;
 	objects_release(filter, job);
@@ -115,6 +118,7 @@ void object_lower_resized(struct weft_object *object)
 {
 	const struct objects *objects = object->core->objects;
 
+	WEFT_ASSERT(object->state == WEFT_OBJECT_RUNNING && object->refs);
 	if (object->kind->lower_resized)
 		object->kind->lower_resized(object);
 	for (unsigned i = 0; i < objects->nhooks; i++) {
@@ -142,6 +146,7 @@ static void resized_msg(void *self)
 {
 	struct objects_job *job = self;
 
+	WEFT_ASSERT(job->object->refs);
 	if (job->status) {
 		job->task.why = job->inner.why;
 		if (!job->task.why.text[0])

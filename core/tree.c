@@ -11,6 +11,7 @@ int tree_set(struct weft_core *core, char **field, const char *text, size_t len)
 {
 	char *copy = weft_alloc(core, len + 1);
 
+	WEFT_ASSERT(text && field);
 	if (!copy)
 		return -ENOMEM;
 	memcpy(copy, text, len);
@@ -107,6 +108,7 @@ static unsigned place_of(const struct tree *tree, const struct tree *child)
 {
 	unsigned place = child->port ? tree->nchildren : 0;
 
+	WEFT_ASSERT(child->kind || child->ref);
 	for (unsigned i = 0; i < tree->nchildren; i++) {
 		const char *port = tree->children[i]->port;
 
@@ -152,6 +154,7 @@ static bool text_equal(const char *a, const char *b)
 
 bool tree_equal(const struct tree *a, const struct tree *b)
 {
+	WEFT_ASSERT(a && b);
 	if (!text_equal(a->ref, b->ref) || !text_equal(a->kind, b->kind) || !text_equal(a->name, b->name) ||
 	    !text_equal(a->address, b->address) || !text_equal(a->port, b->port))
 		return false;
@@ -175,6 +178,7 @@ bool tree_name_valid(const char *name)
 {
 	size_t len = strlen(name);
 
+	WEFT_ASSERT(name);
 	if (!len || len > 63 || !is_letter_or_digit(name[0]))
 		return false;
 	for (size_t i = 0; i < len; i++)

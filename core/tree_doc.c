@@ -31,6 +31,7 @@ static int fail(struct doc *doc, int error, const char *format, ...)
 	char sentence[sizeof(doc->why->text)];
 	va_list args;
 
+	WEFT_ASSERT(error < 0 && doc->steps <= DOC_STEPS_MAX);
 	va_start(args, format);
 	vsnprintf(sentence, sizeof(sentence), format, args);
 	va_end(args);
@@ -78,6 +79,7 @@ static int store(struct doc *doc, char **field, const char *text)
 
 static const char *text_of(const json_t *value, char *buffer, size_t size)
 {
+	WEFT_ASSERT(value && size >= 32);
 	if (json_is_integer(value))
 		snprintf(buffer, size, "%" JSON_INTEGER_FORMAT, json_integer_value(value));
 	else if (json_is_real(value))
@@ -95,6 +97,7 @@ static int read_text(struct doc *doc, const json_t *node, const char *key, const
 	const json_t *value = json_object_get(node, key);
 	int error = 0;
 
+	WEFT_ASSERT(json_is_object(node));
 	*out = json_string_value(value);
 	if (value && !*out) {
 		enter_member(doc, key);
@@ -112,6 +115,7 @@ static int check_members(struct doc *doc, const json_t *node)
 	const char *key;
 	json_t *value;
 
+	WEFT_ASSERT(json_is_object(node));
 	json_object_foreach((json_t *)(uintptr_t)node, key, value) {
 		struct nearest nearest = { .wanted = key };
 		unsigned i = 0;
@@ -135,6 +139,7 @@ static int read_option(struct doc *doc, struct tree *tree, const struct weft_kin
 	char buffer[64];
 	const char *text = text_of(value, buffer, sizeof(buffer));
 
+	WEFT_ASSERT(!strcmp(tree->kind, kind->name));
 	if (!option_find(kind, key))
 		return fail_with(doc, option_unknown(kind, key, &why), &why);
 	if (!text)
@@ -150,6 +155,7 @@ static int read_options(struct doc *doc, struct tree *tree, const struct weft_ki
 	json_t *value;
 	int error = 0;
 
+	WEFT_ASSERT(!tree->noptions);
 	if (!options)
 		return 0;
 	enter_member(doc, "options");
@@ -191,6 +197,7 @@ static int read_list(struct doc *doc, struct tree *tree, const struct weft_kind 
 {
 	int error = 0;
 
+	WEFT_ASSERT(json_is_array(list));
 	for (size_t i = 0; !error && i < json_array_size(list); i++) {
 		enter_element(doc, i);
 		error = read_child(doc, tree, kind, port, json_array_get(list, i));
@@ -203,6 +210,7 @@ static int read_devices(struct doc *doc, struct tree *tree, const struct weft_ki
 {
 	int error;
 
+	WEFT_ASSERT(!tree->nchildren);
 	if (!devices)
 		return 0;
 	enter_member(doc, "devices");
@@ -222,6 +230,7 @@ static int read_port(struct doc *doc, struct tree *tree, const struct weft_kind 
 	const struct weft_port *port = kind_port(kind, key);
 	struct weft_why why;
 
+	WEFT_ASSERT(kind_has_ports(kind) || !kind_places(kind));
 	if (!port)
 		return fail_with(doc, kind_port_unknown(kind, key, &why), &why);
 	if (json_is_array(value))
@@ -235,6 +244,7 @@ static int read_ports(struct doc *doc, struct tree *tree, const struct weft_kind
 	json_t *value;
 	int error = 0;
 
+	WEFT_ASSERT(!strcmp(tree->kind, kind->name));
 	if (!ports)
 		return 0;
 	enter_member(doc, "ports");
@@ -258,6 +268,7 @@ static int read_name(struct doc *doc, const json_t *node, struct tree *tree)
 	const char *name;
 	int error = read_text(doc, node, "name", &name);
 
+	WEFT_ASSERT(!tree->name);
 	if (error || !name)
 		return error;
 	if (!tree_name_valid(name)) {
@@ -271,6 +282,7 @@ static int read_name(struct doc *doc, const json_t *node, struct tree *tree)
 
 static int read_ref(struct doc *doc, const json_t *node, const char *ref, struct tree **out)
 {
+	WEFT_ASSERT(!*out && ref);
 	if (json_object_size(node) > 1)
 		return fail(doc, -EINVAL, "a reference takes nothing else: write {ref: NAME}");
 	if (!tree_name_valid(ref))
@@ -283,6 +295,7 @@ static int read_members(struct doc *doc, const json_t *node, const struct weft_k
 	const char *address;
 	int error = read_name(doc, node, tree);
 
+	WEFT_ASSERT(!strcmp(tree->kind, kind->name));
 	if (!error)
 		error = read_text(doc, node, "address", &address);
 	if (!error && address)
@@ -303,6 +316,7 @@ static int read_object(struct doc *doc, const json_t *node, const struct weft_if
 	struct weft_why why;
 	int error = check_members(doc, node);
 
+	WEFT_ASSERT(doc->depth > 0 && doc->depth <= TREE_DEPTH_MAX);
 	if (!error)
 		error = read_text(doc, node, "ref", &ref);
 	if (!error && ref)
@@ -351,6 +365,7 @@ static int read_node(struct doc *doc, const json_t *value, const struct weft_ifa
 		tree_free(doc->reader->core, *out);
 		*out = NULL;
 	}
+	WEFT_ASSERT(!error == !!*out);
 	return error;
 }
 
@@ -365,6 +380,7 @@ static bool set_options(json_t *node, const struct tree *tree)
 {
 	json_t *options;
 
+	WEFT_ASSERT(tree->kind || !tree->noptions);
 	if (!tree->noptions)
 		return true;
 	options = json_object();
@@ -383,6 +399,7 @@ static json_t *list_for(json_t *node, const char *port)
 	json_t *map = node, *list;
 	const char *key = port ? port : "devices";
 
+	WEFT_ASSERT(json_is_object(node));
 	if (port) {
 		map = json_object_get(node, "ports");
 		if (!map && json_object_set_new(node, "ports", json_object()))
@@ -401,6 +418,7 @@ json_t *doc_write(const struct tree *tree)
 	bool done = node && set_text(node, "ref", tree->ref) && set_text(node, "kind", tree->kind) &&
 		set_text(node, "name", tree->name) && set_text(node, "address", tree->address) && set_options(node, tree);
 
+	WEFT_ASSERT(!tree->ref != !tree->kind);
 	for (unsigned i = 0; done && i < tree->nchildren; i++) {
 		json_t *list = list_for(node, tree->children[i]->port);
 
@@ -429,6 +447,7 @@ int doc_text_put(struct doc_text *out, const void *bytes, size_t len)
 		out->text = text;
 		out->room = room;
 	}
+	WEFT_ASSERT(out->len + len < out->room);
 	memcpy(out->text + out->len, bytes, len);
 	out->len += len;
 	return 0;

@@ -21,6 +21,7 @@ static void skip_blank(struct cursor *cursor)
 
 static void skip_string(struct cursor *cursor)
 {
+	WEFT_ASSERT(*cursor->at == '"');
 	for (cursor->at++; cursor->at < cursor->end && *cursor->at != '"'; cursor->at++)
 		if (*cursor->at == '\\')
 			cursor->at++;
@@ -31,6 +32,7 @@ static void skip_value(struct cursor *cursor)
 {
 	unsigned depth = 0;
 
+	WEFT_ASSERT(cursor->at <= cursor->end);
 	do {
 		skip_blank(cursor);
 		if (cursor->at >= cursor->end)
@@ -58,6 +60,7 @@ static bool step_into(struct cursor *cursor, const struct doc_step *step)
 {
 	size_t index = 0;
 
+	WEFT_ASSERT(*cursor->at == (step->key ? '{' : '['));
 	for (cursor->at++; cursor->at < cursor->end; index++) {
 		bool here = !step->key && index == step->index;
 
@@ -87,6 +90,7 @@ static void locate(const struct doc *doc, unsigned *line, unsigned *column)
 	const char *text = doc->source;
 	struct cursor cursor = { text, text + doc->source_len };
 
+	WEFT_ASSERT(text && doc->steps <= DOC_STEPS_MAX);
 	skip_blank(&cursor);
 	for (unsigned i = 0; i < doc->steps; i++) {
 		struct cursor next = cursor;
@@ -111,6 +115,7 @@ int tree_from_json(const struct tree_reader *reader, const char *text, size_t le
 	json_error_t wrong;
 	json_t *root = json_loadb(text, len, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &wrong);
 
+	WEFT_ASSERT(text || !len);
 	*out = NULL;
 	if (!root)
 		return weft_why(why, -EINVAL, "line %d, column %d: this is no JSON (%s): mend it there, or just before", wrong.line,
@@ -130,6 +135,7 @@ char *tree_to_json(struct weft_core *core, const struct tree *tree)
 	struct doc_text out = { .core = core };
 	json_t *root = doc_write(tree);
 
+	WEFT_ASSERT(core);
 	if (!root)
 		return NULL;
 	if (json_dump_callback(root, put, &out, JSON_INDENT(2)) || doc_text_put(&out, "\n", 1)) {

@@ -19,6 +19,7 @@ static void locate(const struct doc *doc, unsigned *line, unsigned *column)
 	yaml_document_t *document = (yaml_document_t *)(uintptr_t)doc->source;
 	yaml_node_t *node = yaml_document_get_root_node(document);
 
+	WEFT_ASSERT(node && doc->steps <= DOC_STEPS_MAX);
 	for (unsigned i = 0; i < doc->steps; i++) {
 		const struct doc_step *step = &doc->way[i];
 		yaml_node_t *next = NULL;
@@ -51,6 +52,7 @@ struct converter {
 
 static json_t *refuse(struct converter *converter, const yaml_node_t *node, const char *sentence)
 {
+	WEFT_ASSERT(node && sentence);
 	weft_why(converter->why, -EINVAL, "line %u, column %u: %s", (unsigned)node->start_mark.line + 1,
 		 (unsigned)node->start_mark.column + 1, sentence);
 	return NULL;
@@ -62,6 +64,7 @@ static json_t *convert_scalar(struct converter *converter, const yaml_node_t *no
 {
 	const char *text = (const char *)node->data.scalar.value;
 
+	WEFT_ASSERT(node->type == YAML_SCALAR_NODE);
 	if (strlen(text) != node->data.scalar.length)
 		return refuse(converter, node, "a text holds a zero byte: leave it out");
 	if (node->data.scalar.style == YAML_PLAIN_SCALAR_STYLE && (!*text || !strcmp(text, "~") || !strcmp(text, "null")))
@@ -73,6 +76,7 @@ static json_t *convert_sequence(struct converter *converter, const yaml_node_t *
 {
 	json_t *list = json_array();
 
+	WEFT_ASSERT(node->type == YAML_SEQUENCE_NODE);
 	for (yaml_node_item_t *item = node->data.sequence.items.start; item < node->data.sequence.items.top; item++) {
 		json_t *value = convert(converter, yaml_document_get_node(converter->document, *item));
 
@@ -88,6 +92,7 @@ static json_t *convert_mapping(struct converter *converter, const yaml_node_t *n
 {
 	json_t *map = json_object();
 
+	WEFT_ASSERT(node->type == YAML_MAPPING_NODE);
 	for (yaml_node_pair_t *pair = node->data.mapping.pairs.start; pair < node->data.mapping.pairs.top; pair++) {
 		const yaml_node_t *key = yaml_document_get_node(converter->document, pair->key);
 		const char *text = (const char *)key->data.scalar.value;
@@ -111,6 +116,7 @@ static json_t *convert(struct converter *converter, const yaml_node_t *node)
 {
 	json_t *value = NULL;
 
+	WEFT_ASSERT(node && converter->level <= LEVELS_MAX);
 	if (++converter->values > VALUES_MAX)
 		return refuse(converter, node, "too many values: build some devices first, and refer to them by name");
 	if (converter->level >= LEVELS_MAX)
@@ -128,6 +134,7 @@ static json_t *convert(struct converter *converter, const yaml_node_t *node)
 
 static int not_yaml(const yaml_parser_t *parser, struct weft_why *why)
 {
+	WEFT_ASSERT(parser->error != YAML_NO_ERROR);
 	if (parser->error == YAML_MEMORY_ERROR)
 		return weft_why(why, -ENOMEM, "no memory to read YAML: end something else, or raise the memory limit");
 	return weft_why(why, -EINVAL, "line %u, column %u: this is no YAML (%s): mend it there, or just before",
@@ -143,6 +150,7 @@ static int read_document(const struct tree_reader *reader, yaml_document_t *docu
 	struct doc doc = { .reader = reader, .why = why, .locate = locate, .source = document };
 	const yaml_node_t *root = yaml_document_get_root_node(document);
 
+	WEFT_ASSERT(!*out);
 	if (!root)
 		return weft_why(why, -EINVAL, "line 1, column 1: the document is empty: write kind: KIND and address: ADDRESS");
 	if (why)
@@ -189,6 +197,7 @@ int tree_from_yaml(const struct tree_reader *reader, const char *text, size_t le
 {
 	yaml_parser_t parser;
 
+	WEFT_ASSERT(text || !len);
 	*out = NULL;
 	if (!yaml_parser_initialize(&parser))
 		return weft_why(why, -ENOMEM, "no memory to read YAML: end something else, or raise the memory limit");
@@ -210,6 +219,7 @@ static bool emit_text(yaml_emitter_t *emitter, const char *text)
 	yaml_event_t event;
 	bool null = !*text || !strcmp(text, "~") || !strcmp(text, "null"); /* would be read as nothing */
 
+	WEFT_ASSERT(text);
 	return yaml_scalar_event_initialize(&event, NULL, NULL, (const yaml_char_t *)text, (int)strlen(text), 1, 1,
 					    null ? YAML_SINGLE_QUOTED_SCALAR_STYLE : YAML_ANY_SCALAR_STYLE) &&
 		yaml_emitter_emit(emitter, &event);
@@ -246,6 +256,7 @@ static bool emit_stream(yaml_emitter_t *emitter, const json_t *root)
 {
 	yaml_event_t event;
 
+	WEFT_ASSERT(root);
 	return yaml_stream_start_event_initialize(&event, YAML_UTF8_ENCODING) && yaml_emitter_emit(emitter, &event) &&
 		yaml_document_start_event_initialize(&event, NULL, NULL, NULL, 1) && yaml_emitter_emit(emitter, &event) &&
 		emit(emitter, root) &&
@@ -260,6 +271,7 @@ char *tree_to_yaml(struct weft_core *core, const struct tree *tree)
 	yaml_emitter_t emitter;
 	bool done = false;
 
+	WEFT_ASSERT(core);
 	if (root && yaml_emitter_initialize(&emitter)) {
 		yaml_emitter_set_output(&emitter, put, &out);
 		yaml_emitter_set_unicode(&emitter, 1);

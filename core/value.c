@@ -51,6 +51,7 @@ static bool is_digit(char c)
 
 static const struct unit *find_unit(const struct unit *units, const char *text, size_t len)
 {
+	WEFT_ASSERT(units && text);
 	for (; units->name; units++)
 		if (strlen(units->name) == len && !memcmp(units->name, text, len))
 			return units;
@@ -70,6 +71,7 @@ static const char *read_decimal(const char *text, struct decimal *out, int *erro
 	const char *c = text;
 	bool point = false, any = false;
 
+	WEFT_ASSERT(text);
 	*out = (struct decimal){ 0, 0 };
 	*error = -EINVAL;
 	for (;; c++) {
@@ -97,6 +99,7 @@ static int parse_whole(const struct unit *units, const char *text, uint64_t *out
 	int error;
 	const char *end = read_decimal(text, &decimal, &error);
 
+	WEFT_ASSERT(units && units->factor);
 	if (!end)
 		return error;
 	const struct unit *unit = find_unit(units, end, strlen(end));
@@ -120,6 +123,7 @@ static long double power_of_ten(int exponent)
 {
 	long double power = 1;
 
+	WEFT_ASSERT(exponent > -2000 && exponent < 2000);
 	for (int i = exponent < 0 ? -exponent : exponent; i > 0; i--)
 		power *= 10;
 	return power;
@@ -156,6 +160,7 @@ static int parse_rate(const char *text, double *out)
 	int error;
 	const char *end = read_real(text, out, &error);
 
+	WEFT_ASSERT(text);
 	if (!end)
 		return error;
 	size_t len = strlen(end);
@@ -173,6 +178,7 @@ static int parse_real(const char *text, double *out)
 	int error;
 	const char *end = read_real(text, out, &error);
 
+	WEFT_ASSERT(text);
 	if (!end)
 		return error;
 	if (!strcmp(end, "%"))
@@ -193,6 +199,7 @@ static int parse_octal(const char *text, uint32_t *out)
 		if (mode > 07777)
 			return -ERANGE;
 	}
+	WEFT_ASSERT(mode <= 07777);
 	*out = mode;
 	return *text ? 0 : -EINVAL;
 }
@@ -203,6 +210,7 @@ static int parse_bool(const char *text, bool *out)
 {
 	static const char *const words[] = { "off", "on", "false", "true", "no", "yes", "0", "1" };
 
+	WEFT_ASSERT(text);
 	for (unsigned i = 0; i < WEFT_COUNT(words); i++) {
 		if (!strcmp(text, words[i])) {
 			*out = i & 1;
@@ -217,6 +225,7 @@ static size_t next_choice(const char **at, const char **choice)
 {
 	size_t len = strcspn(*at, "|");
 
+	WEFT_ASSERT(*at);
 	*choice = *at;
 	*at += len + ((*at)[len] == '|');
 	return len;
@@ -227,6 +236,7 @@ static int parse_choice(const char *choices, const char *text, uint32_t *out, st
 	const char *choice;
 	size_t len;
 
+	WEFT_ASSERT(choices && *choices);
 	for (uint32_t i = 0; (len = next_choice(&choices, &choice)); i++) {
 		if (strlen(text) == len && !memcmp(choice, text, len)) {
 			*out = i;
@@ -276,6 +286,7 @@ static const char *rule_of(uint8_t type)
 /* The number by which min and max are checked; false: this type has none. */
 static bool bounded(const struct weft_option *option, const struct value *value, double *number)
 {
+	WEFT_ASSERT(option->type <= WEFT_OPTION_OCTAL);
 	switch (option->type) {
 	case WEFT_OPTION_UINT:
 	case WEFT_OPTION_SIZE:
@@ -296,6 +307,7 @@ static int out_of_bounds(const char *who, const struct weft_option *option, cons
 	struct value bound = { .number = small ? option->min : option->max };
 	char limit[VALUE_TEXT_MAX];
 
+	WEFT_ASSERT(small ? option->min : option->max);
 	if (option->type == WEFT_OPTION_RATE || option->type == WEFT_OPTION_REAL)
 		bound.real = (double)bound.number;
 	value_print(option, &bound, limit, sizeof(limit));
@@ -308,6 +320,7 @@ static int check_bounds(const char *who, const struct weft_option *option, const
 {
 	double number;
 
+	WEFT_ASSERT(!option->max || option->min <= option->max);
 	if (!bounded(option, value, &number))
 		return 0;
 	bool whole = option->type != WEFT_OPTION_RATE && option->type != WEFT_OPTION_REAL;
@@ -371,6 +384,7 @@ int value_parse_size(const char *what, const char *text, uint64_t *bytes, struct
 	struct value value;
 	int error = value_parse(what, &option, text, &value, why);
 
+	WEFT_ASSERT(what && bytes);
 	if (!error)
 		*bytes = value.number;
 	return error;
@@ -380,6 +394,7 @@ int value_parse_size(const char *what, const char *text, uint64_t *bytes, struct
 
 static int print_whole(const struct unit *unit, uint64_t number, char *text, size_t size)
 {
+	WEFT_ASSERT(unit->factor);
 	if (!number)
 		return snprintf(text, size, "0");
 	while (number % unit->factor)
@@ -392,6 +407,7 @@ static int print_real(double number, char *text, size_t size)
 {
 	char shortest[VALUE_TEXT_MAX];
 
+	WEFT_ASSERT(isfinite(number) && number >= 0);
 	if (number < 1e15 && number == floor(number))
 		return snprintf(text, size, "%.0f", number);
 	for (int digits = 1; digits <= 17; digits++) {
@@ -412,6 +428,7 @@ int value_print(const struct weft_option *option, const struct value *value, cha
 {
 	int len = 0;
 
+	WEFT_ASSERT(value && option->type <= WEFT_OPTION_OCTAL);
 	switch (option->type) {
 	case WEFT_OPTION_BOOL:
 		return snprintf(text, size, "%s", value->on ? "on" : "off");
@@ -454,6 +471,7 @@ void value_load(const struct weft_option *option, const void *instance, struct v
 {
 	const char *field = (const char *)instance + option->offset;
 
+	WEFT_ASSERT(instance && option->type <= WEFT_OPTION_OCTAL);
 	*out = (struct value){ .number = 0 };
 	switch (option->type) {
 	case WEFT_OPTION_BOOL:
@@ -476,6 +494,7 @@ void value_store(const struct weft_option *option, void *instance, const struct 
 {
 	char *field = (char *)instance + option->offset;
 
+	WEFT_ASSERT(instance && option->type <= WEFT_OPTION_OCTAL);
 	switch (option->type) {
 	case WEFT_OPTION_BOOL:
 		memcpy(field, &value->on, sizeof(value->on));

@@ -9,7 +9,7 @@
 #include <weft/memory.h>
 
 #include "core/core.h"
-#include "core/test_kinds.h"
+#include "core/kinds_test.h"
 #include "core/tree.h"
 #include "env/env_ops.h"
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Kinds for unit tests. */
-#include "core/test_kinds.h"
+#include "core/kinds_test.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -50,7 +50,10 @@ static void test_start(struct weft_object *object, struct weft_task *task)
 {
 	if (trace_now && trace_now->fail && !strcmp(trace_now->fail, object->name)) {
 		note("!", object);
-		task->done(task, weft_why(&task->why, -EIO, "%s: is broken: mend it", object->name));
+		weft_why(&task->why, -EIO, "%s: is broken: mend it", object->name);
+		if (trace_now->sentence)
+			weft_why(&task->why, -EIO, "%s", trace_now->sentence);
+		task->done(task, -EIO);
 		return;
 	}
 	note("+", object);

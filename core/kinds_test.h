@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Kinds for unit tests of objects and of what reads their tables: they do nothing but tell when they start and
  * stop. */
-#ifndef CORE_TEST_KINDS_H
-#define CORE_TEST_KINDS_H
+#ifndef CORE_KINDS_TEST_H
+#define CORE_KINDS_TEST_H
 
 #include <weft/object.h>
 #include <weft/reactor.h>
@@ -29,6 +29,7 @@ struct test_object {
 struct test_trace {
 	char text[1024];
 	const char *fail;  /* the name of an object whose start fails */
+	const char *sentence; /* with which it does; NULL: a usual one */
 	bool later;        /* start and stop end in a later message, else inside the call */
 	const char *refuse;/* a value that `changed` refuses */
 };
