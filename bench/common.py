@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""What the side-by-side measurements share: servers, runs of the load generator, conditions."""
+import json
+import os
+import platform
+import shlex
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+MIB = 1 << 20
+
+
+def weft_binary():
+    return os.path.join(os.environ.get('WEFT_BUILD', os.path.join(ROOT, 'build')), 'weft')
+
+
+class Server:
+    """A vhost-user-blk server that runs while the block lasts. `command`: words; {socket} stands for its path."""
+
+    def __init__(self, command):
+        self.folder = tempfile.mkdtemp(prefix='weft-bench-')
+        self.socket = os.path.join(self.folder, 'blk.sock')
+        self.command = [word.replace('{socket}', self.socket) for word in command]
+        self.log = tempfile.TemporaryFile('w+')
+        self.child = None
+
+    def __enter__(self):
+        self.child = subprocess.Popen(self.command, stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log)
+        until = time.monotonic() + 10
+        while not self._listens():
+            if self.child.poll() is not None or time.monotonic() > until:
+                self.log.seek(0)
+                raise RuntimeError(f'{shlex.join(self.command)}\n{self.log.read()}')
+            time.sleep(0.01)
+        return self
+
+    def _listens(self):
+        with socket.socket(socket.AF_UNIX) as sock:
+            try:
+                sock.connect(self.socket)
+            except OSError:
+                return False
+        return True
+
+    def __exit__(self, *_):
+        self.child.terminate()
+        try:
+            self.child.wait(10)
+        except subprocess.TimeoutExpired:
+            self.child.kill()
+            self.child.wait()
+        self.log.close()
+        shutil.rmtree(self.folder)
+
+    def cpu_ns(self):
+        """CPU time of all its threads, ns."""
+        total = 0
+        for task in os.listdir(f'/proc/{self.child.pid}/task'):
+            try:
+                with open(f'/proc/{self.child.pid}/task/{task}/schedstat', encoding='ascii') as f:
+                    total += int(f.read().split()[0])
+            except OSError:
+                pass  # a thread that has just ended
+        return total
+
+    def bench(self, *arguments, options=''):
+        """One run of our load generator against it -> its JSON, with the server's CPU time."""
+        command = [weft_binary(), 'bench', f'vhost-user:{self.socket}{options}', '--json', '--log', 'error',
+                   *map(str, arguments)]
+        before = self.cpu_ns()
+        run = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                             timeout=300, check=False)
+        if run.returncode != 0:
+            raise RuntimeError(f'{shlex.join(command)}\n{run.stderr}')
+        result = json.loads(run.stdout)
+        result['server_cpu_ns'] = self.cpu_ns() - before
+        result['command'] = shlex.join(['weft', *command[1:]])
+        return result
+
+
+def fill(path, size):
+    """A file without holes, of data that nothing can compress away."""
+    block = os.urandom(MIB)
+    with open(path, 'wb') as f:
+        for _ in range(size // MIB):
+            f.write(block)
+        f.flush()
+        os.fsync(f.fileno())
+
+
+def median(values):
+    values = sorted(values)
+    half = len(values) // 2
+    return values[half] if len(values) % 2 else (values[half - 1] + values[half]) / 2
+
+
+def conditions():
+    """-> lines that say where this was measured."""
+    with open('/proc/cpuinfo', encoding='utf-8') as f:
+        model = next((line.split(':', 1)[1].strip() for line in f if line.startswith('model name')), 'unknown')
+    version = subprocess.run(['git', '-C', ROOT, 'log', '-1', '--format=%h'], stdout=subprocess.PIPE, text=True,
+                             check=False).stdout.strip()
+    return [f'- {time.strftime("%Y-%m-%d %H:%M", time.gmtime())} UTC, weft {version}, load average before: {os.getloadavg()[0]:.2f}',
+            f'- {os.cpu_count()} processors, {model}, Linux {platform.release()}']
+
+
+def append(path, lines):
+    with open(path, 'a', encoding='utf-8') as f:
+        f.write('\n'.join(lines) + '\n')

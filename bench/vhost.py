@@ -1,0 +1,145 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: BSD-2-Clause
+"""vhost-user-blk servers side by side, under our initiator: 4 KiB random reads, one polling core each side.
+
+Runs are interleaved (each repeat goes through all servers), medians are told, and the table is appended to
+bench/RESULTS.md with the conditions. Another server: --server NAME:CASE='COMMAND with {socket} and {image}',
+where CASE is null, mem, file or tmpfs.
+"""
+import argparse
+import json
+import os
+import shlex
+import shutil
+import subprocess
+import tempfile
+
+from common import MIB, ROOT, Server, append, conditions, fill, median, weft_binary
+
+SIZE = 1 << 30
+TEMPLATES = {
+    ('weft', 'null'): 'WEFT serve null:1GiB --on vhost-user:{socket} --mode poll --cpus 0 --log error',
+    ('weft', 'mem'): 'WEFT serve mem:1GiB --on vhost-user:{socket} --mode poll --cpus 0 --log error',
+    ('weft', 'file'): 'WEFT serve file:{image} --on vhost-user:{socket} --mode poll --cpus 0 --log error',
+    ('weft', 'tmpfs'): 'WEFT serve file:{image} --on vhost-user:{socket} --mode poll --cpus 0 --log error',
+}
+QEMU = ('taskset -c 0 qemu-storage-daemon --object iothread,id=io --blockdev {blockdev},node-name=disk '
+        '--export type=vhost-user-blk,id=e,node-name=disk,writable=on,iothread=io,addr.type=unix,addr.path={socket}')
+BLOCKDEVS = {
+    'null': 'driver=null-co,size=1073741824',
+    'file': 'driver=file,filename={image},cache.direct=on,aio=io_uring',
+    'tmpfs': 'driver=file,filename={image}',
+}
+
+
+def servers(options):
+    """-> {(name, case): command words}"""
+    found = dict(TEMPLATES)
+    if shutil.which('qemu-storage-daemon') and not options.no_qemu:
+        for case, blockdev in BLOCKDEVS.items():
+            found['qemu', case] = QEMU.replace('{blockdev}', blockdev)
+    for text in options.server:
+        where, command = text.split('=', 1)
+        name, case = where.split(':')
+        found[name, case] = command
+    return {key: shlex.split(command) for key, command in found.items()}
+
+
+def images(options):
+    """-> {case: path}"""
+    found = {}
+    for case, folder in (('file', options.folder), ('tmpfs', '/dev/shm')):
+        if case in options.cases:
+            handle, found[case] = tempfile.mkstemp(prefix='weft-bench-', suffix='.img', dir=folder)
+            os.close(handle)
+            fill(found[case], SIZE)
+    return found
+
+
+def fio(image, depth, options):
+    """What the kernel gives without anything between: fio's io_uring engine."""
+    run = subprocess.run(['fio', '--name=x', '--ioengine=io_uring', '--direct=1', '--rw=randread', '--bs=4k', f'--iodepth={depth}',
+                          f'--filename={image}', f'--runtime={options.seconds}', '--time_based', '--cpus_allowed=0',
+                          '--output-format=json'], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, check=True)
+    read = json.loads(run.stdout[run.stdout.index('{'):])['jobs'][0]['read']
+    return {'iops': read['iops'], 'latency_ns': {'p50': 0, 'p99': read['clat_ns']['percentile']['99.000000']}, 'requests': 0}
+
+
+def measure(options, commands, paths):
+    """-> {(case, depth, name): [results]}"""
+    results = {}
+    for repeat in range(options.repeats):
+        for case in options.cases:
+            for name in sorted({n for n, c in commands if c == case}, key=lambda n: (repeat % 2) ^ (n == 'weft')):
+                command = [word.replace('{image}', paths.get(case, '')) for word in commands[name, case]]
+                command[0] = weft_binary() if command[0] == 'WEFT' else command[0]
+                with Server(command) as server:
+                    if case == 'mem':  # memory that is there
+                        server.bench('--rw', 'write', '--bs', '1MiB', '--depth', 4, '--amount', '1GiB', '--time', '0')
+                    for depth in options.depths:
+                        result = server.bench('--rw', 'randread', '--bs', '4KiB', '--depth', depth, '--time', f'{options.seconds}s',
+                                              '--mode', 'poll', '--cpus', '1', options=f',depth={depth}')
+                        results.setdefault((case, depth, name), []).append(result)
+                        print(f'{repeat + 1}/{options.repeats} {case:6} depth {depth:4} {name:8} {result["iops"] / 1e6:8.4f} M/s',
+                              flush=True)
+            if case == 'file' and shutil.which('fio'):
+                for depth in options.depths:
+                    results.setdefault((case, depth, 'fio'), []).append(fio(paths[case], depth, options))
+    return results
+
+
+def cpu_us(runs):
+    per = [r['server_cpu_ns'] / r['requests'] / 1e3 for r in runs if r['requests']]
+    return f'{median(per):.3f}' if per else ''
+
+
+def table(options, results):
+    """Markdown: one line for each case, depth and server; ratio: ours to theirs."""
+    lines = ['| on | depth | server | M/s median | least to most | p50 us | p99 us | server CPU us/request | weft is |',
+             '| --- | ---: | --- | ---: | --- | ---: | ---: | ---: | ---: |']
+    for case in options.cases:
+        for depth in options.depths:
+            ours = median([r['iops'] for r in results[case, depth, 'weft']])
+            for name in sorted(n for c, d, n in results if (c, d) == (case, depth)):
+                runs = results[case, depth, name]
+                iops = [r['iops'] for r in runs]
+                p50, p99 = (median([r['latency_ns'][p] for r in runs]) / 1e3 for p in ('p50', 'p99'))
+                ratio = '' if name == 'weft' else f'{ours / median(iops):.2f} x'
+                lines.append(f'| {case} | {depth} | {name} | {median(iops) / 1e6:.4f} | {min(iops) / 1e6:.4f} to '
+                             f'{max(iops) / 1e6:.4f} | {p50:.1f} | {p99:.1f} | {cpu_us(runs)} | {ratio} |')
+    return lines
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--cases', default='null,mem,file,tmpfs', type=lambda t: t.split(','))
+    parser.add_argument('--depths', default='1,32,128', type=lambda t: [int(n) for n in t.split(',')])
+    parser.add_argument('--repeats', default=5, type=int)
+    parser.add_argument('--seconds', default=2, type=int, help='of each run')
+    parser.add_argument('--folder', default=ROOT, help='where the file on a disk is made')
+    parser.add_argument('--server', action='append', default=[], help="NAME:CASE='COMMAND'")
+    parser.add_argument('--no-qemu', action='store_true')
+    parser.add_argument('--results', default=os.path.join(ROOT, 'bench/RESULTS.md'),
+                        help='appended to; empty: standard output only')
+    options = parser.parse_args()
+    commands = servers(options)
+    where = conditions()
+    paths = images(options)
+    try:
+        results = measure(options, commands, paths)
+    finally:
+        for path in paths.values():
+            os.unlink(path)
+    lines = ['', '## vhost-user-blk side by side', '', *where,
+             f'- 4 KiB random reads of {SIZE // MIB} MiB, {options.repeats} interleaved repeats of {options.seconds} s; '
+             'server on processor 0, initiator on processor 1, both polling', '', *table(options, results), '', 'Commands:', '', '```']
+    lines += [f'{name} {case}: ' + shlex.join(command).replace('WEFT', 'weft')
+              for (name, case), command in sorted(commands.items()) if case in options.cases]
+    lines += ['load: ' + next(iter(results.values()))[0]['command'], '```']
+    print('\n'.join(lines))
+    if options.results:
+        append(options.results, lines)
+
+
+if __name__ == '__main__':
+    main()
