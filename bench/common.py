@@ -104,7 +104,8 @@ def conditions():
         model = next((line.split(':', 1)[1].strip() for line in f if line.startswith('model name')), 'unknown')
     version = subprocess.run(['git', '-C', ROOT, 'log', '-1', '--format=%h'], stdout=subprocess.PIPE, text=True,
                              check=False).stdout.strip()
-    return [f'- {time.strftime("%Y-%m-%d %H:%M", time.gmtime())} UTC, weft {version}, load average before: {os.getloadavg()[0]:.2f}',
+    now = time.strftime('%Y-%m-%d %H:%M', time.gmtime())
+    return [f'- {now} UTC, weft {version}, load average before: {os.getloadavg()[0]:.2f}',
             f'- {os.cpu_count()} processors, {model}, Linux {platform.release()}']
 
 

@@ -132,7 +132,8 @@ def main():
             os.unlink(path)
     lines = ['', '## vhost-user-blk side by side', '', *where,
              f'- 4 KiB random reads of {SIZE // MIB} MiB, {options.repeats} interleaved repeats of {options.seconds} s; '
-             'server on processor 0, initiator on processor 1, both polling', '', *table(options, results), '', 'Commands:', '', '```']
+             'server on processor 0, initiator on processor 1, both polling', '',
+             *table(options, results), '', 'Commands:', '', '```']
     lines += [f'{name} {case}: ' + shlex.join(command).replace('WEFT', 'weft')
               for (name, case), command in sorted(commands.items()) if case in options.cases]
     lines += ['load: ' + next(iter(results.values()))[0]['command'], '```']
