@@ -103,10 +103,127 @@ static void test_traffic(void **state)
 	}
 }
 
+/* Stopped with nothing in flight and set up anew with the base that it told, at every position of several laps. */
+static void test_base_continues(void **state)
+{
+	(void)state;
+	for (unsigned format = 0; format < 2; format++) {
+		struct virtq_chain chain;
+		struct virtq_done done;
+		struct rig r;
+
+		rig_start(&r, 8, format, true, false);
+		for (uint32_t id = 0; id < 100; id++) {
+			assert_in_range(add_chain(&r, id, 1, id % 3, false), 0, 7);
+			virtq_drv_publish(&r.drv);
+			assert_int_equal(rig_pop(&r, &chain), 1);
+			check_chain(&r, &chain, id, 1, id % 3);
+			virtq_push(&r.vq, chain.tag, 0);
+			virtq_publish(&r.vq);
+			assert_int_equal(virtq_drv_take(&r.drv, &done), 1);
+			r.config.base = virtq_base(&r.vq);
+			if (id % 2)
+				r.config.base &= format ? 0xffff : UINT32_MAX; /* some front ends keep the lower half */
+			rig_device_start(&r);
+			assert_int_equal(rig_pop(&r, &chain), 0);
+		}
+		rig_end(&r);
+	}
+}
+
+/* What the device writes into the ring is marked in the dirty log, at the address that was given for it. */
+static void test_dirty_log(void **state)
+{
+	uint8_t bits[8];
+	struct vhost_log log = {bits, sizeof(bits)};
+
+	(void)state;
+	for (unsigned format = 0; format < 2; format++) {
+		struct virtq_chain chain;
+		struct rig r;
+
+		rig_start(&r, 1024, format, true, false);
+		r.vq.log = &log;
+		r.vq.log_address = 4096; /* 1024 entries: pages 1 to 3 (split) or 1 to 4 (packed) */
+		for (uint32_t id = 0; id < 1024; id++) {
+			uint32_t first = format ? id * 16 / 4096 : (4 + id * 8) / 4096;
+
+			assert_in_range(add_chain(&r, id, 1, 0, false), 0, 1023);
+			virtq_drv_publish(&r.drv);
+			assert_int_equal(rig_pop(&r, &chain), 1);
+			memset(bits, 0, sizeof(bits));
+			virtq_push(&r.vq, chain.tag, 0);
+			assert_int_equal(bits[0], 0); /* marked after the write, not before */
+			virtq_publish(&r.vq);
+			assert_int_equal(bits[0], format ? 2 << first : (2 | 2 << first | (id % 512 == 511 ? 4 << first : 0)));
+		}
+		rig_end(&r);
+	}
+}
+
+static void test_driver_limits(void **state)
+{
+	struct virtq_drv drv;
+	struct rig r;
+	uint16_t next;
+
+	(void)state;
+	for (unsigned format = 0; format < 2; format++) {
+		rig_start(&r, 4, format, false, false);
+		assert_int_equal(add_chain(&r, 0, 3, 2, false), -E2BIG);
+		assert_in_range(add_chain(&r, 0, 2, 1, false), 0, 3);
+		assert_int_equal(virtq_drv_room(&r.drv), 1);
+		assert_int_equal(add_chain(&r, 1, 1, 1, false), -ENOSPC);
+		next = virtq_drv_next_id(&r.drv);
+		assert_int_equal(add_chain(&r, 1, 2, 2, true), next); /* a table takes one */
+		assert_int_equal(add_chain(&r, 2, 1, 0, false), -ENOSPC);
+		r.drv_config.num = 0;
+		assert_int_equal(virtq_drv_init(&drv, &r.drv_config), -EINVAL);
+		rig_end(&r);
+	}
+}
+
+/* A device that uses what is not in flight is found out, and not listened to any more. */
+static void test_driver_distrusts_the_device(void **state)
+{
+	struct virtq_done done;
+	struct rig r;
+	uint64_t word;
+
+	(void)state;
+	rig_start(&r, 4, false, false, false);
+	((uint16_t *)r.config.device)[1] = 1; /* used.idx, with nothing in flight */
+	assert_int_equal(virtq_drv_take(&r.drv, &done), -EPROTO);
+	assert_string_equal(r.drv.fault, "the device has used more requests than there were");
+	rig_end(&r);
+	for (uint32_t id = 1; id < 6; id++) {
+		rig_start(&r, 4, false, false, false);
+		add_chain(&r, 0, 1, 1, false);
+		virtq_drv_publish(&r.drv);
+		((uint32_t *)r.config.device)[1] = id; /* the head is 0 */
+		((uint16_t *)r.config.device)[1] = 1;
+		assert_int_equal(virtq_drv_take(&r.drv, &done), -EPROTO);
+		assert_string_equal(r.drv.fault, "the device has used a request that is not in flight");
+		assert_int_equal(virtq_drv_take(&r.drv, &done), -EPROTO);
+		rig_end(&r);
+		rig_start(&r, 4, true, false, false);
+		add_chain(&r, 0, 1, 1, false);
+		virtq_drv_publish(&r.drv);
+		word = (uint64_t)id << 32 | (uint64_t)(DESC_AVAIL | DESC_USED) << 48;
+		memcpy((uint8_t *)r.config.desc + 8, &word, 8);
+		assert_int_equal(virtq_drv_take(&r.drv, &done), -EPROTO);
+		rig_end(&r);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_traffic),
+		cmocka_unit_test(test_base_continues),
+		cmocka_unit_test(test_dirty_log),
+		cmocka_unit_test(test_driver_limits),
+		cmocka_unit_test(test_driver_distrusts_the_device),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
