@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The channel for our own requests to the front end (SET_BACKEND_REQ_FD). One use: the configuration space has changed. At most one such
- * request is unanswered; what changes meanwhile is told with the next.
+ * The channel for our own requests to the front end (SET_BACKEND_REQ_FD). One use: the configuration space has changed. At most
+ * one such request is unanswered; what changes meanwhile is told with the next.
  */
 #include <errno.h>
 #include <string.h>
@@ -29,8 +29,9 @@ static void channel_tell(struct vux_channel *ch)
 	status = env_stream_write(ch->stream, &msg.header, sizeof(msg.header), NULL, 0);
 
 	if (status != 0) {
-		weft_log(export_core(c->exp), WEFT_LOG_WARN, "%s: client %u cannot be told of the new size: its channel takes nothing (%s)",
-			c->exp->object.name, c->number, strerror(-status));
+		weft_log(export_core(c->exp), WEFT_LOG_WARN,
+			"%s: client %u cannot be told of the new size: its channel takes nothing (%s)", c->exp->object.name,
+			c->number, strerror(-status));
 		return;
 	}
 	ch->unanswered = acknowledged;

@@ -254,7 +254,8 @@ void connection_open(struct vux_export *exp, struct env_stream *stream)
 	*link = c;
 	exp->waiting++;
 	if (exp->open >= exp->clients)
-		weft_log(core, WEFT_LOG_INFO, "%s: client %u waits until one of %u leaves (clients=)", exp->object.name, c->number, exp->open);
+		weft_log(core, WEFT_LOG_INFO, "%s: client %u waits until one of %u leaves (clients=)", exp->object.name,
+			c->number, exp->open);
 	export_settled(exp);
 }
 
@@ -282,7 +283,8 @@ void connection_close(struct vux_connection *c, const char *why)
 	if (c->state == VUX_CLOSING)
 		return;
 	if (why != NULL)
-		weft_log(connection_core(c), WEFT_LOG_WARN, "%s: client %u is disconnected: %s", c->exp->object.name, c->number, why);
+		weft_log(connection_core(c), WEFT_LOG_WARN, "%s: client %u is disconnected: %s", c->exp->object.name,
+			c->number, why);
 	else
 		weft_log(connection_core(c), WEFT_LOG_INFO, "%s: client %u has left", c->exp->object.name, c->number);
 	if (c->state == VUX_WAITING) {

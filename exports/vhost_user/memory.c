@@ -173,7 +173,8 @@ int memory_add(struct vux_connection *c)
 	int status;
 
 	if (c->memories == VUX_MEMORY_MAX)
-		return weft_why(&c->why, -ENOSPC, "ADD_MEM_REG: %u memory regions are there, and there is room for no more", VUX_MEMORY_MAX);
+		return weft_why(&c->why, -ENOSPC, "ADD_MEM_REG: %u memory regions are there, and there is room for no more",
+			VUX_MEMORY_MAX);
 	status = memory_make(c, &c->msg.payload.memreg.region, connection_take_fd(c), &c->memory[c->memories]);
 	if (status != 0)
 		return status;
@@ -198,7 +199,8 @@ int memory_remove(struct vux_connection *c)
 			c->memory[at]->size != said->size))
 		at++;
 	if (at == c->memories)
-		return weft_why(&c->why, -ENOENT, "REM_MEM_REG: no region of %" PRIu64 " bytes at guest address 0x%" PRIx64 " is there",
+		return weft_why(&c->why, -ENOENT,
+			"REM_MEM_REG: no region of %" PRIu64 " bytes at guest address 0x%" PRIx64 " is there",
 			said->size, said->gpa);
 	gone = c->memory[at];
 	c->memory[at] = c->memory[c->memories - 1];

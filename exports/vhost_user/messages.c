@@ -62,7 +62,8 @@ static int on_set_features(struct vux_connection *c)
 	uint64_t wanted = c->msg.payload.u64, offered = features_offered(c->exp);
 
 	if ((wanted & ~offered) != 0)
-		return weft_why(&c->why, -EINVAL, "SET_FEATURES: 0x%" PRIx64 " has bits that were not offered (0x%" PRIx64 ")", wanted,
+		return weft_why(&c->why, -EINVAL,
+			"SET_FEATURES: 0x%" PRIx64 " has bits that were not offered (0x%" PRIx64 ")", wanted,
 			offered);
 	if (wanted == c->features)
 		return 0;
@@ -81,7 +82,8 @@ static int on_set_protocol_features(struct vux_connection *c)
 	uint64_t wanted = c->msg.payload.u64;
 
 	if ((wanted & ~protocol_offered()) != 0)
-		return weft_why(&c->why, -EINVAL, "SET_PROTOCOL_FEATURES: 0x%" PRIx64 " has bits that were not offered (0x%" PRIx64 ")",
+		return weft_why(&c->why, -EINVAL,
+			"SET_PROTOCOL_FEATURES: 0x%" PRIx64 " has bits that were not offered (0x%" PRIx64 ")",
 			wanted, protocol_offered());
 	c->protocol = wanted;
 	return 0;
@@ -109,7 +111,7 @@ static int on_get_config(struct vux_connection *c)
 {
 	struct vhost_user_config *said = &c->msg.payload.config;
 	struct virtio_blk_config config;
-	
+
 	config_fill(c, &config);
 	for (uint32_t i = 0; i < said->size; i++) {
 		uint64_t at = (uint64_t)said->offset + i;
@@ -128,7 +130,8 @@ static int on_set_config(struct vux_connection *c)
 	bool has_it = said->offset <= at && at - said->offset < said->size;
 
 	if (!migration && !(said->offset == at && said->size == 1))
-		return weft_why(&c->why, -EINVAL, "SET_CONFIG: bytes %u to %" PRIu64 ": only the write cache (byte %u) can be changed",
+		return weft_why(&c->why, -EINVAL,
+			"SET_CONFIG: bytes %u to %" PRIu64 ": only the write cache (byte %u) can be changed",
 			said->offset, (uint64_t)said->offset + said->size, at);
 	if (!has_it || (said->region[at - said->offset] & 1) == c->write_cache)
 		return 0;
@@ -340,6 +343,7 @@ int message_handle(struct vux_connection *c)
 
 	WEFT_ASSERT(c->state == VUX_OPEN && c->after == NULL);
 	if (request >= WEFT_COUNT(table) || table[request] == NULL)
-		return weft_why(&c->why, -EOPNOTSUPP, "%s (%u): it belongs to a feature that was not offered", vhost_user_name(request), request);
+		return weft_why(&c->why, -EOPNOTSUPP, "%s (%u): it belongs to a feature that was not offered",
+			vhost_user_name(request), request);
 	return table[request](c);
 }

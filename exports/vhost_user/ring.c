@@ -334,7 +334,8 @@ static void ring_start(struct vux_ring *ring)
 
 	WEFT_ASSERT(ring->state == VUX_STOPPED && ring->session.slots == 0 && ring->parked == NULL);
 	memset(&ring->session, 0, sizeof(ring->session));
-	snprintf(ring->session.name, sizeof(ring->session.name), "%.20s.%u#%u", c->exp->object.name, c->number % 10000, ring->index);
+	snprintf(ring->session.name, sizeof(ring->session.name), "%.20s.%u#%u", c->exp->object.name, c->number % 10000,
+		ring->index);
 	ring->live = ring->generation;
 	status = ring_prepare(ring);
 	if (status != 0) {

@@ -129,7 +129,7 @@ void ring_disable(struct vux_ring *ring);
 /* Forgets what the front end wanted, but not where the ring was: QEMU 7.2 sets status 0 before it asks for that. STOPPED. */
 void ring_reset(struct vux_ring *ring);
 void ring_destroy(struct vux_ring *ring);
-/* The wanted kick, call and error descriptors are closed with the ring. From the ring's reactor: no slot is in use, and it is to stop. */
+/* From the ring's reactor: no slot is in use, and it is to stop. */
 void ring_finish_later(struct vux_ring *ring);
 /* From the ring's reactor: the driver or the front end's memory is broken. Once per start. */
 void ring_report(struct vux_ring *ring);
@@ -191,7 +191,8 @@ static inline bool connection_acked(const struct vux_connection *c, unsigned fea
 	return (c->features >> feature & 1) != 0;
 }
 
-/* messages.c: handles c->msg, which the checker has passed. 0: done; MESSAGE_WAITS: c->after ends it; -errno with c->why: refused. */
+/* messages.c: handles c->msg, which the checker has passed. 0: done; MESSAGE_WAITS: c->after ends it; -errno with c->why:
+ * refused. */
 #define MESSAGE_WAITS 1
 int message_handle(struct vux_connection *c);
 
@@ -233,7 +234,7 @@ void config_fill(const struct vux_connection *c, struct virtio_blk_config *confi
 /* Whether a write must be durable before it is answered (virtio 1.2, 5.2.6.2). */
 bool config_write_through(const struct vux_connection *c);
 
-/* ---- export.c ---- */
+/* ---- vhost_user.c ---- */
 struct vux_export {
 	struct weft_object object;
 	struct weft_export exp;

@@ -102,7 +102,8 @@ def test_inherited_socket(serve, client, folder):
 ])
 def test_bad_options_are_said_in_one_line(serve, spec, words):
     program = serve().command[0]
-    done = subprocess.run([program, 'serve', 'mem:1MiB', '--on', spec], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=10,
+    done = subprocess.run([program, 'serve', 'mem:1MiB', '--on', spec], stdin=subprocess.DEVNULL, capture_output=True,
+        text=True, timeout=10,
                           check=False)
     assert done.returncode in (1, 2)
     assert all(word in done.stderr for word in words), done.stderr

@@ -5,7 +5,8 @@ import struct
 
 import pytest
 from frontend import (F_CONFIG_WCE, F_DISCARD, F_EVENT_IDX, F_FLUSH, F_INDIRECT, F_PACKED, F_PROTOCOL, F_RO, F_VERSION_1,
-                      F_WRITE_ZEROES, IOERR, OK, P_ALL, SET_CONFIG, T_DISCARD, T_FLUSH, T_GET_ID, T_IN, T_OUT, T_WRITE_ZEROES, UNSUPP,
+                      F_WRITE_ZEROES, IOERR, OK, P_ALL, SET_CONFIG, T_DISCARD, T_FLUSH, T_GET_ID, T_IN, T_OUT,
+                      T_WRITE_ZEROES, UNSUPP,
                       GET_FEATURES, PackedRing, SplitRing)
 
 KINDS = ['split', 'packed']

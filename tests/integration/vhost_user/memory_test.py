@@ -4,7 +4,8 @@ import os
 import struct
 
 import pytest
-from frontend import (ADD_MEM_REG, F_LOG_ALL, GET_MAX_MEM_SLOTS, IOERR, OK, P_ALL, P_BACKEND_REQ, REM_MEM_REG, SET_FEATURES, SET_LOG_BASE, SET_MEM_TABLE,
+from frontend import (ADD_MEM_REG, F_LOG_ALL, GET_MAX_MEM_SLOTS, IOERR, OK, P_ALL, P_BACKEND_REQ, REM_MEM_REG,
+    SET_FEATURES, SET_LOG_BASE, SET_MEM_TABLE,
                       SET_VRING_ADDR, T_IN, T_OUT, F_FLUSH, F_PACKED, F_PROTOCOL, F_VERSION_1, Memory, SplitRing)
 
 
@@ -76,7 +77,8 @@ def test_a_buffer_across_two_regions(serve, client):
     c.ring.write(0, bytes(range(256)) * 16)
     at = c.memory.take(17)
     c.memory.put(at, struct.pack('<IIQ', T_IN, 0, 0) + b'\xff')
-    c.ring.pending[c.ring.add([(c.memory.gpa + at, 16, 0), (high.gpa - 2048, 4096, 2), (c.memory.gpa + at + 16, 1, 2)])] = (at + 16, 0)
+    c.ring.pending[c.ring.add([(c.memory.gpa + at, 16, 0), (high.gpa - 2048, 4096, 2), (c.memory.gpa + at + 16, 1,
+        2)])] = (at + 16, 0)
     c.ring.publish()
     c.ring.kick()
     assert c.ring.finish()[1] == OK
@@ -120,7 +122,8 @@ def test_dirty_log(serve, client, kind):
     c.memory.take(4096, 4096)
     at = c.memory.take(16 + 8192 + 1)
     c.memory.put(at, struct.pack('<IIQ', T_IN, 0, 0) + bytes(8192) + b'\xff')
-    c.ring.pending[c.ring.add([(c.memory.gpa + at, 16, 0), (c.memory.gpa + at + 16, 8192, 2), (c.memory.gpa + at + 8208, 1, 2)])] = (at + 8208, 0)
+    c.ring.pending[c.ring.add([(c.memory.gpa + at, 16, 0), (c.memory.gpa + at + 16, 8192, 2), (c.memory.gpa + at +
+        8208, 1, 2)])] = (at + 8208, 0)
     c.ring.publish()
     c.ring.kick()
     assert c.ring.finish()[1] == OK

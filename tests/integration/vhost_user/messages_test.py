@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Messages that are wrong in every way that messages can be wrong. The one who sends them loses the connection or gets a refusal; who
-is connected besides, and who comes after, notices nothing."""
+"""Messages that are wrong in every way that messages can be wrong. The one who sends them loses the connection or gets a refusal;
+who is connected besides, and who comes after, notices nothing."""
 import os
 import random
 import struct
 
 import pytest
 from frontend import (ADD_MEM_REG, Closed, F_PROTOCOL, F_VERSION_1, GET_CONFIG, GET_FEATURES, GET_INFLIGHT_FD, GET_MAX_MEM_SLOTS,
-                      GET_PROTOCOL_FEATURES, GET_QUEUE_NUM, GET_STATUS, GET_VRING_BASE, IOERR, NO_FD, OK, P_ALL, REM_MEM_REG, REPLY, RESET_DEVICE,
+                      GET_PROTOCOL_FEATURES, GET_QUEUE_NUM, GET_STATUS, GET_VRING_BASE, IOERR, NO_FD, OK, P_ALL,
+                      REM_MEM_REG, REPLY, RESET_DEVICE,
                       RESET_OWNER, SET_BACKEND_REQ_FD, SET_CONFIG, SET_FEATURES, SET_INFLIGHT_FD, SET_LOG_BASE, SET_LOG_FD,
                       SET_MEM_TABLE, SET_OWNER, SET_PROTOCOL_FEATURES, SET_STATUS, SET_VRING_ADDR, SET_VRING_BASE, SET_VRING_CALL,
                       SET_VRING_ENABLE, SET_VRING_ERR, SET_VRING_KICK, SET_VRING_NUM, VERSION, Memory, SplitRing)
@@ -21,7 +22,8 @@ SHAPES = {
     SET_MEM_TABLE: (struct.pack('<IIQQQQ', 1, 0, 0, 4096, 0, 0), [1]), SET_LOG_BASE: (struct.pack('<QQ', 4096, 0), [1]),
     SET_LOG_FD: (NOTHING, [1]), SET_VRING_NUM: (struct.pack('<II', 0, 8), [0]), SET_VRING_ADDR: (bytes(40), [0]),
     SET_VRING_BASE: (STATE, [0]), GET_VRING_BASE: (STATE, [0]), SET_VRING_KICK: (U64, [1]), SET_VRING_CALL: (U64, [1]),
-    SET_VRING_ERR: (U64, [1]), GET_PROTOCOL_FEATURES: (NOTHING, [0]), SET_PROTOCOL_FEATURES: (U64, [0]), GET_QUEUE_NUM: (NOTHING, [0]),
+    SET_VRING_ERR: (U64, [1]), GET_PROTOCOL_FEATURES: (NOTHING, [0]), SET_PROTOCOL_FEATURES: (U64, [0]),
+    GET_QUEUE_NUM: (NOTHING, [0]),
     SET_VRING_ENABLE: (STATE, [0]), SET_BACKEND_REQ_FD: (NOTHING, [1]), GET_CONFIG: (struct.pack('<III', 0, 8, 0) + bytes(8), [0]),
     SET_CONFIG: (struct.pack('<III', 32, 1, 0) + b'\1', [0]), GET_INFLIGHT_FD: (struct.pack('<QQHH', 0, 0, 1, 8), [0]),
     SET_INFLIGHT_FD: (struct.pack('<QQHH', 4096, 0, 1, 8), [1]), RESET_DEVICE: (NOTHING, [0]), GET_MAX_MEM_SLOTS: (NOTHING, [0]),
@@ -126,9 +128,12 @@ def refusals(memory):
         (SET_MEM_TABLE, struct.pack('<II', 2, 0) + region * 2, 'mm'),
         (SET_VRING_KICK, struct.pack('<Q', 0), 'm'), (SET_VRING_CALL, struct.pack('<Q', 0), 'm'),
         (SET_VRING_ERR, struct.pack('<Q', 0), 'm'),
-        (SET_INFLIGHT_FD, struct.pack('<QQHHI', 4096, 0, 0, 8, 0), 'm'), (SET_INFLIGHT_FD, struct.pack('<QQHHI', 4096, 0, 1, 0, 0), 'm'),
-        (SET_INFLIGHT_FD, struct.pack('<QQHHI', 1 << 40, 0, 1, 8, 0), 'm'), (SET_INFLIGHT_FD, struct.pack('<QQHHI', 0, 0, 1, 8, 0), 'm'),
-        (SET_INFLIGHT_FD, struct.pack('<QQHHI', 4096, 1 << 62, 1, 8, 0), 'm'), (SET_INFLIGHT_FD, struct.pack('<QQHHI', 4096, 0, 1, 8, 0), 'e'),
+        (SET_INFLIGHT_FD, struct.pack('<QQHHI', 4096, 0, 0, 8, 0), 'm'), (SET_INFLIGHT_FD, struct.pack('<QQHHI', 4096,
+        0, 1, 0, 0), 'm'),
+        (SET_INFLIGHT_FD, struct.pack('<QQHHI', 1 << 40, 0, 1, 8, 0), 'm'), (SET_INFLIGHT_FD, struct.pack('<QQHHI', 0,
+        0, 1, 8, 0), 'm'),
+        (SET_INFLIGHT_FD, struct.pack('<QQHHI', 4096, 1 << 62, 1, 8, 0), 'm'), (SET_INFLIGHT_FD, struct.pack('<QQHHI',
+        4096, 0, 1, 8, 0), 'e'),
     ]
 
 

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""The server is killed with requests in flight and started again: the front end keeps the in-flight area and sees every request answered
-exactly once."""
+"""The server is killed with requests in flight and started again: the front end keeps the in-flight area and sees every
+request answered exactly once."""
 import os
 import random
 import struct
@@ -8,7 +8,8 @@ import threading
 import time
 
 import pytest
-from frontend import (F_FLUSH, F_INDIRECT, F_PROTOCOL, F_VERSION_1, OK, P_CONFIG, P_INFLIGHT, P_MQ, P_REPLY_ACK, RINGS, SET_INFLIGHT_FD, T_OUT,
+from frontend import (F_FLUSH, F_INDIRECT, F_PROTOCOL, F_VERSION_1, OK, P_CONFIG, P_INFLIGHT, P_MQ, P_REPLY_ACK,
+    RINGS, SET_INFLIGHT_FD, T_OUT,
                       Closed, Memory)
 
 PROTOCOL = P_MQ | P_REPLY_ACK | P_CONFIG | P_INFLIGHT

@@ -5,7 +5,8 @@ import random
 import struct
 
 import pytest
-from frontend import (INDIRECT, NEXT, OK, RESET_DEVICE, SET_VRING_ENABLE, T_FLUSH, T_IN, T_OUT, WRITE, F_INDIRECT, GET_STATUS, P_ALL,
+from frontend import (INDIRECT, NEXT, OK, RESET_DEVICE, SET_VRING_ENABLE, T_FLUSH, T_IN, T_OUT, WRITE, F_INDIRECT,
+    GET_STATUS, P_ALL,
                       PackedRing, SplitRing)
 
 
@@ -114,7 +115,8 @@ def indirect_huge(c, ring):
     ring.offer(0)
 
 
-BREAKS = [loop, loop_to_itself, next_beyond, head_beyond, index_jumps, index_goes_back, unmapped, end_of_address_space, longer_than_memory,
+BREAKS = [loop, loop_to_itself, next_beyond, head_beyond, index_jumps, index_goes_back, unmapped,
+    end_of_address_space, longer_than_memory,
           four_gigabytes, indirect_unmapped, indirect_odd_length, indirect_in_indirect, indirect_loop, indirect_huge]
 MAY_FAIL = [no_bytes, readable_after_writable]
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The export on the real environment, with a front end of a few lines: what cannot be seen from outside the process. What can be seen
- * from outside is in tests/integration/vhost_user.
+ * The export on the real environment, with a front end of a few lines: what cannot be seen from outside the process. What can
+ * be seen from outside is in tests/integration/vhost_user.
  */
 #include <setjmp.h>
 #include <stdarg.h>

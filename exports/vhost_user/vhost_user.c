@@ -50,9 +50,11 @@ static int export_listen(struct vux_export *exp, struct weft_why *why)
 	char where[256];
 
 	if (exp->path != NULL && (size_t)snprintf(where, sizeof(where), "unix:%s", exp->path) >= sizeof(where))
-		return weft_why(why, -ENAMETOOLONG, "vhost-user: path '%.60s...' is longer than a socket's name can be (107 bytes): "
+		return weft_why(why, -ENAMETOOLONG,
+			"vhost-user: path '%.60s...' is longer than a socket's name can be (107 bytes): "
 			"choose a shorter one", exp->path);
-	return env_listen(reactor_loop(export_core(exp)->reactor[0]), exp->path != NULL ? where : "unix:", &wants, export_accepted, exp,
+	return env_listen(reactor_loop(export_core(exp)->reactor[0]), exp->path != NULL ? where : "unix:", &wants,
+		export_accepted, exp,
 		&exp->listener, why);
 }
 
@@ -88,13 +90,16 @@ static void start_stack_done(struct weft_task *task, int status)
 static int export_check(const struct vux_export *exp, struct weft_why *why)
 {
 	if (exp->path == NULL && exp->fd == 0)
-		return weft_why(why, -EINVAL, "vhost-user: no address: give a socket's path (vhost-user:/run/vm.sock) or fd=NUMBER");
+		return weft_why(why, -EINVAL,
+			"vhost-user: no address: give a socket's path (vhost-user:/run/vm.sock) or fd=NUMBER");
 	if (exp->path != NULL && exp->fd != 0)
-		return weft_why(why, -EINVAL, "vhost-user: path '%.60s' and fd=%" PRIu64 " are both given: leave one out", exp->path, exp->fd);
+		return weft_why(why, -EINVAL, "vhost-user: path '%.60s' and fd=%" PRIu64 " are both given: leave one out",
+			exp->path, exp->fd);
 	if (exp->mode > 07777)
 		return weft_why(why, -EINVAL, "vhost-user: mode=%o is no file mode: give one like 0660", exp->mode);
 	if (exp->serial != NULL && strlen(exp->serial) > VIRTIO_BLK_ID_BYTES)
-		return weft_why(why, -EINVAL, "vhost-user: serial='%.40s' is longer than %d bytes: shorten it", exp->serial, VIRTIO_BLK_ID_BYTES);
+		return weft_why(why, -EINVAL, "vhost-user: serial='%.40s' is longer than %d bytes: shorten it", exp->serial,
+			VIRTIO_BLK_ID_BYTES);
 	return 0;
 }
 
@@ -258,7 +263,8 @@ static void export_describe_sessions(struct weft_export *e, weft_describe_put *p
 			failures += __atomic_load_n(&c->ring[i]->failures, __ATOMIC_RELAXED);
 		}
 		snprintf(name, sizeof(name), "client %u", c->number);
-		snprintf(value, sizeof(value), "%s, %u of %u rings running (%s), %u memory regions, %" PRIu64 " requests, %" PRIu64 " failed",
+		snprintf(value, sizeof(value),
+			"%s, %u of %u rings running (%s), %u memory regions, %" PRIu64 " requests, %" PRIu64 " failed",
 			states[c->state], running, all, connection_acked(c, VIRTIO_F_RING_PACKED) ? "packed" : "split", c->memories,
 			requests, failures);
 		put(self, name, value);
