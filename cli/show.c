@@ -64,7 +64,7 @@ static int print(const char *text, size_t len, void *self)
 
 void show_json(json_t *value, bool indent)
 {
-	json_dump_callback(value, print, NULL, indent ? JSON_INDENT(2) : JSON_COMPACT);
+	json_dump_callback(value, print, NULL, JSON_ENCODE_ANY | (indent ? JSON_INDENT(2) : JSON_COMPACT));
 	printf("\n");
 	fflush(stdout);
 	json_decref(value);

@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""Bad input: one line that names parameter, value, rule and remedy, the right exit status, and nothing left behind."""
+import os
+import resource
+import socket
+
+import pytest
+
+USAGE, FAILED, ABSENT = 2, 1, 3
+ON = ('--on', 'vhost-user:vm.sock')
+LONG = 'a' * 200
+
+# what is typed, exit status, parts of the line
+SERVE = {
+    'no device': ((*ON,), USAGE, ['argument is missing', 'weft serve DEVICE']),
+    'two devices': (('mem:1MiB', 'mem:2MiB', *ON), USAGE, ["'mem:2MiB'", 'one argument too many']),
+    'no export': (('mem:1MiB',), USAGE, ['--on is missing', '--on vhost-user:']),
+    'no value': (('mem:1MiB', '--on'), USAGE, ['--on', 'value is missing', 'EXPORT:ADDRESS']),
+    'no address': (('mem:1MiB', '--on', 'vhost-user'), USAGE, ['vhost-user', 'no address', 'vhost-user:/run/vm.sock']),
+    'unknown flag': (('mem:1MiB', *ON, '--moed', 'poll'), USAGE, ["'--moed'", "did you mean 'mode'?", '--help']),
+    'unknown kind': (('fiel:ok.img', *ON), USAGE, ["'fiel'", "did you mean 'file'?", 'weft list']),
+    'unknown export': (('mem:1MiB', '--on', 'nbdd:1'), USAGE, ["'nbdd'", 'export', 'weft list']),
+    'unknown layer': (('mem:1MiB', '--through', 'dleay:read=1ms', *ON), USAGE, ["'dleay'", "did you mean 'delay'?"]),
+    'a device as an export': (('mem:1MiB', '--on', 'file:ok.img'), USAGE, ["'file'", "'export' is wanted"]),
+    'unknown option': (('file:ok.img,raedonly=on', *ON), USAGE,
+                       ['file', "'raedonly'", "did you mean 'readonly'?", 'weft explain file']),
+    'no bool': (('file:ok.img,readonly=maybe', *ON), USAGE, ['readonly', "'maybe'", 'write on or off']),
+    'no size': (('mem:abc', *ON), USAGE, ['mem', 'size', "'abc'", 'KiB', '64MiB']),
+    'no duration': (('mem:1MiB', '--through', 'delay:read=1', *ON), USAGE, ['delay', 'read', "'1'", 'duration', 'ms']),
+    'no choice': (('mem:1MiB', *ON, '--mode', 'fast'), USAGE, ['mode', "'fast'", 'poll|adaptive|notify']),
+    'too many reactors': (('mem:1MiB', *ON, '--reactors', '99'), USAGE, ['reactors', "'99'", 'at most 63']),
+    'no processors': (('mem:1MiB', *ON, '--cpus', 'x'), USAGE, ['--cpus', "'x'", '0,2-3']),
+    'not that processor': (('mem:1MiB', *ON, '--cpus', '4000'), USAGE, ['cpus', '4000', 'taskset']),
+    'size no multiple': (('mem:1000', *ON), USAGE, ['mem', 'size=1000', 'multiple of block=512', 'size=1024']),
+    'file no multiple': (('file:odd.img', *ON), USAGE, ['file', 'odd.img', '1000 bytes', 'multiple of 512', 'truncate']),
+    'file too small': (('file:empty.img', *ON), USAGE, ['file', 'empty.img', 'is empty', 'truncate -s SIZE']),
+    'file missing': (('file:none.img', *ON), FAILED, ['file', 'none.img', 'no such file', 'create=SIZE']),
+    'a folder': (('file:folder', *ON), FAILED, ['file', 'folder is a directory', 'name a file']),
+    'folder missing': (('file:none/x.img,create=1MiB', *ON), FAILED, ['file', 'none/x.img', 'does not exist', 'make it']),
+    'one leg': (('mirror:[mem:1MiB]', *ON), USAGE, ['mirror', 'leg', 'at least 2', 'brackets']),
+    'beyond the end': (('slice:[mem:1MiB],offset=2MiB', *ON), USAGE, ['slice', 'offset=2097152', '1048576', 'smaller']),
+    'socket too long': (('mem:1MiB', '--on', f'vhost-user:{LONG}'), USAGE, ['vhost-user', '107', 'shorter']),
+    'socket is a file': (('mem:1MiB', '--on', 'vhost-user:ok.img'), FAILED, ['vhost-user', 'ok.img', 'no socket']),
+    'socket without folder': (('mem:1MiB', '--on', 'vhost-user:none/vm.sock'), FAILED, ['none/vm.sock', 'make it']),
+    'socket in use': (('mem:1MiB', '--on', 'vhost-user:used.sock'), FAILED, ['vhost-user', 'used.sock', 'listens']),
+    'control in use': (('mem:1MiB', *ON, '--control', 'used.sock'), FAILED, ['--control', "'used.sock'", 'listens']),
+    'control too long': (('mem:1MiB', *ON, '--control', LONG), USAGE, ['--control', '107', 'shorter']),
+    'no such group': (('mem:1MiB', '--on', 'vhost-user:vm.sock,group=nobodysgroup'), FAILED, ['nobodysgroup']),
+    'no config': (('--config', 'none.yaml', *ON), FAILED, ['--config', "'none.yaml'", 'no such file']),
+    'bad YAML': (('--config', 'bad.yaml', *ON), USAGE, ['--config', 'line 1', "'brand'", 'use kind']),
+    'bad JSON': (('--config', 'bad.json', *ON), USAGE, ['--config', 'JSON', 'line']),
+    'no module': (('mem:1MiB', *ON, '--load', 'none.so'), FAILED, ['none.so', 'cannot be loaded', 'shared object']),
+}
+OTHERS = {
+    'no command': (('srve',), USAGE, ["'srve'", "did you mean 'serve'?", 'weft help']),
+    'info of nothing': (('info', 'file:none.img'), FAILED, ['none.img', 'no such file']),
+    'info of a bad size': (('info', 'mem:'), USAGE, ['mem', 'size']),
+    'server missing': (('info', 'vhost-user:none.sock'), FAILED, ['vhost-user', 'none.sock', 'start the server']),
+    'list of what': (('list', 'volumes'), USAGE, ["'volumes'", 'weft list components']),
+    'explain what': (('explain', 'fiel'), USAGE, ["'fiel'", "did you mean 'file'?"]),
+    'ctl, nobody there': (('ctl', 'none.sock', 'info'), ABSENT, ["'none.sock'", 'nobody listens', '--control']),
+    'top, nobody there': (('top', 'none.sock', '--once'), ABSENT, ["'none.sock'", 'nobody listens', '--control']),
+    'ctl, no command': (('ctl', 'none.sock', 'inof'), USAGE, ["'inof'", "did you mean 'info'?"]),
+    'ctl, too many words': (('ctl', 'none.sock', 'mode', 'a', 'b'), USAGE, ['mode', 'poll|adaptive|notify']),
+    'bench, odd block': (('bench', 'mem:1MiB', '--bs', '1000'), USAGE, ['--bs', '1000', 'multiple of 512']),
+    'bench, no depth': (('bench', 'mem:1MiB', '--depth', '0'), USAGE, ['depth', "'0'", 'at least 1']),
+}
+ALL = {**{name: (('serve', *typed), status, parts) for name, (typed, status, parts) in SERVE.items()}, **OTHERS}
+
+
+@pytest.fixture
+def stage(folder):
+    """What the bad inputs need around them."""
+    for name, size in (('ok.img', 1 << 20), ('odd.img', 1000), ('empty.img', 0)):
+        with open(f'{folder}/{name}', 'wb') as image:
+            image.truncate(size)
+    os.mkdir(f'{folder}/folder')
+    with open(f'{folder}/bad.yaml', 'w') as config:
+        config.write('{kind: mem, address: 1MiB, brand: 2}')
+    with open(f'{folder}/bad.json', 'w') as config:
+        config.write('{"kind": "mem", ')
+    here = os.getcwd()
+    with socket.socket(socket.AF_UNIX) as used:
+        os.chdir(folder)
+        used.bind('used.sock')
+        os.chdir(here)
+        used.listen()
+        yield folder
+
+
+def look(folder):
+    return sorted((entry.name, entry.stat().st_size) for entry in os.scandir(folder))
+
+
+def check(done, status, parts, before, folder):
+    assert done.out == ''
+    assert done.err.startswith('weft: ') and done.err.count('\n') == 1, done.err
+    assert len(done.err) < 270
+    for part in parts:
+        assert part in done.err, done.err
+    assert done.status == status
+    assert look(folder) == before
+
+
+@pytest.mark.parametrize('case', ALL)
+def test_bad_input(weft, stage, case):
+    typed, status, parts = ALL[case]
+    before = look(stage)
+    check(weft(*typed), status, parts, before, stage)
+
+
+@pytest.mark.parametrize('exports', [('vhost-user:used.sock',), ('vhost-user:vm.sock', 'vhost-user:used.sock'),
+                                     ('vhost-user:vm.sock', 'vhost-user:none/vm.sock')])
+def test_an_image_that_was_made_for_nothing_is_taken_away(weft, stage, exports):
+    before = look(stage)
+    on = [word for export in exports for word in ('--on', export)]
+    check(weft('serve', 'file:new.img,create=1MiB', *on), FAILED, ['vhost-user'], before, stage)
+
+
+def test_an_image_that_was_there_stays(weft, stage):
+    before = look(stage)
+    check(weft('serve', 'file:ok.img,create=1MiB', '--on', 'vhost-user:used.sock'), FAILED, ['used.sock'], before, stage)
+
+
+def test_a_file_in_use_is_refused(weft, stage, serve):
+    serve('file:ok.img')
+    before = look(stage)
+    check(weft('serve', 'file:ok.img,lock-wait=10ms', *ON), FAILED, ['file', 'ok.img', 'locked', 'stop the other'], before,
+          stage)
+
+
+def as_nobody():
+    if os.getuid() == 0:
+        os.setgroups([])
+        os.setgid(65534)
+        os.setuid(65534)
+
+
+@pytest.mark.parametrize('mode, device, parts', [
+    (0o000, 'file:ok.img', ['file', 'ok.img', 'permission']),
+    (0o444, 'file:ok.img', ['file', 'ok.img', 'permission', 'read-only']),
+])
+def test_a_file_without_permission_is_refused(weft, stage, mode, device, parts):
+    os.chmod(stage, 0o755)
+    os.chmod(f'{stage}/ok.img', mode)
+    before = look(stage)
+    check(weft('serve', device, *ON, preexec_fn=as_nobody), FAILED, parts, before, stage)
+
+
+def test_too_little_memory_is_told(weft, stage):
+    def little():
+        resource.setrlimit(resource.RLIMIT_AS, (400 << 20, 400 << 20))
+
+    before = look(stage)
+    check(weft('serve', 'mem:1TiB', *ON, preexec_fn=little), FAILED, ['mem', 'size=', 'smaller', 'ulimit -v'], before, stage)
+
+
+def test_a_name_with_a_line_end_makes_one_line(weft, stage):
+    before = look(stage)
+    check(weft('serve', 'file:no\nne.img', *ON), FAILED, ['no?ne.img', 'no such file'], before, stage)
