@@ -16,13 +16,14 @@ def test_a_server_killed_at_random_instants_loses_nothing(place, queues, packed)
     chance = random.Random(place.seed)
     place.need(only_weft=True)  # the stand-in fails this: "id 2 is not a head", I/O errors
     place.image()
-    server = place.serve(queues=queues)
+    server = place.serve(queues=queues, lock_wait="20s")
     guest = place.boot(queues=queues, packed=packed, fio=True, lifetime=120 + 6 * KILLS)
     running = load.Load(guest, jobs=queues)
     for kill in range(KILLS):
         if kill % 4 == 3:
-            # While it still greets the guest and does again what the one before it left undone.
-            process.wait_until(server.connected, "the guest connects again", 30, server.child)
+            # While it does again what the one before it left undone. Not earlier: QEMU 7.2 never connects again when
+            # it loses the connection before it has handed its memory over.
+            process.wait_until(server.holds_guest_memory, "the guest connects again", 30, server.child)
             process.pass_time(chance.uniform(0, 0.02), server.child)
         else:
             running.wait_progress(chance.randrange(1, 100))

@@ -80,6 +80,11 @@ class Server:
     def addresses(self):
         return [s.path for s in self.sockets]
 
+    def holds_guest_memory(self):
+        """Whether a guest has got as far as handing its memory over, just before it starts its rings."""
+        with open(f"/proc/{self.child.pid}/maps", encoding="utf-8", errors="replace") as maps:
+            return "/memfd:memory-backend-memfd" in maps.read()
+
     def running(self):
         return self.child is not None and self.child.poll() is None
 
