@@ -108,6 +108,7 @@ static void built(struct weft_task *task, int status)
 	}
 	c->bench.device = weft_object_query(c->object, &weft_blk_iface);
 	WEFT_ASSERT(c->bench.device != NULL);
+	world_began(&c->w);
 	c->bench.ended = bench_ended;
 	bench_progress_start(&c->progress, &c->bench);
 	bench_start(&c->bench);

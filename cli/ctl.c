@@ -15,7 +15,6 @@
 #include "cli/world.h"
 
 #include "env/env.h"
-#include "env/linux/linux.h"
 
 struct ctl {
 	bool json;
@@ -72,7 +71,7 @@ static int ask(struct ctl *ctl, const struct args *args, int *status)
 	struct env *env;
 	struct call *call;
 	json_t *result;
-	int error = env_linux_open(&env, NULL, &ctl->why);
+	int error = env_linux_open(&env, &world_env_wants, &ctl->why);
 
 	if (error != 0)
 		return error;

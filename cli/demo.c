@@ -17,7 +17,6 @@
 #include "cli/world.h"
 
 #include "env/env.h"
-#include "env/linux/linux.h"
 
 enum { TEXT = 512 };
 #define DEMO_SIZE (256ull << 20)
@@ -263,7 +262,7 @@ static int demo_main(int argc, char **argv)
 	if (error == 0)
 		error = args_count("demo", &args, 0, 0, "[OPTION...]", &d.why);
 	if (error == 0)
-		error = env_linux_open(&d.env, NULL, &d.why);
+		error = env_linux_open(&d.env, &world_env_wants, &d.why);
 	if (error != 0)
 		return world_failed(error, &d.why);
 	d.client.mode = WEFT_MODE_ADAPTIVE;

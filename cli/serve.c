@@ -175,6 +175,7 @@ static int run(struct serve *s)
 	error = begin(s);
 	if (error == 0 && !s->stopping) {
 		tell(s);
+		world_began(&s->w);
 		s->running = true;
 		if (s->control != NULL)
 			control_begin(s->control);

@@ -11,7 +11,6 @@
 #include "cli/world.h"
 
 #include "env/env.h"
-#include "env/linux/linux.h"
 
 struct top {
 	bool once;
@@ -77,7 +76,7 @@ static int show(struct top *top, struct call *call, int *status)
 static int run(struct top *top, const char *path, int *status)
 {
 	struct call *call;
-	int error = env_linux_open(&top->env, NULL, &top->why);
+	int error = env_linux_open(&top->env, &world_env_wants, &top->why);
 
 	if (error != 0)
 		return error;

@@ -14,8 +14,10 @@
 #include "core/option.h"
 #include "core/value.h"
 #include "env/env.h"
-#include "env/linux/linux.h"
 #include "lib/builtin.h"
+
+/* A command that is refused says one line, and that is the reason. */
+const struct env_linux_wants world_env_wants = { .quiet = true };
 
 /* "0,2-3" into cpus[]; returns how many, or -EINVAL. */
 static int cpus_parse(struct env *env, const char *text, int *cpus, struct weft_why *why)
@@ -66,7 +68,7 @@ int world_open(struct world *world, const struct world_options *options, unsigne
 	int cpus[CORE_REACTORS_MAX], n = 0, error;
 
 	*world = (struct world){ 0 };
-	error = env_linux_open(&world->env, NULL, why);
+	error = env_linux_open(&world->env, &world_env_wants, why);
 	if (error == 0 && options->cpus != NULL && (n = cpus_parse(world->env, options->cpus, cpus, why)) < 0)
 		error = n;
 	if (error == 0) {
@@ -83,6 +85,14 @@ int world_open(struct world *world, const struct world_options *options, unsigne
 	if (error != 0)
 		world_close(world);
 	return error;
+}
+
+void world_began(struct world *world)
+{
+	const char *fallback = env_linux_fallback(world->env);
+
+	if (fallback != NULL)
+		weft_log(world->core, WEFT_LOG_INFO, "%s", fallback);
 }
 
 void world_close(struct world *world)

@@ -9,6 +9,7 @@
 #include "cli/args.h"
 #include "core/core.h"
 #include "core/objects.h"
+#include "env/linux/linux.h"
 
 struct world_options {
 	uint32_t mode;         /* enum weft_mode */
@@ -32,6 +33,9 @@ struct world_options {
 	{ .name = "log", .type = WEFT_OPTION_CHOICE, .offset = offsetof(owner, member.log), .fallback = usual, \
 	  .choices = "error|warn|info|debug", .help = "which messages appear on standard error" }
 
+/* For env_linux_open. */
+extern const struct env_linux_wants world_env_wants;
+
 struct world {
 	struct env *env;
 	struct weft_core *core;
@@ -43,6 +47,8 @@ struct world {
  * open. */
 int world_open(struct world *world, const struct world_options *options, unsigned reactors, uint32_t budget,
 	struct weft_why *why);
+/* Says, once it works, what works in another way than it should (epoll instead of io_uring). */
+void world_began(struct world *world);
 /* Everything has been released. */
 void world_close(struct world *world);
 

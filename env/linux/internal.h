@@ -21,6 +21,8 @@ struct linux_env {
 	struct env head;
 	bool no_uring;
 	_Atomic bool fallback_said;
+	bool quiet;
+	char fallback[200]; /* what was, or would have been said */
 	struct workers *workers;
 };
 

@@ -86,14 +86,22 @@ static void linux_log_line(struct env *env, int level, const char *line)
 
 void linux_fallback_say(struct linux_env *env, int error)
 {
-	char line[200], text[64];
+	char text[64];
 
 	if (env->no_uring || atomic_exchange(&env->fallback_said, true))
 		return;
-	snprintf(line, sizeof(line),
+	snprintf(env->fallback, sizeof(env->fallback),
 		"weft: io_uring is not available here (io_uring_setup: %s): using epoll and worker threads",
 		linux_error_text(error, text, sizeof(text)));
-	linux_log_line(&env->head, 1, line);
+	if (!env->quiet)
+		linux_log_line(&env->head, 1, env->fallback);
+}
+
+const char *env_linux_fallback(struct env *env)
+{
+	const struct linux_env *e = linux_env_of(env);
+
+	return e->fallback[0] != '\0' ? e->fallback : NULL;
 }
 
 /* ---- pages ---- */
@@ -205,6 +213,7 @@ int env_linux_open(struct env **out, const struct env_linux_wants *wants, struct
 	}
 	env_init(&env->head, &linux_ops);
 	env->no_uring = wants->no_uring;
+	env->quiet = wants->quiet;
 	*out = &env->head;
 	return 0;
 }

@@ -11,12 +11,15 @@
 struct env_linux_wants {
 	bool no_uring;	  /* as if io_uring_setup were denied */
 	unsigned workers; /* threads for what blocks, started when needed; 0: 16 */
+	bool quiet;	  /* a fall-back is not said on standard error: the caller does, with env_linux_fallback */
 };
 
 /* `wants` may be NULL. Any thread; a process may have several. */
 int env_linux_open(struct env **out, const struct env_linux_wants *wants, struct weft_why *why);
 /* Everything opened in it is closed. Ends the workers. */
 void env_linux_close(struct env *env);
+/* What works in another way than it should, as a line; NULL: nothing. Control thread. */
+const char *env_linux_fallback(struct env *env);
 
 /* ---- for programs (program.c) ---- */
 
