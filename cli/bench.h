@@ -72,7 +72,8 @@ struct bench_load {
 	unsigned depth, index;
 	unsigned nslots;
 	uint8_t *memory;
-	bool open, told;
+	bool open, ending, told;
+	bool warm;                    /* control: it has told so */
 	uint64_t started_ns, ended_ns, last_rate_ns;
 	struct bench_counts counts;
 	struct bench_verify *model;
@@ -91,7 +92,7 @@ struct bench {
 	struct bench_options options;
 	struct weft_blk *device;
 	struct weft_stack *stack;
-	unsigned nloads, loads_open;
+	unsigned nloads, loads_open, loads_cold;
 	struct bench_load *load;      /* nloads of them */
 	int region, memory_fd;
 	struct env_mapping *mapping;

@@ -128,6 +128,7 @@ static bool load_poll(struct weft_source *source)
 	bool any = false;
 
 	load->burst = BENCH_BURST;
+	load->ending |= load->running && load->left == 0;
 	if (WEFT_LIKELY(load->running && load->left > 0)) {
 		if (load->gap_ns_256 != 0)
 			return send_arrived(load, now);
@@ -138,7 +139,7 @@ static bool load_poll(struct weft_source *source)
 		}
 		return any;
 	}
-	if (load->nready == load->nslots && !load->told)
+	if (load->ending && load->nready == load->nslots && !load->told)
 		note(load);
 	return false;
 }
@@ -155,7 +156,7 @@ static bool load_arm(struct weft_source *source)
 	struct bench_load *load = WEFT_CONTAINER(session, struct bench_load, session);
 
 	if (!load->running || load->left == 0)
-		return !load->told && load->nready == load->nslots;
+		return load->ending && !load->told && load->nready == load->nslots;
 	if (load->gap_ns_256 == 0)
 		return load->nready > 0;
 	if (load->nready == 0)
@@ -167,6 +168,23 @@ static bool load_arm(struct weft_source *source)
 }
 
 /* ---- beginning and end of a load, on its reactor ---- */
+
+static void load_warm_msg(void *self);
+
+/* Before the clock runs each slot has read once: connections are up, memory is there and known to the device. */
+static void warm_done(struct weft_hop *root, struct weft_hop *child, int status)
+{
+	struct weft_slot *slot = WEFT_CONTAINER(root, struct weft_slot, root);
+	struct bench_load *load = WEFT_CONTAINER(slot->session, struct bench_load, session);
+
+	(void)child;
+	(void)status; /* will be seen again */
+	load->ready[load->nready++] = slot;
+	if (load->nready < load->nslots)
+		return;
+	load->start_msg = (struct weft_msg){ .fn = load_warm_msg, .self = load };
+	weft_reactor_post(load->bench->core->reactor[0], &load->start_msg);
+}
 
 static void start_msg(void *self)
 {
@@ -190,8 +208,25 @@ static void start_msg(void *self)
 	if (load->open && load->nslots < load->depth)
 		load->error = weft_why(&load->why, -ENOSPC, "only %u of %u slots: the reactor's budget is spent", load->nslots,
 			load->depth);
-	load->started_ns = load->next_at_ns = reactor->now;
-	load->running = load->error == 0;
+	if (load->error != 0) {
+		load->ending = true;
+		if (!load->open)
+			note(load);
+		return;
+	}
+	for (unsigned n = load->nready; n > 0; n--) {
+		slot = load->ready[--load->nready];
+		weft_slot_submit(slot, WEFT_READ, 0, load->first_byte + slot->tag % load->blocks * load->block_bytes,
+			load->block_bytes, 1, warm_done);
+	}
+}
+
+static void go_msg(void *self)
+{
+	struct bench_load *load = self;
+
+	load->started_ns = load->next_at_ns = load->session.reactor->now;
+	load->running = !load->ending;
 }
 
 static void close_here(struct bench_load *load)
@@ -209,8 +244,7 @@ static void stop_msg(void *self)
 	struct bench_load *load = self;
 
 	load->running = false;
-	if (!load->open && !load->told)
-		note(load);
+	load->ending = true;
 }
 
 /* ---- together, on the control reactor ---- */
@@ -223,6 +257,52 @@ static void stack_closed(struct weft_task *task, int status)
 	bench->ended(bench, bench->status);
 }
 
+static void time_is_over(void *self)
+{
+	bench_stop(self);
+}
+
+/* All are warm, or have failed to be: now the clock runs. */
+static void begin(struct bench *bench)
+{
+	struct env_usage usage;
+
+	env_usage(bench->core->env, &usage);
+	bench->cpu_before_ns = usage.cpu_ns;
+	bench->server_before_ns = bench_cpu_of(bench->core->env, bench->server_pid);
+	bench->begun_ns = weft_reactor_now(bench->core->reactor[0]);
+	bench->timer = (struct weft_timer){ .fn = time_is_over, .self = bench };
+	if (bench->status != 0)
+		bench_stop(bench);
+	else if (bench->options.time_ns != 0)
+		weft_timer_arm(bench->core->reactor[0], &bench->timer, bench->begun_ns + bench->options.time_ns);
+	for (unsigned i = 0; i < bench->nloads && bench->status == 0; i++) {
+		struct bench_load *load = &bench->load[i];
+
+		if (load->told)
+			continue;
+		load->start_msg = (struct weft_msg){ .fn = go_msg, .self = load };
+		weft_reactor_post(bench->core->reactor[1 + i % bench->options.queues], &load->start_msg);
+	}
+}
+
+static void load_warm(struct bench_load *load)
+{
+	struct bench *bench = load->bench;
+
+	if (load->warm)
+		return;
+	load->warm = true;
+	WEFT_ASSERT(bench->loads_cold > 0);
+	if (--bench->loads_cold == 0)
+		begin(bench);
+}
+
+static void load_warm_msg(void *self)
+{
+	load_warm(self);
+}
+
 static void load_ended_msg(void *self)
 {
 	struct bench_load *load = self;
@@ -233,7 +313,8 @@ static void load_ended_msg(void *self)
 		bench->status = load->error;
 		bench->why = load->why;
 	}
-	if (load->ended_ns - load->started_ns > bench->elapsed_ns)
+	load_warm(load);
+	if (load->started_ns != 0 && load->ended_ns - load->started_ns > bench->elapsed_ns)
 		bench->elapsed_ns = load->ended_ns - load->started_ns;
 	WEFT_ASSERT(bench->loads_open > 0);
 	if (--bench->loads_open > 0)
@@ -267,11 +348,6 @@ void bench_stop(struct bench *bench)
 		load->stop_msg = (struct weft_msg){ .fn = stop_msg, .self = load };
 		weft_reactor_post(bench->core->reactor[1 + i % bench->options.queues], &load->stop_msg);
 	}
-}
-
-static void time_is_over(void *self)
-{
-	bench_stop(self);
 }
 
 /* Shares of the device, of the rate and of the amount. */
@@ -311,7 +387,6 @@ static int load_fill(struct bench *bench, unsigned index, struct weft_why *why)
 static void stack_opened(struct weft_task *task, int status)
 {
 	struct bench *bench = WEFT_CONTAINER(task, struct bench, task);
-	struct env_usage usage;
 
 	for (unsigned i = 0; status == 0 && i < bench->nloads; i++)
 		status = load_fill(bench, i, &task->why);
@@ -325,20 +400,13 @@ static void stack_opened(struct weft_task *task, int status)
 			bench->ended(bench, status);
 		return;
 	}
-	env_usage(bench->core->env, &usage);
-	bench->cpu_before_ns = usage.cpu_ns;
-	bench->server_before_ns = bench_cpu_of(bench->core->env, bench->server_pid);
-	bench->begun_ns = weft_reactor_now(bench->core->reactor[0]);
-	bench->loads_open = bench->nloads;
+	bench->loads_open = bench->loads_cold = bench->nloads;
 	for (unsigned i = 0; i < bench->nloads; i++) {
 		struct bench_load *load = &bench->load[i];
 
 		load->start_msg = (struct weft_msg){ .fn = start_msg, .self = load };
 		weft_reactor_post(bench->core->reactor[1 + i % bench->options.queues], &load->start_msg);
 	}
-	bench->timer = (struct weft_timer){ .fn = time_is_over, .self = bench };
-	if (bench->options.time_ns != 0)
-		weft_timer_arm(bench->core->reactor[0], &bench->timer, bench->begun_ns + bench->options.time_ns);
 }
 
 void bench_start(struct bench *bench)
