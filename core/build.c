@@ -301,7 +301,7 @@ static void start_failed_why(const struct weft_object *object, int error, struct
 
 	WEFT_ASSERT(error < 0);
 	if (!text[0])
-		weft_why(why, error, "%s: could not start: %s", name, strerror(-error));
+		weft_why(why, error, "%s: could not start: %s", name, error_words(error));
 	else if (strncmp(text, kind, strlen(kind)) && strncmp(text, name, strlen(name)))
 		weft_why(why, error, "%s: %s", kind, text);
 	else
@@ -327,7 +327,7 @@ static void started_msg(void *self)
 		error = call_started_hooks(object, why);
 		notes->hooked = !error;
 		if (error && !why->text[0])
-			weft_why(why, error, "%s: could not start: %s", object->name, strerror(-error));
+			weft_why(why, error, "%s: could not start: %s", object->name, error_words(error));
 	}
 	if (error) {
 		end_failed(build, error);

@@ -3,6 +3,8 @@
 #ifndef CORE_OBJECT_H
 #define CORE_OBJECT_H
 
+#include <string.h>
+
 #include "core/core.h"
 #include "core/objects.h"
 
@@ -52,6 +54,14 @@ struct objects {
 	struct objects_job *drain;
 	unsigned walk;                    /* number of the last walk through the graph */
 };
+
+/* "No such file or directory": for a component that failed without a sentence. */
+static inline const char *error_words(int error)
+{
+	const char *words = strerrordesc_np(-error);
+
+	return words ? words : "unknown error";
+}
 
 static inline struct notes *notes_of(const struct weft_object *object)
 {

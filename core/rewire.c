@@ -151,7 +151,7 @@ static void resized_msg(void *self)
 		job->task.why = job->inner.why;
 		if (!job->task.why.text[0])
 			weft_why(&job->task.why, job->status, "%s: could not be resized: %s", job->object->name,
-				 strerror(-job->status));
+				 error_words(job->status));
 	}
 	object_put(job->object, NULL);
 	job_end(job);
