@@ -193,10 +193,22 @@ static void uring_cqe(struct loop *loop, uint64_t data, int32_t result, bool mor
 	}
 }
 
+/*
+ * How many to deliver in this turn. What follows from them is submitted at its end, so that a long turn
+ * starves the disk: at depth 32 it got 0.85 of what turns of four get, for it saw requests in bursts. Only
+ * a long queue is shortened faster.
+ */
+static unsigned uring_share(unsigned ready)
+{
+	if (ready <= 4)
+		return ready;
+	return ready / 16 > 4 ? ready / 16 : 4;
+}
+
 static bool uring_reap(struct loop *loop)
 {
 	struct uring *u = loop->uring;
-	unsigned head, left = io_uring_cq_ready(&u->ring);
+	unsigned head, left = uring_share(io_uring_cq_ready(&u->ring));
 	struct io_uring_cqe *cqe;
 	bool any = left > 0;
 
