@@ -310,8 +310,12 @@ int env_listen(struct env_loop *loop, const char *where, const struct env_listen
 	struct weft_why *why)
 {
 	WEFT_ASSERT(accepted);
-	return env_fault(loop->env) ? env_fault_why(why, "env_listen")
-				    : loop->ops->listen(loop, where, wants, accepted, self, out, why);
+	if (env_fault(loop->env)) {
+		if (wants->fd >= 0)
+			loop->env->ops->fd_close(loop->env, wants->fd);
+		return env_fault_why(why, "env_listen");
+	}
+	return loop->ops->listen(loop, where, wants, accepted, self, out, why);
 }
 
 void env_listener_close(struct env_listener *listener)

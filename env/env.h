@@ -134,7 +134,8 @@ struct env_io {
 void env_medium_submit(struct env_loop *loop, struct env_io *io);
 
 /* ---- notifier: an eventfd, or what stands for one in the simulation ---- */
-int env_notifier_open(struct env *env, int fd, struct env_notifier **out); /* fd: adopted (owned from now on); -1: a new one */
+/* fd: adopted, also when it fails; -1: a new one. */
+int env_notifier_open(struct env *env, int fd, struct env_notifier **out);
 void env_notifier_close(struct env_notifier *notifier);                    /* not watched */
 int env_notifier_fd(const struct env_notifier *notifier);                  /* stays owned by the notifier */
 void env_notifier_signal(struct env_notifier *notifier);                   /* any thread; one system call */
@@ -167,7 +168,7 @@ int64_t env_fd_size(struct env *env, int fd);
 struct env_listen_wants {
 	int mode;            /* of the socket file; < 0: as umask has it */
 	const char *group;   /* NULL: unchanged */
-	int fd;              /* >= 0: an inherited listening (or, with `connected`, connected) socket; adopted */
+	int fd;              /* >= 0: an inherited listening (or, with `connected`, connected) socket; adopted, also on failure */
 	bool connected;
 };
 /* where: "unix:/path". accepted(self, stream) runs on the loop; the callee owns the stream. A stale socket file that nobody

@@ -92,7 +92,13 @@ static void build_msg(void *self)
 	struct weft_why why;
 	struct tree *tree;
 
-	must(grammar_parse(&reader, job->text, job->wants, &tree, &why), &why);
+	int error = grammar_parse(&reader, job->text, job->wants, &tree, &why);
+
+	if (error != 0) {
+		sim_trace(party->world, "parsing %s: %s", job->text, why.text);
+		job_end(job, error);
+		return;
+	}
 	WEFT_ASSERT(party->nobjects < PARTY_OBJECTS);
 	job->job.task.done = built;
 	objects_build(party->core, tree, job->wants, &party->object[party->nobjects], &job->job);

@@ -225,13 +225,13 @@ static int listen_inherited(struct listener *l, const struct env_listen_wants *w
 	int listening = 0, flags = fcntl(wants->fd, F_GETFL);
 	socklen_t size = sizeof(listening);
 
-	if (flags < 0 || getsockopt(wants->fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &size))
-		return weft_why(
-			why, -EBADF, "fd: %d is not an open socket: pass one to this process", wants->fd);
 	if (wants->connected)
 		l->connected = wants->fd;
 	else
 		l->source.fd = wants->fd;
+	if (flags < 0 || getsockopt(wants->fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &size))
+		return weft_why(
+			why, -EBADF, "fd: %d is not an open socket: pass one to this process", wants->fd);
 	if (!wants->connected && !listening)
 		return weft_why(why, -EINVAL,
 			"fd: socket %d does not listen: call listen() on it before it is passed", wants->fd);
@@ -250,8 +250,11 @@ int stream_listen(struct env_loop *head, const char *where, const struct env_lis
 	struct listener *l = calloc(1, sizeof(*l));
 	int rc;
 
-	if (!l)
+	if (!l) {
+		if (wants->fd >= 0)
+			close(wants->fd);
 		return weft_why(why, -ENOMEM, "no memory to listen");
+	}
 	*l = (struct listener){.head = {&listener_ops, head->env},
 		.source = {listener_event, -1},
 		.loop = loop_of(head),
