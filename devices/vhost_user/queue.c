@@ -266,6 +266,7 @@ static inline void request_end(struct vu_queue *q, uint16_t id)
 	int error = virtio_blk_error(shm_load8(q->memory + q->at.status + id));
 
 	WEFT_ASSERT(hop != NULL && q->in_flight > 0);
+	shm_prefetch_write(q->memory + q->at.lines + 64 * (uint64_t)id); /* the next request will be written there */
 	q->hops[id] = NULL;
 	q->in_flight--;
 	if (WEFT_UNLIKELY(hop->scratch[SCRATCH_STATE] == REQUEST_COPIED) && hop->op == WEFT_READ && error == 0)
