@@ -333,6 +333,8 @@ bool vu_rings_step(struct vu_link *link)
 {
 	struct vu_device *device = link->device;
 
+	if (!link->agreed_once)
+		return false; /* there may be no rings: the beginning has failed */
 	if (link->state == VU_READY) {
 		regions_sweep(link);
 		if (regions_step(link))
