@@ -74,6 +74,12 @@ int virtq_drv_add(struct virtq_drv *d, const struct virtq_buf *bufs, uint16_t nr
 	return d->packed ? drv_packed_add(d, &chain, cookie) : drv_split_add(d, &chain, cookie);
 }
 
+void virtq_drv_show(struct virtq_drv *d)
+{
+	if (!d->packed)
+		drv_split_show(d);
+}
+
 bool virtq_drv_publish(struct virtq_drv *d)
 {
 	if (d->pending == 0)

@@ -86,6 +86,10 @@ static inline uint16_t virtq_drv_next_id(const struct virtq_drv *d)
 int virtq_drv_add(struct virtq_drv *d, const struct virtq_buf *bufs, uint16_t nread, uint16_t nwrite,
 		  const struct virtq_drv_table *table, void *cookie);
 
+/* Shows what was added to a device that may be polling, at once and without asking whether it wants to be kicked: that
+ * is asked by the next virtq_drv_publish. Packed: nothing happens until then. */
+void virtq_drv_show(struct virtq_drv *d);
+
 /* Shows what was added to the device. True: kick it. */
 bool virtq_drv_publish(struct virtq_drv *d);
 

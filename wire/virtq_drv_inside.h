@@ -34,6 +34,7 @@ static inline uint16_t drv_flags(const struct drv_chain *c, uint16_t index)
 }
 
 int drv_split_add(struct virtq_drv *d, const struct drv_chain *chain, void *cookie);
+void drv_split_show(struct virtq_drv *d);
 bool drv_split_publish(struct virtq_drv *d);
 int drv_split_take(struct virtq_drv *d, struct virtq_done *done);
 bool drv_split_has_done(struct virtq_drv *d);

@@ -34,6 +34,11 @@ int drv_split_add(struct virtq_drv *d, const struct drv_chain *chain, void *cook
 	return head;
 }
 
+void drv_split_show(struct virtq_drv *d)
+{
+	shm_store16_release(d->driver + RING_IDX, d->avail);
+}
+
 bool drv_split_publish(struct virtq_drv *d)
 {
 	uint16_t old = (uint16_t)(d->avail - d->pending);

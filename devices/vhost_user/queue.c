@@ -225,6 +225,8 @@ static void vu_submit(struct weft_blk *blk, struct weft_hop *hop)
 	} else if (WEFT_LIKELY(q->waiting.head == NULL && has_room(q, hop))) {
 		ring_add(q, hop);
 		weft_hop_gather(hop);
+		if (q->drv.pending % VU_SHOW == 0)
+			virtq_drv_show(&q->drv);
 	} else {
 		wait_in_order(q, hop);
 	}

@@ -28,6 +28,7 @@ enum {
 	VU_BOUNCE = 256 * 1024,  /* bytes of a bounce buffer, and so of a request */
 	VU_REGIONS_MAX = 1024,   /* region numbers below this can be shared with a server */
 	VU_BURST = 64,           /* completions taken in one turn */
+	VU_SHOW = 8,             /* requests after which a server that polls is shown them, before the turn ends */
 };
 
 /* Where the parts of one queue lie in its memory, bytes. */
