@@ -28,12 +28,16 @@ static int close_world(void **state)
 
 static int add(struct world *world, const struct weft_kind *kind, struct weft_why *why)
 {
-	static const struct weft_kind *kinds[2];
+	static struct weft_kind fresh;
+	static const struct weft_kind *kinds[3];
 	static const struct weft_module module = {
 		WEFT_ABI, sizeof(struct weft_module), sizeof(struct weft_kind), "mine", "1", kinds,
 	};
 
-	kinds[0] = kind;
+	fresh = *test_kind("bare", NULL);
+	fresh.name = "fresh";
+	kinds[0] = &fresh; /* nothing is wrong with this one */
+	kinds[1] = kind;
 	return objects_module_add(&world->core, &module, why);
 }
 
@@ -71,7 +75,7 @@ static void a_kind_is_added_once(void **state)
 	assert_int_equal(add(world, test_kind("fan", NULL), &why), -EEXIST);
 	assert_string_equal(why.text, "module mine: kind 'fan' (dev) is there already, from module test: give it another "
 			"name, or load one of the two");
-	/* none of a refused module's kinds stays */
+	assert_null(objects_kind(&world->core, "fresh", NULL, &why)); /* none of a refused module's kinds stays */
 	const struct weft_kind *kind = NULL;
 	unsigned count = 0;
 	const char *last = "";

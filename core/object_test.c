@@ -12,8 +12,9 @@
 
 #include <weft/memory.h>
 
-#include "core/object.h"
 #include "core/kinds_test.h"
+#include "core/object.h"
+#include "core/reactor.h"
 #include "core/world_test.h"
 
 struct fixture {
@@ -537,6 +538,24 @@ static void a_size_is_told_upwards(void **state)
 	release(bare);
 }
 
+static void a_size_is_told_to_what_was_starting(void **state)
+{
+	struct tree *tree = parse("pass:[leaf:b,name=b],key=k,name=p", NULL);
+	struct weft_object *p;
+
+	(void)state;
+	fixture.trace.later = true;
+	objects_build(fixture.core, tree, NULL, &p, new_job());
+	tree_free(fixture.core, tree);
+	while (!strstr(fixture.trace.text, "+p"))
+		reactor_step(fixture.core->reactor[0], 0);
+	objects_resized(object_named(fixture.core, "b"));
+	assert_trace("+b +p ");
+	assert_int_equal(finish(), 0);
+	assert_trace("^p ");
+	release(p);
+}
+
 static void options_change_live(void **state)
 {
 	struct weft_object *object = build("leaf:a,text=old,name=a");
@@ -607,7 +626,7 @@ int main(void)
 		TEST(a_kind_is_found_by_what_is_wanted), TEST(an_object_stays_while_it_is_used),
 		TEST(what_is_on_its_way_cannot_be_used), TEST(a_layer_comes_and_goes), TEST(a_layer_that_fails_changes_nothing),
 		TEST(what_is_no_filter_is_not_removed), TEST(bindings_change), TEST(a_size_is_told_upwards),
-		TEST(options_change_live), TEST(the_tree_of_what_runs),
+		TEST(a_size_is_told_to_what_was_starting), TEST(options_change_live), TEST(the_tree_of_what_runs),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
