@@ -19,6 +19,7 @@
 
 #include "core/blk.h"
 #include "core/core.h"
+#include "core/counter.h"
 
 #define WINDOW 4
 #define BOUNCE_SIZE (128u << 10)
@@ -208,8 +209,8 @@ static bool use_bounce(struct weft_hop *hop, struct weft_hop *child, struct piec
 	piece->bounce = bounce_take(shard);
 	if (piece->bounce == NULL)
 		return false;
-	shard->bounces++;
-	shard->bounced_bytes += piece->len;
+	counter_add(&shard->bounces, 1);
+	counter_add(&shard->bounced_bytes, piece->len);
 	piece->seg = (struct weft_seg){ .base = piece->bounce, .len = piece->len };
 	child->segs = &piece->seg;
 	child->seg_skip = 0;
@@ -260,7 +261,7 @@ static void shape_zeroes(struct weft_hop *hop, struct emulation *e, struct weft_
 	child->segs = zero_segs;
 	child->seg_skip = 0;
 	child->nsegs = (uint16_t)((piece->len + ZEROES_SIZE - 1) / ZEROES_SIZE);
-	shard_of(hop)->zeroes_written++;
+	counter_add(&shard_of(hop)->zeroes_written, 1);
 }
 
 static void piece_done(struct weft_hop *hop, struct weft_hop *child, int status);
@@ -294,7 +295,7 @@ static bool start_piece(struct weft_hop *hop, struct emulation *e, unsigned inde
 	}
 	child->len = piece->len;
 	if (piece->len < hop->len)
-		shard_of(hop)->splits++;
+		counter_add(&shard_of(hop)->splits, 1);
 	move_cursor(hop, e, piece->len);
 	e->in_flight++;
 	weft_hop_submit(child, device, piece_done);
@@ -350,7 +351,7 @@ static void end(struct weft_hop *hop, struct emulation *e)
 		return;
 	}
 	e->flushing = true;
-	shard_of(hop)->fua_flushes++;
+	counter_add(&shard_of(hop)->fua_flushes, 1);
 	child = weft_hop_down(hop);
 	child->op = WEFT_FLUSH;
 	child->flags = 0;
@@ -477,10 +478,10 @@ void adapter_stats(const struct weft_blk *blk, struct weft_stats *out)
 		if (shard == NULL)
 			continue;
 		own = (const void *)shard->own;
-		out->splits += own->splits;
-		out->bounces += own->bounces;
-		out->bounced_bytes += own->bounced_bytes;
-		out->zeroes_written += own->zeroes_written;
-		out->fua_flushes += own->fua_flushes;
+		out->splits += counter_read(&own->splits);
+		out->bounces += counter_read(&own->bounces);
+		out->bounced_bytes += counter_read(&own->bounced_bytes);
+		out->zeroes_written += counter_read(&own->zeroes_written);
+		out->fua_flushes += counter_read(&own->fua_flushes);
 	}
 }

@@ -7,6 +7,7 @@
 
 #include "core/blk.h"
 #include "core/core.h"
+#include "core/counter.h"
 #include "core/histogram.h"
 
 const struct weft_iface weft_blk_iface = { "block", 1 };
@@ -171,11 +172,12 @@ uint32_t blk_layout(struct weft_blk *blk)
 
 uint64_t shard_in_flight(const struct weft_shard *shard)
 {
-	uint64_t ended = 0;
+	uint64_t ended = 0, submitted;
 
 	for (unsigned i = 0; i < WEFT_STAT_COUNT; i++)
 		ended += histogram_total(&shard->latency[i]);
-	return shard->submitted > ended ? shard->submitted - ended : 0;
+	submitted = counter_read(&shard->submitted);
+	return submitted > ended ? submitted - ended : 0;
 }
 
 static int open_one(struct weft_blk *blk, struct weft_reactor *reactor, struct weft_why *why)
@@ -313,12 +315,12 @@ void weft_blk_stats(const struct weft_blk *blk, struct weft_stats *out)
 			continue;
 		for (unsigned i = 0; i < WEFT_STAT_COUNT; i++) {
 			out->of[i].requests += histogram_total(&shard->latency[i]);
-			out->of[i].bytes += shard->bytes[i];
-			out->of[i].errors += shard->errors[i];
+			out->of[i].bytes += counter_read(&shard->bytes[i]);
+			out->of[i].errors += counter_read(&shard->errors[i]);
 			weft_histogram_merge(&out->of[i].latency, &shard->latency[i]);
 		}
 		out->in_flight += shard_in_flight(shard);
-		out->refused += shard->refused;
+		out->refused += counter_read(&shard->refused);
 	}
 	if (blk->adapter != NULL)
 		adapter_stats(blk->adapter, out);

@@ -14,6 +14,7 @@
 
 #include "core/blk.h"
 #include "core/core.h"
+#include "core/counter.h"
 
 struct carrier {
 	struct weft_blk blk;
@@ -56,7 +57,7 @@ static void carrier_submit(struct weft_blk *blk, struct weft_hop *hop)
 
 	WEFT_ASSERT(home != hop->reactor);
 	*carried = (struct carried){ .child = child, .self = hop };
-	((struct carrier_shard *)weft_hop_shard(hop))->carried++;
+	counter_add(&((struct carrier_shard *)weft_hop_shard(hop))->carried, 1);
 	child->blk = carrier->device;
 	child->done = child_done;
 	child->reactor = home;
@@ -168,6 +169,6 @@ void carrier_stats(const struct weft_blk *blk, struct weft_stats *out)
 		const struct weft_shard *shard = __atomic_load_n(&blk->shard[lane], __ATOMIC_ACQUIRE);
 
 		if (shard != NULL)
-			out->carried += ((const struct carrier_shard *)(const void *)shard->own)->carried;
+			out->carried += counter_read(&((const struct carrier_shard *)(const void *)shard->own)->carried);
 	}
 }

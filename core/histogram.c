@@ -2,17 +2,18 @@
 /* Latency histograms: log-linear, 8 buckets per power of two. */
 #include <weft/blk.h>
 
+#include "core/counter.h"
 #include "core/histogram.h"
 
 void weft_histogram_add(struct weft_histogram *h, uint64_t ns)
 {
-	h->count[histogram_bucket(ns)]++;
+	counter_add(&h->count[histogram_bucket(ns)], 1);
 }
 
 void weft_histogram_merge(struct weft_histogram *into, const struct weft_histogram *from)
 {
 	for (unsigned i = 0; i < WEFT_HISTOGRAM_BUCKETS; i++)
-		into->count[i] += from->count[i];
+		into->count[i] += counter_read(&from->count[i]);
 }
 
 uint64_t histogram_total(const struct weft_histogram *h)
@@ -20,7 +21,7 @@ uint64_t histogram_total(const struct weft_histogram *h)
 	uint64_t total = 0;
 
 	for (unsigned i = 0; i < WEFT_HISTOGRAM_BUCKETS; i++)
-		total += h->count[i];
+		total += counter_read(&h->count[i]);
 	return total;
 }
 

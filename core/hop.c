@@ -15,6 +15,7 @@
 #include <string.h>
 
 #include "core/blk.h"
+#include "core/counter.h"
 #include "core/histogram.h"
 
 static const uint8_t stat_class[WEFT_OP_COUNT] = {
@@ -159,15 +160,15 @@ static void waist_slow(struct weft_blk *blk, struct weft_hop *hop, struct weft_s
 	int status = refusal(blk, hop);
 
 	if (status != 0) {
-		shard->refused++;
+		counter_add(&shard->refused, 1);
 		weft_hop_complete(hop, status);
 	} else if (hop->len == 0 && hop->op != WEFT_FLUSH) {
 		weft_hop_complete(hop, 0);
 	} else {
 		WEFT_ASSERT(blk->adapter != NULL);
-		shard->submitted--;
+		counter_add(&shard->submitted, (uint64_t)-1);
 		hop->blk = blk->adapter;
-		hop->blk->shard[hop->lane]->submitted++;
+		counter_add(&hop->blk->shard[hop->lane]->submitted, 1);
 		hop->blk->ops->submit(hop->blk, hop);
 	}
 }
@@ -196,13 +197,13 @@ void weft_hop_submit(struct weft_hop *child, struct weft_blk *blk, weft_hop_done
 	if (WEFT_UNLIKELY(blk->carrier != NULL && reactor != blk->home)) {
 		child->blk = blk = blk->carrier;
 		shard = blk->shard[child->lane];
-		shard->submitted++;
+		counter_add(&shard->submitted, 1);
 		blk->ops->submit(blk, child);
 		return;
 	}
 	shard = blk->shard[child->lane];
 	WEFT_ASSERT(shard != NULL);
-	shard->submitted++;
+	counter_add(&shard->submitted, 1);
 	if (WEFT_LIKELY(takes_as_is(blk, child)))
 		blk->ops->submit(blk, child);
 	else
@@ -229,10 +230,10 @@ static inline void account(struct weft_hop *hop)
 	struct weft_shard *shard = hop->blk->shard[hop->lane];
 	unsigned class = hop->op < WEFT_OP_COUNT ? stat_class[hop->op] : WEFT_STAT_OTHER;
 
-	shard->bytes[class] += hop->len;
-	shard->latency[class].count[histogram_bucket(hop->reactor->now - hop->asked_at)]++;
+	counter_add(&shard->bytes[class], hop->len);
+	counter_add(&shard->latency[class].count[histogram_bucket(hop->reactor->now - hop->asked_at)], 1);
 	if (WEFT_UNLIKELY(hop->status != 0))
-		shard->errors[class]++;
+		counter_add(&shard->errors[class], 1);
 	if (WEFT_UNLIKELY(hop->deadline_us != 0)) {
 		WEFT_ASSERT(hop->reactor->deadlines > 0);
 		hop->reactor->deadlines--;

@@ -2,7 +2,7 @@
 /* The waist, unwinding, slots, the carrier and the adapter. */
 #include <errno.h>
 
-#include "core/rig.h"
+#include "core/rig_test.h"
 
 struct served {
 	struct rig *rig;

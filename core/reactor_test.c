@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Reactors: timers, messages, sources, sleeping. Two of them step in the simulated world. */
-#include "core/rig.h"
+#include "core/rig_test.h"
 
 struct note {
 	struct weft_timer timer;

@@ -4,8 +4,8 @@
  * asked
  * until the test answers, and a session to ask with.
  */
-#ifndef CORE_RIG_H
-#define CORE_RIG_H
+#ifndef CORE_RIG_TEST_H
+#define CORE_RIG_TEST_H
 
 #include <errno.h>
 #include <setjmp.h>
