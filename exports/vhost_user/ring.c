@@ -316,7 +316,7 @@ static struct weft_reactor *ring_pick(struct vux_ring *ring)
 	unsigned least = UINT_MAX;
 
 	for (unsigned lane = 1; lane < core->reactors; lane++) {
-		unsigned load = __atomic_load_n(&core->reactor[lane]->sessions_open, __ATOMIC_RELAXED) + exp->starting[lane];
+		unsigned load = core->reactor[lane]->sessions_open + exp->starting[lane];
 
 		if (load < least) {
 			least = load;
