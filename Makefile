@@ -42,7 +42,12 @@ bench:
 install: all
 	$(MESON) install --no-rebuild -C $(BUILD)
 
+# The commands' manual pages, anew from their tables.
+manual: all
+	@$(BUILD)/weft help --man >docs/man/weft.1
+	@for c in bench ctl demo explain info list serve top; do $(BUILD)/weft help --man $$c >docs/man/weft-$$c.1 || exit; done
+
 clean:
 	rm -rf build build-*
 
-.PHONY: all run test soak fuzz bench install clean
+.PHONY: all run test soak fuzz bench install manual clean

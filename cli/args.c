@@ -102,7 +102,8 @@ int args_parse(const char *who, const struct weft_option *table, void *into, int
 			words = parse_option(who, table, into, argc, argv, i, why);
 		} else {
 			if (args->nplain == ARGS_PLAIN_MAX)
-				return weft_why(why, -EINVAL, "%s: there are more than %d arguments: leave some out", who, ARGS_PLAIN_MAX);
+				return weft_why(why, -EINVAL, "%s: there are more than %d arguments: leave some out", who,
+					ARGS_PLAIN_MAX);
 			args->plain[args->nplain++] = argv[i];
 		}
 		if (words < 0)
@@ -118,8 +119,8 @@ int args_count(const char *who, const struct args *args, unsigned least, unsigne
 		return weft_why(why, -EINVAL, "%s: %s missing: write `weft %s %s`", who, args->nplain + 1 < least ?
 			"arguments are" : "an argument is", who, usage);
 	if (args->nplain > most)
-		return weft_why(why, -EINVAL, "%s: '%.60s' is one argument too many: write `weft %s %s`", who, args->plain[most], who,
-			usage);
+		return weft_why(why, -EINVAL, "%s: '%.60s' is one argument too many: write `weft %s %s`", who, args->plain[most],
+			who, usage);
 	return 0;
 }
 

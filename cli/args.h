@@ -22,8 +22,9 @@ struct args_list {
 };
 
 /*
- * Fills `into` from the table's defaults and from "--name value", "--name=value" and, for BOOL, "--name" alone. "--" ends the options. The
- * strings stay argv's. -EINVAL with `why`. In these tables `choices` of a STRING or PATH says what its value looks like.
+ * Fills `into` from the table's defaults and from "--name value", "--name=value" and, for BOOL, "--name" alone. "--" ends the
+ * options. The strings stay argv's. -EINVAL with `why`. In these tables `choices` of a STRING or PATH says what its value looks
+ * like.
  */
 int args_parse(const char *who, const struct weft_option *table, void *into, int argc, char **argv, struct args *args,
 	struct weft_why *why);

@@ -47,10 +47,11 @@ int call_open(struct env *env, const char *path, struct call **out, struct weft_
 	if (error != 0) {
 		call_close(call);
 		if (error == -ENOENT || error == -ECONNREFUSED)
-			return weft_why(why, error, "control='%.100s': nobody listens there: give the path that `weft serve` has as --control",
+			return weft_why(why, error, "control='%.100s': nobody listens there: give the path that `weft serve` has "
+				"as --control",
 				path);
 		return weft_why(why, error, "control='%.80s': no connection: %.120s", path,
-			inner.text[0] != '\0' ? inner.text : strerror(-error));
+			inner.text[0] != '\0' ? inner.text : strerrordesc_np(-error));
 	}
 	env_stream_watch(call->stream, readable, call);
 	*out = call;
@@ -84,7 +85,7 @@ static int send(struct call *call, const char *command, const char *const *args,
 	}
 	json_decref(request);
 	return error == 0 ? 0 : weft_why(why, error, "ctl: '%.60s' cannot be sent to %.60s: %s", command, call->path,
-		error == -EINVAL ? "write it as UTF-8 text" : strerror(-error));
+		error == -EINVAL ? "write it as UTF-8 text" : strerrordesc_np(-error));
 }
 
 /* A whole line into text, without its end. */
@@ -113,8 +114,8 @@ static int receive(struct call *call, struct weft_why *why)
 			return 0;
 		}
 		if (call->used == ANSWER_MAX)
-			return weft_why(why, -EPROTO, "control='%.100s': an answer of more than %u bytes: is it a weft?", call->path,
-				ANSWER_MAX);
+			return weft_why(why, -EPROTO, "control='%.100s': an answer of more than %u bytes: is it a weft?",
+				call->path, ANSWER_MAX);
 	}
 }
 

@@ -14,8 +14,8 @@ struct call;
 int call_open(struct env *env, const char *path, struct call **out, struct weft_why *why);
 void call_close(struct call *call);
 /*
- * Asks, and waits for the answer. 0 with *result (NULL: nothing was told), the caller's. -EIO: refused, with the server's sentence in
- * `why` and its status in *status; others: the server has gone, or makes no sense.
+ * Asks, and waits for the answer. 0 with *result (NULL: nothing was told), the caller's. -EIO: refused, with the server's sentence
+ * in `why` and its status in *status; others: the server has gone, or makes no sense.
  */
 int call_ask(struct call *call, const char *command, const char *const *args, unsigned nargs, json_t **result, int *status,
 	struct weft_why *why);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Live changes: freeze all exports, rewire what is below them, thaw them. When an export cannot go on with a layer that was inserted, it is
- * taken out again in the same way.
+ * Live changes: freeze all exports, rewire what is below them, thaw them. When an export cannot go on with a layer that was
+ * inserted, it is taken out again in the same way.
  */
 #include <errno.h>
 #include <string.h>
@@ -210,7 +210,8 @@ void change_remove(struct change *c, const char *name)
 	if (c->filter == NULL) {
 		c->status = -ENOENT;
 	} else if (!is_below(c->serve->device, c->filter)) {
-		c->status = weft_why(&c->why, -EINVAL, "'%.60s' is no layer of the device: `weft ctl PATH info` shows the layers", name);
+		c->status = weft_why(&c->why, -EINVAL, "'%.60s' is no layer of the device: `weft ctl PATH info` shows the layers",
+			name);
 	}
 	if (c->status != 0) {
 		ends(c);

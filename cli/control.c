@@ -116,7 +116,7 @@ static bool client_answer(struct client *client, json_t *answer)
 static json_t *refusal(int error, const struct weft_why *why)
 {
 	return json_pack("{s:b, s:i, s:o}", "ok", 0, "status", error == -EINVAL || error == -ERANGE || error == -ENAMETOOLONG ?
-		EXIT_USAGE : EXIT_FAILED, "error", show_string(why->text[0] != '\0' ? why->text : strerror(-error)));
+		EXIT_USAGE : EXIT_FAILED, "error", show_string(why->text[0] != '\0' ? why->text : strerrordesc_np(-error)));
 }
 
 /* ---- requests ---- */
@@ -127,7 +127,8 @@ static int request_read(struct control *control, json_t *request, const struct o
 	json_t *command = json_object_get(request, "command"), *list = json_object_get(request, "args"), *value;
 	size_t i;
 
-	if (!json_is_string(command) || json_object_size(request) != (list != NULL ? 2u : 1u) || (list != NULL && !json_is_array(list)))
+	if (!json_is_string(command) || json_object_size(request) != (list != NULL ? 2u : 1u) ||
+		(list != NULL && !json_is_array(list)))
 		return weft_why(why, -EINVAL, "control: a request is {\"command\": TEXT, \"args\": [TEXT, ...]} and nothing else");
 	*kind = order_find(json_string_value(command), why);
 	if (*kind == NULL)
@@ -301,7 +302,8 @@ int control_open(struct serve *s, const char *path, struct control **out, struct
 	if ((size_t)snprintf(where, sizeof(where), "unix:%s", path) >= sizeof(where))
 		error = weft_why(&inner, -ENAMETOOLONG, "a socket's name can have 107 bytes: choose a shorter one");
 	else
-		error = env_listen(reactor_loop(s->w.core->reactor[0]), where, &wants, accepted, control, &control->listener, &inner);
+		error = env_listen(reactor_loop(s->w.core->reactor[0]), where, &wants, accepted, control, &control->listener,
+			&inner);
 	if (error != 0) {
 		const char *text = strncmp(inner.text, "address: ", 9) == 0 ? inner.text + 9 : inner.text;
 

@@ -106,8 +106,8 @@ static int ctl_main(int argc, char **argv)
 	if (error == 0 && (kind = order_find(args.plain[1], &ctl.why)) == NULL)
 		error = -EINVAL;
 	if (error == 0 && (args.nplain - 2 < kind->least || args.nplain - 2 > kind->most))
-		error = weft_why(&ctl.why, -EINVAL, "ctl: %s: %u arguments: write `weft ctl PATH %s%s%s`", kind->name, args.nplain - 2,
-			kind->name, *kind->arguments != '\0' ? " " : "", kind->arguments);
+		error = weft_why(&ctl.why, -EINVAL, "ctl: %s: %u arguments: write `weft ctl PATH %s%s%s`", kind->name,
+			args.nplain - 2, kind->name, *kind->arguments != '\0' ? " " : "", kind->arguments);
 	if (error != 0)
 		return world_failed(error, &ctl.why);
 	error = ask(&ctl, &args, &status);

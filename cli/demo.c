@@ -70,7 +70,8 @@ static int server_start(struct demo *d, const char *device)
 	/* It listens at the control socket first, and answers when all is served. */
 	while (error == 0 && (error = call_open(d->env, d->control, &call, &d->why)) != 0) {
 		if (!env_linux_child_running(d->server) || env_now_ns(d->env) > until)
-			return weft_why(&d->why, -EPIPE, "demo: the server of %s does not begin: run `weft serve %s --on %s` to see why",
+			return weft_why(&d->why, -EPIPE, "demo: the server of %s does not begin: run `weft serve %s --on %s` to "
+				"see why",
 				device, device, d->socket);
 		if (d->interrupted)
 			return weft_why(&d->why, -EINTR, "demo: interrupted");
@@ -118,8 +119,8 @@ static int measure(struct demo *d, struct bench_options o, struct bench_result *
 	if (error != 0)
 		return error;
 	if (result->errors != 0 || result->mismatches != 0)
-		return weft_why(&d->why, -EIO, "demo: %" PRIu64 " of %" PRIu64 " requests failed and %" PRIu64 " blocks were not what had been "
-			"written", result->errors, result->requests, result->mismatches);
+		return weft_why(&d->why, -EIO, "demo: %" PRIu64 " of %" PRIu64 " requests failed and %" PRIu64 " blocks were not "
+			"what had been written", result->errors, result->requests, result->mismatches);
 	return 0;
 }
 
@@ -150,7 +151,8 @@ static int table(struct demo *d)
 	int error = 0;
 
 	printf("  4 KiB random reads\n");
-	printf("  %5s %10s %8s %10s %10s %16s %16s\n", "depth", "per second", "GiB/s", "p50", "p99", "CPU of server", "CPU of client");
+	printf("  %5s %10s %8s %10s %10s %16s %16s\n", "depth", "per second", "GiB/s", "p50", "p99", "CPU of server",
+		"CPU of client");
 	for (unsigned i = 0; i < WEFT_COUNT(depths) && error == 0; i++) {
 		struct bench_options o = { .rw = BENCH_RANDREAD, .depth = depths[i], .time_ns = d->each_ns };
 		char count[SHOW_TEXT], p50[SHOW_TEXT], p99[SHOW_TEXT];
@@ -289,9 +291,9 @@ const struct command command_demo = {
 	.name = "demo",
 	.arguments = "[OPTION...]",
 	.summary = "show the main thing: serve a disk, use it, measure it",
-	.text = "Serves a disk in memory, then a fresh disk image of 256 MiB in a temporary folder, each in a process of its own, connects to it "
-		"through shared memory as a virtual machine would, writes and verifies data, and measures random reads. Then prints how QEMU "
-		"attaches a machine. Leaves nothing behind.",
+	.text = "Serves a disk in memory, then a fresh disk image of 256 MiB in a temporary folder, each in a process of its own, "
+		"connects to it through shared memory as a virtual machine would, writes and verifies data, and measures random "
+		"reads. Then prints how QEMU attaches a machine. Leaves nothing behind.",
 	.options = options,
 	.examples = examples,
 	.run = demo_main,

@@ -151,11 +151,11 @@ static void man_all(void)
 {
 	man_title("weft", "serve block devices from user space");
 	printf(".Nm\n.Ar command\n.Op Ar argument ...\n.Sh DESCRIPTION\n");
-	man_paragraphs("weft composes block devices out of small components and serves the result to virtual machines and programs, "
-		"through shared memory, without root and without huge pages.\n\n"
+	man_paragraphs("weft composes block devices out of small components and serves the result to virtual machines and "
+		"programs, through shared memory, without root and without huge pages.\n\n"
 		"A device is written as kind:address, options behind commas, a device below in brackets: file:disk.img,direct=on; "
-		"mirror:[file:a.img],[file:b.img]. A value may be quoted ('...') when it holds commas, colons or brackets. `weft list` "
-		"names the kinds, `weft explain KIND` their options.");
+		"mirror:[file:a.img],[file:b.img]. A value may be quoted ('...') when it holds commas, colons or brackets. `weft "
+		"list` names the kinds, `weft explain KIND` their options.");
 	printf(".Bl -tag -width Ds\n");
 	for (const struct command *const *at = commands; *at != NULL; at++) {
 		printf(".It Nm weft %s", (*at)->name);

@@ -68,7 +68,8 @@ static void print_device(const json_t *device)
 
 	printf("size             %" PRIu64 " bytes (%s)\n", bytes, show_size(bytes, size));
 	printf("block            %" JSON_INTEGER_FORMAT " bytes, physical %" JSON_INTEGER_FORMAT "\n",
-		json_integer_value(json_object_get(device, "block")), json_integer_value(json_object_get(device, "physical_block")));
+		json_integer_value(json_object_get(device, "block")),
+		json_integer_value(json_object_get(device, "physical_block")));
 	printf("memory alignment %" JSON_INTEGER_FORMAT " bytes\n", json_integer_value(json_object_get(device, "alignment")));
 	printf("longest transfer %s\n", show_size((uint64_t)json_integer_value(json_object_get(device, "max_transfer")), size));
 	printf("access           %s\n", json_is_true(json_object_get(device, "readonly")) ? "read-only" : "read and write");
@@ -148,8 +149,8 @@ const struct command command_info = {
 	.name = "info",
 	.arguments = "DEVICE [OPTION...]",
 	.summary = "open a device and tell what it is",
-	.text = "Opens a device as it would be served, prints its size, limits and abilities, the stack, and what each part of it knows "
-		"about itself; then closes it.",
+	.text = "Opens a device as it would be served, prints its size, limits and abilities, the stack, and what each part of it "
+		"knows about itself; then closes it.",
 	.options = options,
 	.examples = examples,
 	.run = info_main,

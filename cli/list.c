@@ -40,8 +40,8 @@ static void print_kinds(const struct list *l)
 
 	for (const struct weft_kind *kind = NULL; (kind = objects_kind_next(l->w.core, kind)) != NULL;) {
 		if (l->json)
-			json_array_append_new(all, json_pack("{s:s, s:s, s:s}", "kind", kind->name, "type", type_of(kind), "summary",
-				kind->summary));
+			json_array_append_new(all, json_pack("{s:s, s:s, s:s}", "kind", kind->name, "type", type_of(kind),
+				"summary", kind->summary));
 		else
 			printf("%-12s %-7s %s\n", kind->name, type_of(kind), kind->summary);
 	}

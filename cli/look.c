@@ -108,7 +108,8 @@ static json_t *tell_requests(struct look *look)
 	json_t *list = json_array();
 
 	for (unsigned i = 0; i < look->count; i++)
-		json_array_append_new(list, json_pack("{s:i, s:o}", "reactor", (int)look->lane_of[i], "path", show_string(look->path[i])));
+		json_array_append_new(list, json_pack("{s:i, s:o}", "reactor", (int)look->lane_of[i], "path",
+			show_string(look->path[i])));
 	return json_pack("{s:o, s:i}", "requests", list, "not_shown", (int)look->beyond);
 }
 
@@ -161,10 +162,10 @@ static json_t *lane_json(const struct lane_look *l, unsigned number)
 	static const char *const modes[] = { "poll", "adaptive", "notify" };
 
 	return json_pack("{s:i, s:s, s:i, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "reactor", (int)number, "mode", modes[l->mode],
-		"sessions", (int)l->sessions, "turns", (json_int_t)l->stats.turns, "busy_turns", (json_int_t)l->stats.busy_turns, "requests",
-		(json_int_t)l->stats.requests, "messages", (json_int_t)l->stats.messages, "sleeps", (json_int_t)l->loop.sleeps, "wakes",
-		(json_int_t)l->loop.wakes, "system_calls", (json_int_t)l->loop.system_calls, "completions",
-		(json_int_t)l->loop.completions);
+		"sessions", (int)l->sessions, "turns", (json_int_t)l->stats.turns, "busy_turns", (json_int_t)l->stats.busy_turns,
+		"requests", (json_int_t)l->stats.requests, "messages", (json_int_t)l->stats.messages, "sleeps",
+		(json_int_t)l->loop.sleeps, "wakes", (json_int_t)l->loop.wakes, "system_calls", (json_int_t)l->loop.system_calls,
+		"completions", (json_int_t)l->loop.completions);
 }
 
 static json_t *tell_stats(struct look *look)

@@ -25,6 +25,7 @@ static void run_mode(struct order *o)
 {
 	static const struct weft_option option = { .name = "mode", .type = WEFT_OPTION_CHOICE, .choices = WORLD_MODES };
 	struct weft_core *core = o->serve->w.core;
+	char text[VALUE_TEXT_MAX];
 	struct value value;
 	struct weft_why why;
 	int error = o->nwords > 0 ? value_parse("control", &option, o->words[0], &value, &why) : 0;
@@ -36,12 +37,8 @@ static void run_mode(struct order *o)
 	for (unsigned lane = 1; o->nwords > 0 && lane < core->reactors; lane++)
 		reactor_mode_set(core->reactor[lane], (enum weft_mode)value.index);
 	value.index = (uint32_t)atomic_load(&core->reactor[1]->mode);
-	{
-		char text[VALUE_TEXT_MAX];
-
-		value_print(&option, &value, text, sizeof(text));
-		order_answer(o, json_pack("{s:s}", "mode", text));
-	}
+	value_print(&option, &value, text, sizeof(text));
+	order_answer(o, json_pack("{s:s}", "mode", text));
 }
 
 /* ---- layers ---- */
@@ -184,8 +181,8 @@ static void run_info(struct order *o)
 	for (unsigned i = 0; i < o->serve->exports; i++)
 		json_array_append_new(exports, show_device(o->serve->export[i]));
 	add_devices(o->serve->device, devices);
-	order_answer(o, json_pack("{s:s, s:o, s:o, s:o, s:o}", "version", WEFT_VERSION, "stack", show_stack(o->serve->device), "devices",
-		devices, "exports", exports, "tree", tree_json(o->serve->w.core, o->serve->device)));
+	order_answer(o, json_pack("{s:s, s:o, s:o, s:o, s:o}", "version", WEFT_VERSION, "stack", show_stack(o->serve->device),
+		"devices", devices, "exports", exports, "tree", tree_json(o->serve->w.core, o->serve->device)));
 }
 
 static void run_quit(struct order *o)

@@ -146,7 +146,7 @@ static int begin(struct serve *s)
 	int error = env_signals_watch(reactor_loop(s->w.core->reactor[0]), interrupted, s);
 
 	if (error != 0)
-		return weft_why(&s->why, error, "serve: signals cannot be watched: %s", strerror(-error));
+		return weft_why(&s->why, error, "serve: signals cannot be watched: %s", strerrordesc_np(-error));
 	if (s->control_path != NULL)
 		error = control_open(s, s->control_path, &s->control, &s->why);
 	if (error == 0)
@@ -215,7 +215,8 @@ static int serve_main(int argc, char **argv)
 		error = args_count("serve", &args, s.config == NULL, s.config == NULL, s.config != NULL ?
 			"--config FILE --on EXPORT:ADDRESS" : "DEVICE --on EXPORT:ADDRESS", &s.why);
 	if (error == 0 && s.on.n == 0)
-		error = weft_why(&s.why, -EINVAL, "serve: --on is missing: say where to serve it, like --on vhost-user:/run/vm.sock");
+		error = weft_why(&s.why, -EINVAL, "serve: --on is missing: say where to serve it, like --on "
+			"vhost-user:/run/vm.sock");
 	if (error == 0) {
 		s.text = s.config != NULL ? NULL : args.plain[0];
 		error = run(&s);
@@ -235,10 +236,10 @@ const struct command command_serve = {
 	.name = "serve",
 	.arguments = "DEVICE|--config FILE --on EXPORT:ADDRESS... [OPTION...]",
 	.summary = "serve a device until told to stop",
-	.text = "Opens a device, puts the layers of --through on it, and serves it at every address that --on names. When all of them are "
-		"listening it prints a line for each.\n\n"
-		"It ends at SIGTERM or SIGINT, or when weft-ctl says quit: requests in flight are carried out, sockets are removed. When it "
-		"cannot begin, it leaves nothing behind.",
+	.text = "Opens a device, puts the layers of --through on it, and serves it at every address that --on names. When all of "
+		"them are listening it prints a line for each.\n\n"
+		"It ends at SIGTERM or SIGINT, or when weft-ctl says quit: requests in flight are carried out, sockets are "
+		"removed. When it cannot begin, it leaves nothing behind.",
 	.options = options,
 	.examples = examples,
 	.run = serve_main,

@@ -47,7 +47,8 @@ static unsigned print_class(const json_t *device, const json_t *before, const ch
 static unsigned print_device(const json_t *device, const json_t *before, double seconds)
 {
 	static const char *const classes[] = { "read", "write", "flush", "other" };
-	static const char *const extra[] = { "refused", "splits", "bounces", "bounced_bytes", "zeroes_written", "fua_flushes", "carried" };
+	static const char *const extra[] = { "refused", "splits", "bounces", "bounced_bytes", "zeroes_written", "fua_flushes",
+		"carried" };
 	unsigned lines = 1;
 	bool any = false;
 
@@ -72,7 +73,8 @@ static void print_reactor(const json_t *reactor, const json_t *before, double se
 	for (unsigned i = 0; i < WEFT_COUNT(names); i++) {
 		char text[SHOW_TEXT];
 
-		printf(", %s%s %s", show_count(rate(reactor, before, names[i], seconds), text), before != NULL ? "/s" : "", names[i]);
+		printf(", %s%s %s", show_count(rate(reactor, before, names[i], seconds), text), before != NULL ? "/s" : "",
+			names[i]);
 	}
 	printf("\n");
 }
@@ -88,7 +90,8 @@ unsigned stats_print(const json_t *stats, const json_t *before)
 	if (seconds <= 0)
 		seconds = 1e-9;
 	json_array_foreach(json_object_get(stats, "devices"), i, item)
-		lines += print_device(item, before != NULL ? same(json_object_get(before, "devices"), item, "name") : NULL, seconds);
+		lines += print_device(item, before != NULL ? same(json_object_get(before, "devices"), item, "name") : NULL,
+			seconds);
 	json_array_foreach(json_object_get(stats, "reactors"), i, item) {
 		print_reactor(item, before != NULL ? same(json_object_get(before, "reactors"), item, "reactor") : NULL, seconds);
 		lines++;

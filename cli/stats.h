@@ -5,7 +5,8 @@
 
 #include <jansson.h>
 
-/* Since the server began; with `before` (an earlier answer): what happened between. To standard output; returns the number of lines. */
+/* Since the server began; with `before` (an earlier answer): what happened between. To standard output; returns the number of
+ * lines. */
 unsigned stats_print(const json_t *stats, const json_t *before);
 
 #endif

@@ -123,8 +123,8 @@ const struct command command_top = {
 	.name = "top",
 	.arguments = "PATH [OPTION...]",
 	.summary = "watch a running server",
-	.text = "Shows what the devices and reactors of a running `weft serve --control PATH` do: requests and bytes per second, latencies, "
-		"emulation, processor time, memory.",
+	.text = "Shows what the devices and reactors of a running `weft serve --control PATH` do: requests and bytes per second, "
+		"latencies, emulation, processor time, memory.",
 	.options = options,
 	.examples = examples,
 	.run = top_main,

@@ -47,7 +47,8 @@ static int cpus_parse(struct env *env, const char *text, int *cpus, struct weft_
 			break;
 	}
 	if (*at != '\0' || n == 0)
-		return weft_why(why, -EINVAL, "--cpus='%.60s' is no list of processors: write numbers and ranges, like 0,2-3 (there are %lu)",
+		return weft_why(why, -EINVAL, "--cpus='%.60s' is no list of processors: write numbers and ranges, like 0,2-3 "
+			"(there are %lu)",
 			text, count);
 	return n;
 }
@@ -225,7 +226,7 @@ void world_release(struct world *world, struct weft_object *object)
 
 int world_failed(int error, const struct weft_why *why)
 {
-	const char *text = why->text[0] != '\0' ? why->text : strerror(-error);
+	const char *text = why->text[0] != '\0' ? why->text : strerrordesc_np(-error);
 
 	fprintf(stderr, "weft: ");
 	for (; *text != '\0'; text++)

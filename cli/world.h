@@ -22,14 +22,15 @@ struct world_options {
 /* For a command's table: its options of `owner`, whose member `member` is a struct world_options. */
 #define WORLD_OPTIONS(owner, member) \
 	{ .name = "mode", .type = WEFT_OPTION_CHOICE, .offset = offsetof(owner, member.mode), .fallback = "adaptive", \
-	  .choices = WORLD_MODES, .help = "how the reactors wait: never sleeping, spinning while that is cheaper, always sleeping" }, \
+	  .choices = WORLD_MODES, \
+	  .help = "how the reactors wait: never sleeping, spinning while that is cheaper, always sleeping" }, \
 	{ .name = "cpus", .type = WEFT_OPTION_STRING, .offset = offsetof(owner, member.cpus), .choices = "LIST", \
 	  .help = "processors of the reactors, one for each: 0,2-3" }, \
 	WORLD_LOOK_OPTIONS(owner, member, "info")
 /* Without those that matter for I/O only. */
 #define WORLD_LOOK_OPTIONS(owner, member, usual) \
-	{ .name = "load", .type = WEFT_OPTION_PATH, .flags = ARGS_MANY, .offset = offsetof(owner, member.load), .choices = "MODULE.so", \
-	  .help = "a shared object with more components" }, \
+	{ .name = "load", .type = WEFT_OPTION_PATH, .flags = ARGS_MANY, .offset = offsetof(owner, member.load), \
+	  .choices = "MODULE.so", .help = "a shared object with more components" }, \
 	{ .name = "log", .type = WEFT_OPTION_CHOICE, .offset = offsetof(owner, member.log), .fallback = usual, \
 	  .choices = "error|warn|info|debug", .help = "which messages appear on standard error" }
 
@@ -43,8 +44,8 @@ struct world {
 	int status;
 };
 
-/* Opens both, and loads the modules; `reactors` do I/O (0: one for each of `cpus`, else one). -errno with `why`, and then nothing is
- * open. */
+/* Opens both, and loads the modules; `reactors` do I/O (0: one for each of `cpus`, else one). -errno with `why`, and then nothing
+ * is open. */
 int world_open(struct world *world, const struct world_options *options, unsigned reactors, uint32_t budget,
 	struct weft_why *why);
 /* Says, once it works, what works in another way than it should (epoll instead of io_uring). */
@@ -57,7 +58,8 @@ int world_parse(struct world *world, const char *text, const struct weft_iface *
 /* The same for a tree that was read from elsewhere. */
 int world_check(struct world *world, const struct tree *tree, const struct weft_iface *wants, struct weft_why *why);
 /* The same from a file: JSON when its name ends in .json, else YAML. */
-int world_parse_file(struct world *world, const char *path, const struct weft_iface *wants, struct tree **out, struct weft_why *why);
+int world_parse_file(struct world *world, const char *path, const struct weft_iface *wants, struct tree **out,
+	struct weft_why *why);
 
 /* Builds, and runs the core until that has ended. */
 int world_build(struct world *world, const struct tree *tree, const struct weft_iface *wants, struct weft_object **out,
