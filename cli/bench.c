@@ -48,7 +48,8 @@ static const struct weft_option table[] = {
 	  .help = "with --rate: the gaps between requests" },
 	{ .name = "mix", .type = WEFT_OPTION_UINT, AT(options.read_percent), .fallback = "70",
 	  .help = "percentage of reads in rw, randrw, mixed", .min = 0, .max = 100 },
-	{ .name = "time", .type = WEFT_OPTION_DURATION, AT(options.time_ns), .fallback = "5s", .help = "how long; 0: until --amount" },
+	{ .name = "time", .type = WEFT_OPTION_DURATION, AT(options.time_ns), .fallback = "5s",
+	  .help = "how long; 0: until --amount" },
 	{ .name = "amount", .type = WEFT_OPTION_SIZE, AT(options.amount_bytes), .help = "end after so many bytes" },
 	{ .name = "range", .type = WEFT_OPTION_SIZE, AT(options.range_bytes), .help = "only the first bytes of the device" },
 	{ .name = "verify", .type = WEFT_OPTION_BOOL, AT(options.verify),
@@ -202,8 +203,8 @@ const struct command command_bench = {
 	.name = "bench",
 	.arguments = "DEVICE [OPTION...]",
 	.summary = "measure a device, or verify it",
-	.text = "Sends requests to a device and tells how many ended per second and how long they took. With --verify each block that is "
-		"written describes itself, and each block that is read must be one of the versions that it may be.\n\n"
+	.text = "Sends requests to a device and tells how many ended per second and how long they took. With --verify each block "
+		"that is written describes itself, and each block that is read must be one of the versions that it may be.\n\n"
 		"Writing destroys what the device holds.",
 	.options = table,
 	.examples = examples,
