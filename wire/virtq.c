@@ -114,6 +114,12 @@ void virtq_push(struct virtq *vq, uint64_t tag, uint32_t written)
 		virtq_split_push(vq, tag, written);
 }
 
+void virtq_show(struct virtq *vq)
+{
+	if (!vq->packed && vq->pending > 0)
+		virtq_split_show(vq);
+}
+
 bool virtq_publish(struct virtq *vq)
 {
 	bool notify = vq->packed ? virtq_packed_publish(vq) : virtq_split_publish(vq);

@@ -303,19 +303,28 @@ static bool split_wants_notice(const struct virtq *vq, uint16_t old)
 	return !(shm_load16(vq->driver + RING_FLAGS) & RING_NO_NOTIFY);
 }
 
-bool virtq_split_publish(struct virtq *vq)
+void virtq_split_show(struct virtq *vq)
 {
-	uint16_t old = (uint16_t)(vq->used - vq->pending);
-
-	if (vq->pending == 0)
-		return false;
 	shm_store16_release(vq->device + RING_IDX, vq->used);
 	if (vq->inflight)
 		split_untrack_batch(vq);
 	if (WEFT_UNLIKELY(vq->log != NULL))
 		split_log_batch(vq);
 	vq->in_use -= vq->pending;
+	vq->shown += vq->pending;
 	vq->pending = 0;
+}
+
+bool virtq_split_publish(struct virtq *vq)
+{
+	uint16_t old;
+
+	if (vq->pending > 0)
+		virtq_split_show(vq);
+	if (vq->shown == 0)
+		return false;
+	old = (uint16_t)(vq->used - vq->shown);
+	vq->shown = 0;
 	return split_wants_notice(vq, old);
 }
 

@@ -89,8 +89,8 @@ static inline void virtq_walk_done(const struct virtq_walk *w, struct virtq_chai
 }
 
 /*
- * The common case of a chain, in registers: all buffers in the region where the last ones were, in order, not too many. Anything else
- * ends it without a word, and the walk above begins anew from the head: what was read here is not used then.
+ * The common case of a chain, in registers: all buffers in the region where the last ones were, in order, not too many.
+ * Anything else ends it without a word, and the walk above begins anew from the head: what was read here is not used then.
  */
 struct virtq_plain {
 	const struct vmap_region *region;
@@ -174,6 +174,7 @@ int virtq_split_init(struct virtq *vq, uint32_t base);
 int virtq_split_pop(struct virtq *vq, const struct vmap *map, struct weft_seg *segs, uint32_t max,
 		    struct virtq_chain *chain);
 void virtq_split_push(struct virtq *vq, uint64_t tag, uint32_t written);
+void virtq_split_show(struct virtq *vq);
 bool virtq_split_publish(struct virtq *vq);
 bool virtq_split_has_work(struct virtq *vq);
 void virtq_split_notify(struct virtq *vq, bool enable);

@@ -10,6 +10,9 @@
 /* root.scratch[] of a slot. */
 enum { STATUS_AT, WRITTEN };
 
+/* Answers after which a guest that polls is shown them, before the turn ends: so both sides work at the same time. */
+enum { SHOW = 8 };
+
 static inline struct vux_ring *ring_of(struct weft_source *source)
 {
 	return WEFT_CONTAINER(WEFT_CONTAINER(source, struct weft_session, source), struct vux_ring, session);
@@ -47,6 +50,8 @@ static inline void queue_answer(struct vux_ring *ring, struct weft_slot *slot, u
 	if (WEFT_UNLIKELY(status != VIRTIO_BLK_S_OK))
 		ring->failures++;
 	virtq_push(&ring->vq, slot->tag, (uint32_t)slot->root.scratch[WRITTEN]);
+	if (ring->vq.pending == SHOW)
+		virtq_show(&ring->vq);
 	weft_slot_give(slot);
 	if (!ring->session.source.flushing)
 		weft_source_flush_later(ring->session.reactor, &ring->session.source);
