@@ -15,7 +15,7 @@
 #include <stdlib.h>
 #include <time.h>
 
-enum { NUM = 512, SLOT_BYTES = 128, BURST = 32, MEMORY = 4 << 20, SLOTS = 65536, DATA = 1 << 20 };
+enum { NUM = 512, SLOT_BYTES = 128, BURST = 32, MEMORY = 4 << 20, SLOTS = 65536, DATA = 1 << 20, SLICES = 21, SLICE_NS = 4000000 };
 
 struct bench {
 	uint8_t *memory;
@@ -29,6 +29,7 @@ struct bench {
 	uint32_t depth;
 	bool indirect;
 	uint64_t done;
+	double rate;
 	volatile bool stop;
 };
 
@@ -110,20 +111,27 @@ static void device_turn(struct bench *b)
 	virtq_publish(&b->vq);
 }
 
-static void pin(int cpu)
+/* Each side has a processor of its own from the start: also with real-time priority (chrt -f 20). */
+static pthread_t start_on(int cpu, void *(*run)(void *), void *arg)
 {
+	pthread_attr_t attr;
+	pthread_t thread;
 	cpu_set_t set;
 
 	CPU_ZERO(&set);
 	CPU_SET(cpu, &set);
-	pthread_setaffinity_np(pthread_self(), sizeof(set), &set);
+	pthread_attr_init(&attr);
+	pthread_attr_setaffinity_np(&attr, sizeof(set), &set);
+	if (pthread_create(&thread, &attr, run, arg) != 0)
+		abort();
+	pthread_attr_destroy(&attr);
+	return thread;
 }
 
 static void *device_thread(void *arg)
 {
 	struct bench *b = arg;
 
-	pin(1);
 	while (!b->stop)
 		device_turn(b);
 	return NULL;
@@ -137,6 +145,36 @@ static uint64_t now_ns(void)
 	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
+static int by_value(const void *a, const void *b)
+{
+	double x = *(const double *)a, y = *(const double *)b;
+
+	return (x > y) - (x < y);
+}
+
+/* Million requests per second: the median of many short slices, since the machine is seldom ours alone. */
+static void *driver_thread(void *arg)
+{
+	struct bench *b = arg;
+	double rate[SLICES];
+	uint32_t in_flight = 0;
+
+	for (unsigned i = 0; i < SLICES; i++) {
+		uint64_t begin = now_ns(), done = b->done, ns = 0;
+
+		while (ns < SLICE_NS) {
+			for (unsigned turn = 0; turn < 100; turn++)
+				in_flight = driver_turn(b, in_flight);
+			ns = now_ns() - begin;
+		}
+		rate[i] = (double)(b->done - done) * 1000.0 / (double)ns;
+	}
+	qsort(rate, SLICES, sizeof(rate[0]), by_value);
+	b->rate = rate[SLICES / 2];
+	b->stop = true;
+	return NULL;
+}
+
 static void run(const char *name, bool packed, bool tracked, bool indirect)
 {
 	static const uint32_t depths[] = {1, 32, 128};
@@ -144,23 +182,14 @@ static void run(const char *name, bool packed, bool tracked, bool indirect)
 	printf("%-26s", name);
 	for (unsigned i = 0; i < 3; i++) {
 		static struct bench b;
-		uint64_t begin, ns = 0;
-		uint32_t in_flight = 0;
-		pthread_t thread;
+		pthread_t device, driver;
 
 		start(&b, packed, tracked, indirect, depths[i]);
-		if (pthread_create(&thread, NULL, device_thread, &b) != 0)
-			abort();
-		pin(0);
-		begin = now_ns();
-		while (ns < 200000000u) {
-			for (unsigned turn = 0; turn < 1000; turn++)
-				in_flight = driver_turn(&b, in_flight);
-			ns = now_ns() - begin;
-		}
-		b.stop = true;
-		pthread_join(thread, NULL);
-		printf(" %8.2f", (double)b.done * 1000.0 / (double)ns);
+		device = start_on(1, device_thread, &b);
+		driver = start_on(0, driver_thread, &b);
+		pthread_join(driver, NULL);
+		pthread_join(device, NULL);
+		printf(" %8.2f", b.rate);
 		fflush(stdout);
 		free(b.memory);
 		free(b.tracking);
