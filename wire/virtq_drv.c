@@ -94,6 +94,11 @@ int virtq_drv_take(struct virtq_drv *d, struct virtq_done *done)
 	return d->packed ? drv_packed_take(d, done) : drv_split_take(d, done);
 }
 
+bool virtq_drv_has_done(const struct virtq_drv *d)
+{
+	return d->packed ? drv_packed_has_done(d) : drv_split_has_done(d);
+}
+
 void virtq_drv_notify_disable(struct virtq_drv *d)
 {
 	if (d->packed)
@@ -109,5 +114,5 @@ bool virtq_drv_notify_enable(struct virtq_drv *d)
 	else
 		drv_split_notify(d, true);
 	shm_fence();
-	return d->packed ? drv_packed_has_done(d) : drv_split_has_done(d);
+	return virtq_drv_has_done(d);
 }

@@ -96,6 +96,9 @@ bool virtq_drv_publish(struct virtq_drv *d);
 /* The next request that has ended. Returns 1, 0, or -EPROTO for good (d->fault). */
 int virtq_drv_take(struct virtq_drv *d, struct virtq_done *done);
 
+/* Whether virtq_drv_take would find something. */
+bool virtq_drv_has_done(const struct virtq_drv *d);
+
 /* Asks the device not to notify, or to notify again. Enable returns true when something has ended meanwhile. */
 void virtq_drv_notify_disable(struct virtq_drv *d);
 bool virtq_drv_notify_enable(struct virtq_drv *d);

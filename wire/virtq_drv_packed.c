@@ -92,7 +92,7 @@ int drv_packed_take(struct virtq_drv *d, struct virtq_done *done)
 	return 1;
 }
 
-bool drv_packed_has_done(struct virtq_drv *d)
+bool drv_packed_has_done(const struct virtq_drv *d)
 {
 	return d->free_descs != d->num &&
 	       packed_is_used(d, shm_load64_acquire(d->desc + (size_t)d->used * DESC_BYTES + 8));

@@ -89,7 +89,7 @@ int drv_split_take(struct virtq_drv *d, struct virtq_done *done)
 	return 1;
 }
 
-bool drv_split_has_done(struct virtq_drv *d)
+bool drv_split_has_done(const struct virtq_drv *d)
 {
 	return d->used != d->used_seen || shm_load16_acquire(d->device + RING_IDX) != d->used;
 }
