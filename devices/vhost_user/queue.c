@@ -154,20 +154,26 @@ static bool has_room(const struct vu_queue *q, const struct weft_hop *hop)
 	return q->up && virtq_drv_room(&q->drv) >= needed;
 }
 
+static inline uint8_t *header_of(const struct vu_queue *q, uint16_t id)
+{
+	return q->memory + (id < q->at.near_headers ? q->at.driver + 16 + 16 * (uint64_t)id :
+		q->at.lines + 48 + 64 * (uint64_t)id);
+}
+
 static void ring_add(struct vu_queue *q, struct weft_hop *hop)
 {
 	struct virtq_buf bufs[VU_SEGS_MAX + 2];
 	uint16_t id = virtq_drv_next_id(&q->drv);
-	uint8_t *line = q->memory + q->at.lines + 64 * (uint64_t)id;
+	uint8_t *line = q->memory + q->at.lines + 64 * (uint64_t)id, *header = header_of(q, id);
 	unsigned payload = payload_fill(q, hop, id, bufs);
 	bool to_server = hop->op != WEFT_READ;
 	void *memory = payload <= 1 ? line : q->memory + q->at.tables + 1024 * (uint64_t)id;
 	struct virtq_drv_table table = { memory, (uintptr_t)memory };
 	int got;
 
-	header_fill(line + 48, type_of[hop->op],
+	header_fill(header, type_of[hop->op],
 		hop->op == WEFT_READ || hop->op == WEFT_WRITE ? hop->offset / VIRTIO_BLK_SECTOR : 0);
-	bufs[0] = (struct virtq_buf){ (uintptr_t)line + 48, 16 };
+	bufs[0] = (struct virtq_buf){ (uintptr_t)header, 16 };
 	bufs[payload + 1] = (struct virtq_buf){ (uintptr_t)q->memory + q->at.status + id, 1 };
 	got = virtq_drv_add(&q->drv, bufs, (uint16_t)(1 + (to_server ? payload : 0)),
 		(uint16_t)(1 + (to_server ? 0 : payload)), q->indirect ? &table : NULL, hop);
@@ -268,7 +274,7 @@ static inline void request_end(struct vu_queue *q, uint16_t id)
 	int error = virtio_blk_error(shm_load8(q->memory + q->at.status + id));
 
 	WEFT_ASSERT(hop != NULL && q->in_flight > 0);
-	shm_prefetch_write(q->memory + q->at.lines + 64 * (uint64_t)id); /* the next request will be written there */
+	shm_prefetch_write(header_of(q, id)); /* the next request will be written there */
 	q->hops[id] = NULL;
 	q->in_flight--;
 	if (WEFT_UNLIKELY(hop->scratch[SCRATCH_STATE] == REQUEST_COPIED) && hop->op == WEFT_READ && error == 0)
@@ -303,8 +309,9 @@ static bool vu_poll(struct weft_source *source)
 	struct vu_queue *q = WEFT_CONTAINER(source, struct vu_queue, source);
 	bool any;
 
-	if (q->in_flight == 0)
+	if (q->in_flight == 0 || !virtq_drv_has_done(&q->drv))
 		return false;
+	shm_prefetch(q->memory + q->at.status); /* else it is waited for behind the used entries */
 	any = ring_take(q, VU_BURST);
 	if (WEFT_UNLIKELY(q->waiting.head != NULL))
 		waiting_add_to_ring(q);

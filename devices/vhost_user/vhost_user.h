@@ -34,6 +34,7 @@ enum {
 /* Where the parts of one queue lie in its memory, bytes. */
 struct vu_layout {
 	uint64_t desc, driver, device; /* the ring */
+	uint16_t near_headers; /* ids whose headers lie in the line of the available index, from its byte 16 */
 	uint64_t lines;   /* per id a cache line: short indirect table (3 entries) and request header */
 	uint64_t tables;  /* per id a long indirect table, 64 entries; the last holds the range of a discard */
 	uint64_t status;  /* per id a byte: 64 of them share a line, since they are written and read in batches */
