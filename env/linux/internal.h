@@ -96,6 +96,7 @@ struct loop {
 	_Alignas(64) _Atomic(struct env_work *) worked; /* ended by workers */
 	_Atomic bool sleeping;
 	_Atomic bool woken;
+	_Atomic unsigned guests; /* workers that may still touch this loop, though what they ran has been delivered */
 };
 
 static inline struct loop *loop_of(struct env_loop *loop)
@@ -109,7 +110,7 @@ void loop_wake(struct env_loop *loop);
 bool loop_deliver(struct loop *loop);
 /* Something has ended that env_loop_poll delivers without asking the kernel. */
 bool loop_has_ended(struct loop *loop);
-/* A worker has run it. Any thread. */
+/* A worker has run it; the loop may be closed once it has left (`guests`). Any thread. */
 void loop_worked(struct loop *loop, struct env_work *work);
 
 /* The two kinds. uring_open: -errno when the kernel denies or lacks it. */

@@ -4,6 +4,7 @@
  * kernel.
  */
 #include <errno.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
@@ -70,6 +71,9 @@ void loop_close(struct env_loop *head)
 
 	WEFT_ASSERT(!loop->ready);
 	WEFT_ASSERT(!atomic_load(&loop->worked));
+	/* A worker whose work has been delivered may be about to wake us: it is there for an instant only. */
+	while (atomic_load_explicit(&loop->guests, memory_order_acquire) > 0)
+		sched_yield();
 	signals_close(loop);
 	stream_abandon_all(loop);
 	if (loop->uring)

@@ -44,8 +44,10 @@ static void work_run(struct env_work *work)
 {
 	struct loop *loop = loop_of(work->loop);
 
+	atomic_fetch_add(&loop->guests, 1);
 	work->run(work);
 	loop_worked(loop, work);
+	atomic_fetch_sub_explicit(&loop->guests, 1, memory_order_release);
 }
 
 static void *worker_main(void *arg)
