@@ -160,17 +160,28 @@ static int connection_read(struct vux_connection *c)
 	return 1;
 }
 
+static bool connection_has_message(const struct vux_connection *c)
+{
+	return c->received >= sizeof(c->msg.header) && connection_missing(c) == 0;
+}
+
 static void connection_readable(void *self)
 {
 	struct vux_connection *c = self;
 
 	/* Several messages in a row, but not for ever: other clients want to be heard, too. */
-	for (unsigned i = 0; i < 64 && c->state == VUX_OPEN; i++) {
-		if (connection_read(c) == 0)
+	for (unsigned i = 0; i < 64 && c->state == VUX_OPEN && c->after == NULL; i++)
+		if (connection_has_message(c) ? !connection_message(c) : connection_read(c) == 0)
 			return;
-		if (c->received >= sizeof(c->msg.header) && connection_missing(c) == 0 && !connection_message(c))
-			return;
-	}
+}
+
+/* Who waits may go away again, which only reading shows. A header is all that is read: the message waits, too. */
+static void connection_waits(void *self)
+{
+	struct vux_connection *c = self;
+
+	if (connection_read(c) != 0 && c->received == sizeof(c->msg.header))
+		env_stream_watch(c->stream, NULL, NULL);
 }
 
 /* ---- settling ---- */
@@ -215,7 +226,7 @@ void connection_settled(struct vux_connection *c)
 {
 	struct vux_export *exp = c->exp;
 
-	if (c->closed_msg.posted || !connection_is_settled(c))
+	if ((c->state == VUX_CLOSING && c->go_on_msg.posted) || !connection_is_settled(c))
 		return;
 	if (c->state == VUX_CLOSING) {
 		connection_free(c);
@@ -230,20 +241,51 @@ void connection_settled(struct vux_connection *c)
 	export_settled(exp);
 }
 
-/* ---- beginning and end ---- */
+/* ---- beginning and end: never inside of what found the reason for it ---- */
+
+static void connection_go_on_msg(void *self)
+{
+	struct vux_connection *c = self;
+
+	if (c->state == VUX_OPEN) {
+		connection_readable(c);
+		return;
+	}
+	WEFT_ASSERT(c->state == VUX_CLOSING);
+	connection_settle(c);
+	connection_settled(c);
+}
+
+static void connection_go_on_later(struct vux_connection *c)
+{
+	if (c->go_on_msg.posted)
+		return;
+	c->go_on_msg = (struct weft_msg){ .fn = connection_go_on_msg, .self = c };
+	weft_reactor_post(connection_core(c)->reactor[0], &c->go_on_msg);
+}
+
+/* Who has sent a message and left cannot be told from who waits: the one that has waited longest makes room. */
+static void connection_turn_away_oldest(struct vux_export *exp)
+{
+	struct vux_connection *c = exp->connections;
+
+	while (c->state != VUX_WAITING)
+		c = c->next;
+	connection_close(c, "too many wait");
+}
 
 void connection_open(struct vux_export *exp, struct env_stream *stream)
 {
 	struct weft_core *core = export_core(exp);
-	struct vux_connection **link = &exp->connections, *c = NULL;
+	struct vux_connection **link = &exp->connections, *c = weft_alloc(core, sizeof(*c));
 
-	if (exp->waiting < VUX_WAITING_MAX)
-		c = weft_alloc(core, sizeof(*c));
 	if (c == NULL) {
-		weft_log(core, WEFT_LOG_WARN, "%s: a client is turned away: %u wait already", exp->object.name, exp->waiting);
+		weft_log(core, WEFT_LOG_WARN, "%s: a client is turned away: there is no memory for it", exp->object.name);
 		env_stream_close(stream);
 		return;
 	}
+	if (exp->waiting == VUX_WAITING_MAX)
+		connection_turn_away_oldest(exp);
 	c->exp = exp;
 	c->stream = stream;
 	c->number = ++exp->numbers;
@@ -253,6 +295,7 @@ void connection_open(struct vux_export *exp, struct env_stream *stream)
 		link = &(*link)->next;
 	*link = c;
 	exp->waiting++;
+	env_stream_watch(stream, connection_waits, c);
 	if (exp->open >= exp->clients)
 		weft_log(core, WEFT_LOG_INFO, "%s: client %u waits until one of %u leaves (clients=)", exp->object.name,
 			c->number, exp->open);
@@ -267,15 +310,7 @@ void connection_admit(struct vux_connection *c)
 	c->exp->open++;
 	weft_log(connection_core(c), WEFT_LOG_INFO, "%s: client %u has connected", c->exp->object.name, c->number);
 	env_stream_watch(c->stream, connection_readable, c);
-}
-
-/* The caller goes on with connection_settled (in a message from a ring), or leaves it to the message posted here. */
-static void connection_closed_msg(void *self)
-{
-	struct vux_connection *c = self;
-
-	connection_settle(c);
-	connection_settled(c);
+	connection_go_on_later(c); /* a message may be there already */
 }
 
 void connection_close(struct vux_connection *c, const char *why)
@@ -297,6 +332,5 @@ void connection_close(struct vux_connection *c, const char *why)
 	channel_close(c);
 	env_stream_close(c->stream);
 	c->stream = NULL;
-	c->closed_msg = (struct weft_msg){ .fn = connection_closed_msg, .self = c };
-	weft_reactor_post(connection_core(c)->reactor[0], &c->closed_msg);
+	connection_go_on_later(c);
 }

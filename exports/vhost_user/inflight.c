@@ -14,7 +14,6 @@ int area_map(struct vux_connection *c, struct vux_area *area, int fd, uint64_t o
 {
 	struct env *env = export_core(c->exp)->env;
 	int64_t file_size = env_fd_size(env, fd);
-	uint64_t before = offset % 4096;
 	int status;
 
 	*area = (struct vux_area){ .size = size };
@@ -22,13 +21,13 @@ int area_map(struct vux_connection *c, struct vux_area *area, int fd, uint64_t o
 		status = weft_why(&c->why, -EINVAL, "shared area of %" PRIu64 " bytes at offset %" PRIu64 " of a file of %" PRId64
 			": it must lie in its file and be at most 4 GiB long", size, offset, file_size);
 	else
-		status = env_map(env, fd, offset - before, size + before, true, &area->mapping, &c->why);
+		status = env_map(env, fd, offset, size, true, &area->mapping, &c->why);
 	env_fd_close(env, fd);
 	if (status != 0) {
 		*area = (struct vux_area){ .mapping = NULL };
 		return status;
 	}
-	area->base = (uint8_t *)env_mapping_base(area->mapping) + before;
+	area->base = env_mapping_base(area->mapping);
 	return 0;
 }
 

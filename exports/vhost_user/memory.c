@@ -9,9 +9,6 @@
 
 #include "exports/vhost_user/vux.h"
 
-/* Mappings start at a multiple of this in their file: huge pages of any size can be mapped so. */
-#define MEMORY_ALIGN ((uint64_t)1 << 30)
-
 static void memory_free(struct vux_connection *c, struct vux_memory *m)
 {
 	struct weft_core *core = export_core(c->exp);
@@ -28,7 +25,6 @@ static void memory_free(struct vux_connection *c, struct vux_memory *m)
 static int memory_make(struct vux_connection *c, const struct vhost_user_region *said, int fd, struct vux_memory **out)
 {
 	struct weft_core *core = export_core(c->exp);
-	uint64_t before = said->mmap_offset % MEMORY_ALIGN;
 	struct vux_memory *m;
 	int64_t file_size = env_fd_size(core->env, fd);
 	int status;
@@ -46,13 +42,13 @@ static int memory_make(struct vux_connection *c, const struct vhost_user_region 
 	}
 	*m = (struct vux_memory){ .gpa = said->gpa, .uva = said->uva, .size = said->size,
 		.fd_offset = said->mmap_offset, .fd = fd };
-	status = env_map(core->env, fd, said->mmap_offset - before, said->size + before, true, &m->mapping, &c->why);
+	status = env_map(core->env, fd, said->mmap_offset, said->size, true, &m->mapping, &c->why);
 	if (status != 0) {
 		m->mapping = NULL;
 		memory_free(c, m);
 		return status;
 	}
-	m->hva = (uint8_t *)env_mapping_base(m->mapping) + before;
+	m->hva = env_mapping_base(m->mapping);
 	status = weft_region_add(core, m->hva, m->size, fd, m->fd_offset, c->exp->pin, &c->why);
 	if (status < 0) {
 		memory_free(c, m);

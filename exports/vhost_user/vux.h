@@ -163,7 +163,7 @@ struct vux_connection {
 	struct vux_area log, old_log;
 	struct vux_channel *channel;   /* channel.c; NULL: none */
 	struct vux_ring *ring[VUX_QUEUES_MAX];
-	struct weft_msg closed_msg;    /* to ourselves: the end is never inside of what found the reason for it */
+	struct weft_msg go_on_msg;     /* to ourselves: admitted, or closed */
 	struct weft_why why;
 };
 

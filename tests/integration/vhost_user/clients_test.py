@@ -33,6 +33,25 @@ def test_the_second_waits_for_the_first(serve, client):
     second.close()
 
 
+def test_who_waits_may_leave_again(serve, client):
+    """Their places in the queue are free again: more come and go than can wait."""
+    server = serve()
+    first = client(server)
+    for _ in range(100):
+        second = server.connect()
+        second.send(GET_FEATURES)
+        server.connect().close()
+        assert first.works()
+        second.send_raw(b'x')
+        second.close()
+    second = server.connect()
+    second.send_raw(b'\1\0')
+    first.front.close()
+    second.send_raw(struct.pack('<III', GET_FEATURES, 1, 0)[2:])
+    second.receive(GET_FEATURES)
+    second.close()
+
+
 def test_several_at_once(serve, client):
     server = serve(options=',clients=4')
     clients = [client(server, queues=2) for _ in range(4)]
