@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """The example component: built outside the tree against what `make install` installs, and loaded."""
 import os
+import re
 import shutil
 import subprocess
 
@@ -61,6 +62,15 @@ def test_data_comes_back_through_it(module, tmp_path):
     run(WEFT, 'bench', f'xor:[file:{disk}],key=7', '--load', module, '--rw', 'randrw', '--verify', '--bs', '64KiB',
         '--amount', '16MiB')
     assert disk.read_bytes() != bytes(1 << 20)
+
+
+def test_the_filter_of_the_tutorial_works(installed, tmp_path):
+    with open(os.path.join(ROOT, 'docs/components.md'), encoding='utf-8') as f:
+        (tmp_path / 'part.c').write_text('\n'.join(re.findall('```c\n(.*?)```', f.read(), re.S)))
+    run('sh', '-c', 'cc -std=gnu11 -Wall -Wextra -Werror -shared -fPIC $(pkg-config --cflags weft) -o part.so part.c',
+        env=installed, cwd=tmp_path)
+    out = run(WEFT, 'info', 'part:[mem:1GiB],percent=25', '--load', str(tmp_path / 'part.so')).stdout
+    assert '268434944 bytes' in out
 
 
 def test_a_key_that_is_no_byte_is_refused(module):

@@ -53,7 +53,7 @@ static void xor_start(struct weft_object *object, struct weft_task *task)
 
 static const struct weft_option options[] = {
 	{ "key", WEFT_OPTION_UINT, 0, offsetof(struct xor, key), "85", "the byte", NULL, 0, 255 }, { 0 } };
-static const struct weft_port ports[] = { { "lower", &weft_blk_iface, 1, 1, 0, offsetof(struct xor, lower), "" }, { 0 } };
+static const struct weft_port ports[] = { { "lower", &weft_blk_iface, 1, 1, 0, offsetof(struct xor, lower), "data" }, { 0 } };
 static const struct weft_offer offers[] = { { &weft_blk_iface, offsetof(struct xor, blk) }, { 0 } };
 static const struct weft_kind kind = { .name = "xor", .summary = "XORs a byte onto every byte", .size = sizeof(struct xor),
 	.options = options, .ports = ports, .offers = offers, .start = xor_start };
