@@ -183,7 +183,8 @@ static void test_indirect_tables(void **state)
 	expect_chain(2, 1); /* plain buffers, then a table */
 	packed(), put(rig.data, 0, (struct entry){data(64), 8, DESC_INDIRECT | DESC_NEXT, 5}), indirect(0, 16, 0);
 	expect_chain(1, 1); /* only WRITE counts in a packed ring's table */
-	packed(), desc(1, (struct entry){data(0), 16, DESC_INDIRECT, 0}), desc(0, (struct entry){data(0), 8, DESC_NEXT, 0});
+	packed(), put(rig.data, 0, (struct entry){data(64), 8, 0, 0});
+	desc(1, (struct entry){data(0), 16, DESC_INDIRECT, 0}), desc(0, (struct entry){data(0), 8, DESC_NEXT, 0});
 	expect_broken("a chain of descriptors continues in an indirect table");
 }
 
@@ -194,6 +195,19 @@ static void test_packed_list_longer_than_the_ring(void **state)
 	for (uint32_t i = 0; i < NUM; i++)
 		desc(i, (struct entry){data(0), 8, DESC_NEXT, 0});
 	expect_broken("more descriptors are available than the ring holds");
+}
+
+static void test_packed_list_over_slots_in_flight(void **state)
+{
+	struct virtq_chain chain;
+
+	(void)state;
+	packed();
+	for (uint32_t i = 0; i < NUM; i++)
+		desc(i, (struct entry){data(0), 8, i == NUM - 2 || i == NUM - 1 ? DESC_NEXT : 0, 0});
+	for (uint32_t i = 0; i < NUM - 2; i++)
+		assert_int_equal(rig_pop(&rig, &chain), 1);
+	expect_broken("more descriptors are available than the ring holds"); /* it would end in slot 0 */
 }
 
 static void test_chain_as_long_as_the_ring(void **state)
@@ -334,6 +348,7 @@ int main(void)
 		cmocka_unit_test(test_buffers),
 		cmocka_unit_test(test_indirect_tables),
 		cmocka_unit_test(test_packed_list_longer_than_the_ring),
+		cmocka_unit_test(test_packed_list_over_slots_in_flight),
 		cmocka_unit_test(test_chain_as_long_as_the_ring),
 		cmocka_unit_test(test_longer_chain_than_the_vector),
 		cmocka_unit_test(test_buffer_over_a_border),
