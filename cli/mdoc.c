@@ -57,14 +57,16 @@ void mdoc_sentence(const char *text)
 void mdoc_lines(const char *text, size_t len)
 {
 	bool begin = true;
+	unsigned column = 0;
 
-	for (size_t i = 0; i < len; i++) {
+	for (size_t i = 0; i < len; i++, column++) {
 		if (begin && (text[i] == '.' || text[i] == '\''))
 			printf("\\&");
 		begin = false;
-		if (text[i] == ' ' && i > 0 && strchr(".;:", text[i - 1]) != NULL) {
+		if (text[i] == ' ' && i > 0 && (strchr(".;:", text[i - 1]) != NULL || column > 90)) {
 			printf("\n");
 			begin = true;
+			column = 0;
 		} else {
 			put(text[i] == '\n' ? ' ' : text[i]);
 		}
