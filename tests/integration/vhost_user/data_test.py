@@ -195,6 +195,30 @@ def test_many_queues(serve, client):
         assert ring.read(i, 512) == (OK, bytes([i]) * 512)
 
 
+def test_as_many_queues_as_the_protocol_can_name(serve, client):
+    c = client(serve(), queues=256, num=8)
+    for i in (0, 1, 127, 254, 255):
+        assert c.rings[i].write(i, bytes([i]) * 512) == OK
+    assert c.rings[3].read(255, 512) == (OK, b'\xff' * 512)
+
+
+@pytest.mark.parametrize('kind', KINDS)
+def test_pinned_memory(serve, client, kind):
+    """Where the limit of locked memory forbids it, requests go the ordinary way."""
+    server = serve(options=',pin=on')
+    for _ in range(3):
+        c = client(server, kind=kind)
+        assert c.ring.write(8, DATA) == OK
+        assert c.ring.read(8, len(DATA)) == (OK, DATA)
+        c.front.close()
+
+
+def test_pinned_memory_on_a_file(serve, client, folder):
+    c = client(serve(device=f'file:{folder}/disk.img,create=1MiB', options=',pin=on'))
+    assert c.ring.write(8, DATA) == OK
+    assert c.ring.read(8, len(DATA)) == (OK, DATA)
+
+
 def test_features_that_are_offered(serve):
     with serve().connect() as front:
         offered = front.ask_u64(GET_FEATURES)

@@ -5,7 +5,7 @@ import struct
 
 import pytest
 from frontend import (ADD_MEM_REG, F_LOG_ALL, GET_MAX_MEM_SLOTS, IOERR, OK, P_ALL, P_BACKEND_REQ, REM_MEM_REG,
-    SET_FEATURES, SET_LOG_BASE, SET_MEM_TABLE,
+    SET_FEATURES, SET_INFLIGHT_FD, SET_LOG_BASE, SET_MEM_TABLE, Closed,
                       SET_VRING_ADDR, T_IN, T_OUT, F_FLUSH, F_PACKED, F_PROTOCOL, F_VERSION_1, Memory, SplitRing)
 
 
@@ -105,6 +105,33 @@ def test_truncated_memory_closes_its_own_session(serve, client, when):
     # Our own mapping of it must not be touched any more.
     c.memory.map.close()
     c.memory.map = Memory(4096).map
+
+
+def test_truncated_areas_harm_nobody(serve, client):
+    """The in-flight area and the dirty log are the front end's files, too."""
+    server = serve(options=',clients=2')
+    other = client(server)
+    c = client(server, start=False, protocol=P_ALL)
+    fd, payload = c.front.inflight(1, c.ring.num)
+    assert c.front.tell(SET_INFLIGHT_FD, payload, [fd]) in (0, 1)
+    log = Memory(1 << 20)
+    c.front.ask(SET_LOG_BASE, struct.pack('<QQ', log.size, 0), [log.fd])
+    assert c.front.tell_u64(SET_FEATURES, F_PROTOCOL | F_VERSION_1 | F_FLUSH | F_LOG_ALL) == 0
+    c.ring.start()
+    assert c.works()
+    log.map.close()
+    os.ftruncate(log.fd, 0)
+    try:
+        os.ftruncate(fd, 0)
+    except PermissionError: # ours is sealed
+        pass
+    os.close(fd)
+    try:
+        c.works()
+    except (AssertionError, Closed):
+        pass
+    assert other.works()
+    os.close(log.fd)
 
 
 @pytest.mark.parametrize('kind', ['split', 'packed'])
