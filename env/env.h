@@ -49,7 +49,7 @@ void env_loop_close(struct env_loop *loop);
 bool env_loop_poll(struct env_loop *loop);
 /* Sends what was gathered by env_medium_submit: at most one system call. */
 void env_loop_submit(struct env_loop *loop);
-/* Submits, then sleeps until something completes, env_loop_wake, or timeout_ns (ENV_FOREVER) have passed. */
+/* Submits, then sleeps until something completes, env_loop_wake, or timeout_ns (ENV_FOREVER) have passed; rarely, for less. */
 void env_loop_wait(struct env_loop *loop, uint64_t timeout_ns);
 /* Ends the present or the next env_loop_wait. Any thread; async-signal-safe. */
 void env_loop_wake(struct env_loop *loop);

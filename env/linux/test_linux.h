@@ -107,6 +107,22 @@ static inline void world_settle(struct world *w)
 	}
 }
 
+/*
+ * Waits until the time is over; how often that took: once, or a few times more, since a ring closed a moment ago makes the kernel
+ * interrupt whatever its thread waits for next.
+ */
+static inline unsigned world_waits(struct world *w, uint64_t timeout_ns)
+{
+	uint64_t end = env_now_ns(w->env) + timeout_ns, now;
+	unsigned waits = 0;
+
+	for (; (now = env_now_ns(w->env)) < end; waits++) {
+		env_loop_wait(w->loop, end - now);
+		env_loop_poll(w->loop);
+	}
+	return waits;
+}
+
 #define assert_why(w, part)                                                                                  \
 	do {                                                                                                 \
 		if (!strstr((w)->why.text, part))                                                            \
