@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Every call of the environment that a control path makes is made to fail once, memory among them: a server is opened, a device and an
- * export are built, a machine connects and does some work, all is taken down. Whatever failed was said, nothing is left behind (closing a
+ * Every call of the environment that a control path makes is made to fail once, memory among them: a server is opened, a
+ * device and an
+ * export are built, a machine connects and does some work, all is taken down. Whatever failed was said, nothing is left behind
+ * (closing a
  * simulated node asserts that), and no assertion trips.
  */
 #include <setjmp.h>

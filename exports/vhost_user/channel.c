@@ -31,7 +31,7 @@ static void channel_tell(struct vux_channel *ch)
 	if (status != 0) {
 		weft_log(export_core(c->exp), WEFT_LOG_WARN,
 			"%s: client %u cannot be told of the new size: its channel takes nothing (%s)", c->exp->object.name,
-			c->number, strerror(-status));
+			c->number, strerrordesc_np(-status));
 		return;
 	}
 	ch->unanswered = acknowledged;

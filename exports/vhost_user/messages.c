@@ -217,7 +217,7 @@ static int on_set_vring_fd(struct vux_connection *c, int (*set)(struct vux_ring 
 	status = set(ring, connection_take_fd(c));
 	if (status != 0)
 		return weft_why(&c->why, status, "%s: the descriptor cannot be used: %s", vhost_user_name(c->msg.header.request),
-			strerror(-status));
+			strerrordesc_np(-status));
 	return wait_for_rings(c);
 }
 
