@@ -38,7 +38,8 @@ struct bench_options {
 	bool verify;
 };
 
-enum { BENCH_LOADS_MAX = 1024, BENCH_BURST = 64, BENCH_GAPS = 4096 };
+enum { BENCH_LOADS_MAX = 1024, BENCH_BURST = 64, BENCH_GAPS = 4096, BENCH_SLICES = 8192 };
+#define BENCH_SLICE_NS 500000u
 
 struct bench;
 struct bench_verify;
@@ -76,6 +77,10 @@ struct bench_load {
 	bool warm;                    /* control: it has told so */
 	uint64_t started_ns, ended_ns, last_rate_ns;
 	struct bench_counts counts;
+	/* rates of the last slices of time, per second: what was reached when nobody else took the processors */
+	float *slice;
+	unsigned nslices;
+	uint64_t slice_at_ns, slice_requests;
 	struct bench_verify *model;
 	struct weft_msg start_msg, stop_msg, note_msg;
 	struct weft_why why;
@@ -84,6 +89,7 @@ struct bench_load {
 
 struct bench_result {
 	uint64_t requests, bytes, errors, mismatches, elapsed_ns, cpu_ns, server_cpu_ns;
+	double undisturbed; /* requests per second that one in fifty slices reached */
 	struct weft_histogram latency;
 };
 

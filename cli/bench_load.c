@@ -6,6 +6,7 @@
  */
 #include <errno.h>
 #include <math.h>
+#include <stdlib.h>
 
 #include <weft/memory.h>
 
@@ -120,6 +121,17 @@ static bool send_arrived(struct bench_load *load, uint64_t now)
 	return any;
 }
 
+/* A slice that took much longer than it should was no slice: we did not run. */
+static void slice_end(struct bench_load *load, uint64_t now)
+{
+	uint64_t took = now - load->slice_at_ns, done = load->counts.requests - load->slice_requests;
+
+	if (took < BENCH_SLICE_NS + BENCH_SLICE_NS / 2 && load->slice_at_ns != 0)
+		load->slice[load->nslices++ % BENCH_SLICES] = (float)((double)done * 1e9 / (double)took);
+	load->slice_at_ns = now;
+	load->slice_requests = load->counts.requests;
+}
+
 static bool load_poll(struct weft_source *source)
 {
 	struct weft_session *session = WEFT_CONTAINER(source, struct weft_session, source);
@@ -130,6 +142,8 @@ static bool load_poll(struct weft_source *source)
 	load->burst = BENCH_BURST;
 	load->ending |= load->running && load->left == 0;
 	if (WEFT_LIKELY(load->running && load->left > 0)) {
+		if (WEFT_UNLIKELY(now - load->slice_at_ns >= BENCH_SLICE_NS))
+			slice_end(load, now);
 		if (load->gap_ns_256 != 0)
 			return send_arrived(load, now);
 		while (load->nready > 0 && load->burst > 0 && load->left > 0) {
@@ -303,6 +317,8 @@ static void load_warm_msg(void *self)
 	load_warm(self);
 }
 
+static double undisturbed(const struct bench *bench);
+
 static void load_ended_msg(void *self)
 {
 	struct bench_load *load = self;
@@ -321,6 +337,7 @@ static void load_ended_msg(void *self)
 		return;
 	env_usage(bench->core->env, &usage);
 	bench_sum(bench, &bench->result);
+	bench->result.undisturbed = undisturbed(bench);
 	bench->result.cpu_ns = usage.cpu_ns - bench->cpu_before_ns;
 	bench->result.server_cpu_ns = bench_cpu_of(bench->core->env, bench->server_pid) - bench->server_before_ns;
 	weft_timer_disarm(bench->core->reactor[0], &bench->timer);
@@ -445,7 +462,8 @@ int bench_memory_open(struct bench *bench, struct weft_why *why)
 		bench->load[i].depth = (unsigned)o->depth;
 		bench->load[i].memory = (uint8_t *)env_mapping_base(bench->mapping) + i * each;
 		bench->load[i].ready = weft_alloc(core, o->depth * sizeof(struct weft_slot *));
-		if (bench->load[i].ready == NULL)
+		bench->load[i].slice = weft_alloc(core, BENCH_SLICES * sizeof(float));
+		if (bench->load[i].ready == NULL || bench->load[i].slice == NULL)
 			return weft_why(why, -ENOMEM, "no memory for %u connections", bench->nloads);
 	}
 	return bench->region > 0 ? 0 : bench->region;
@@ -464,9 +482,34 @@ void bench_memory_close(struct bench *bench)
 	for (unsigned i = 0; bench->load != NULL && i < bench->nloads; i++) {
 		bench_verify_close(&bench->load[i]);
 		weft_free(core, bench->load[i].ready);
+		weft_free(core, bench->load[i].slice);
 	}
 	weft_free(core, bench->load);
 	bench->load = NULL;
+}
+
+static int by_rate(const void *a, const void *b)
+{
+	float x = *(const float *)a, y = *(const float *)b;
+
+	return x < y ? -1 : x > y;
+}
+
+/* The loads have ended. Sorts their slices. */
+static double undisturbed(const struct bench *bench)
+{
+	double sum = 0;
+
+	for (unsigned i = 0; i < bench->nloads; i++) {
+		const struct bench_load *load = &bench->load[i];
+		unsigned n = load->nslices < BENCH_SLICES ? load->nslices : BENCH_SLICES;
+
+		if (n == 0)
+			continue;
+		qsort(load->slice, n, sizeof(load->slice[0]), by_rate);
+		sum += (double)load->slice[(uint64_t)n * 98 / 100];
+	}
+	return sum;
 }
 
 void bench_sum(const struct bench *bench, struct bench_result *out)

@@ -126,10 +126,11 @@ static void print_json(const struct bench *bench, const char *device, const stru
 		printf(*at == '"' || *at == '\\' ? "\\%c" : "%c", *at);
 	printf("\", \"rw\": \"%s\", \"bs\": %" PRIu64 ", \"depth\": %" PRIu64 ", \"queues\": %" PRIu64 ", \"connections\": %"
 		PRIu64 ", \"rate\": %.0f, \"requests\": %" PRIu64 ", \"bytes\": %" PRIu64 ", \"errors\": %" PRIu64
-		", \"mismatches\": %" PRIu64 ", \"seconds\": %.6f, \"iops\": %.1f, \"gib_per_second\": %.4f",
+		", \"mismatches\": %" PRIu64 ", \"seconds\": %.6f, \"iops\": %.1f, \"gib_per_second\": %.4f, "
+		"\"undisturbed_iops\": %.1f",
 		rw_names[o->rw], o->block_bytes, o->depth, o->queues, o->connections, o->rate, r->requests, r->bytes,
 		r->errors, r->mismatches, (double)r->elapsed_ns / 1e9, per_second(r->requests, r->elapsed_ns),
-		gib_per_second(r->bytes, r->elapsed_ns));
+		gib_per_second(r->bytes, r->elapsed_ns), r->undisturbed);
 	printf(", \"latency_ns\": {");
 	for (unsigned i = 0; i < WEFT_COUNT(quantiles); i++)
 		printf("%s\"%s\": %" PRIu64, i == 0 ? "" : ", ", names[i],

@@ -123,7 +123,10 @@ bool vu_agree_step(struct vu_link *link)
 			send_u64(link, VHOST_USER_SET_PROTOCOL_FEATURES, device->protocol);
 		break;
 	case STEP_OWNER:
-		vu_send(link, VHOST_USER_SET_OWNER, NULL, 0, NULL, 0, false);
+		if (!has(link, VHOST_USER_P(CONFIG)))
+			vu_link_lost(link, -ENOTSUP, "the server does not tell its configuration: it is no block device");
+		else
+			vu_send(link, VHOST_USER_SET_OWNER, NULL, 0, NULL, 0, false);
 		break;
 	case STEP_QUEUES:
 		device->queues_offered = 1;
@@ -197,8 +200,6 @@ static void protocol_take(struct vu_link *link, uint64_t offered)
 	struct vu_device *device = link->device;
 
 	device->protocol = offered & PROTOCOL_WANTED;
-	if ((device->protocol & VHOST_USER_P(CONFIG)) == 0)
-		vu_link_lost(link, -ENOTSUP, "the server does not tell its configuration: it is no block device");
 	/* A server without tracking cannot find what was in flight: the rings begin anew. */
 	if ((device->protocol & VHOST_USER_P(INFLIGHT_SHMFD)) == 0)
 		vu_inflight_drop(link);
