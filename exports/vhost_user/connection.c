@@ -144,7 +144,7 @@ static int connection_read(struct vux_connection *c)
 	if (got == -EAGAIN)
 		return 0;
 	if (got <= 0) {
-		connection_close(c, got == 0 ? NULL : strerror((int)-got));
+		connection_close(c, got == 0 ? NULL : strerrordesc_np((int)-got));
 		return 0;
 	}
 	WEFT_ASSERT(got <= missing);
