@@ -43,6 +43,7 @@ class Load:
         """Stop fio and see that it found every block as written and the kernel met no error."""
         self.job.interrupt()
         status = self.guest.job_status(self.job.number, limit=60)
+        assert status is not None, "fio does not end: a request is lost"
         words = self.words()
         results = [line for line in self.job.output().splitlines() if line.startswith(RESULT)]
         assert status in (0, INTERRUPTED) and len(results) == 1, f"fio ended with {status}:\n{words}"
