@@ -141,7 +141,7 @@ static void run_driver(const struct virtq_config *config)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	struct virtq_config config = {.desc = memory, .driver = memory + 2048, .device = memory + 3072};
+	struct virtq_config config = {.desc = memory, .driver = memory + 1024, .device = memory + 1280};
 	size_t image;
 
 	if (size < 8)
