@@ -15,6 +15,7 @@
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -309,6 +310,12 @@ static void load(struct ring *ring, unsigned requests)
 
 /* ---- facts ---- */
 
+/* Without io_uring the kernel has to be asked whether anything has happened. */
+static bool uring_is_denied(void)
+{
+	return syscall(SYS_io_uring_setup, 0, NULL) < 0 && (errno == EPERM || errno == ENOSYS);
+}
+
 static void no_cost_per_request(const char *device, bool packed)
 {
 	struct env_loop_stats before, after;
@@ -324,7 +331,8 @@ static void no_cost_per_request(const char *device, bool packed)
 	calls = env_calls(t.env);
 	load(&t.ring[0], 20000);
 	env_loop_stats(loop, &after);
-	assert_int_equal(after.system_calls, before.system_calls);
+	if (!uring_is_denied())
+		assert_int_equal(after.system_calls, before.system_calls);
 	assert_int_equal(env_calls(t.env), calls);
 	assert_int_equal(eventfd_read(t.ring[0].call, &count), -1); /* nobody asked for a notification */
 	front_down(1);
