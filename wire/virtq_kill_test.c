@@ -157,6 +157,101 @@ static void device_turn(struct world *w)
 	assert_null(w->rig.vq.fault);
 }
 
+/*
+ * The recovery rules of vhost-user.rst, word for word, on the region as it lies there: which entries are in flight, by counter.
+ * Returns how many. Written from the text, apart from the code.
+ */
+struct spec_split {
+	uint64_t features;
+	uint16_t version, desc_num, last_batch_head, used_idx;
+	struct {
+		uint8_t inflight, padding[5];
+		uint16_t next;
+		uint64_t counter;
+	} desc[];
+};
+
+struct spec_packed {
+	uint64_t features;
+	uint16_t version, desc_num, free_head, old_free_head, used_idx, old_used_idx;
+	uint8_t used_wrap_counter, old_used_wrap_counter, padding[7];
+	struct {
+		uint8_t inflight, padding;
+		uint16_t next, last, num;
+		uint64_t counter;
+		uint16_t id, flags;
+		uint32_t len;
+		uint64_t addr;
+	} desc[];
+};
+
+static _Alignas(64) uint8_t spec_region[64 + 32 * 16];
+
+static bool spec_split_inflight(const struct rig *r, uint16_t i, uint64_t *counter)
+{
+	struct spec_split *region = (void *)spec_region;
+	uint16_t used = ((const uint16_t *)r->config.device)[1];
+
+	if (region->used_idx != used) {
+		uint16_t batch = used - region->used_idx, at = region->last_batch_head;
+
+		for (; batch > 0; batch--, at = region->desc[at].next)
+			region->desc[at].inflight = 0;
+		region->used_idx = used;
+	}
+	*counter = region->desc[i].counter;
+	return region->desc[i].inflight == 1;
+}
+
+static bool spec_packed_inflight(const struct rig *r, uint16_t i, uint64_t *counter)
+{
+	struct spec_packed *region = (void *)spec_region;
+
+	/* Both, the index and its lap: a batch may fill the ring. */
+	if (region->used_idx != region->old_used_idx || region->used_wrap_counter != region->old_used_wrap_counter) {
+		uint16_t flags = ((const uint16_t *)r->config.desc)[8 * region->old_used_idx + 7] & (1 << 7 | 1 << 15);
+
+		if (flags != (region->old_used_wrap_counter ? 1 << 7 : 1 << 15)) {
+			region->old_free_head = region->free_head;
+			region->old_used_idx = region->used_idx;
+			region->old_used_wrap_counter = region->used_wrap_counter;
+		}
+	}
+	region->free_head = region->old_free_head;
+	region->used_idx = region->old_used_idx;
+	region->used_wrap_counter = region->old_used_wrap_counter;
+	for (uint16_t at = region->free_head; at < region->desc_num; at = region->desc[at].next)
+		region->desc[at].inflight = 0;
+	*counter = region->desc[i].counter;
+	return region->desc[i].inflight == 1;
+}
+
+/* Starts the device on what the killed one left; it must want to resubmit what the text says, in that order. */
+static void restart_by_the_book(struct world *w)
+{
+	struct rig *r = &w->rig;
+	uint64_t counter[16], order = 0;
+	bool inflight[16];
+	uint32_t count = 0;
+
+	memcpy(spec_region, r->region, virtq_inflight_size(w->shape.packed, w->shape.num));
+	for (uint16_t i = 0; i < w->shape.num; i++) {
+		inflight[i] = ((struct spec_split *)(void *)spec_region)->version == 1 &&
+			      (w->shape.packed ? spec_packed_inflight : spec_split_inflight)(r, i, &counter[i]);
+		count += inflight[i];
+	}
+	rig_device_start(r);
+	assert_int_equal(r->vq.resubmits, count);
+	for (uint32_t i = 0; i < count; i++) {
+		uint16_t entry = r->vq.resubmit[i].entry;
+
+		assert_true(inflight[entry]);
+		assert_true(i == 0 || counter[entry] > order);
+		order = counter[entry];
+		inflight[entry] = false;
+	}
+}
+
 /* One life of the device, from its start until all is done or it is killed at store `at`. True: it was killed. */
 static bool world_live(struct world *w, uint32_t at)
 {
@@ -166,7 +261,7 @@ static bool world_live(struct world *w, uint32_t at)
 	if (setjmp(killed) != 0)
 		return true;
 	device_runs = true;
-	rig_device_start(&w->rig);
+	restart_by_the_book(w);
 	for (uint32_t turn = 0; w->taken < REQUESTS; turn++) {
 		assert_true(turn < 10000); /* a lost request */
 		device_runs = true;
