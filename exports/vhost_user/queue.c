@@ -221,7 +221,8 @@ bool queue_poll(struct weft_source *source)
 	struct virtq *vq = &ring->vq;
 	unsigned taken = 0;
 
-	ring->starved = false;
+	if (WEFT_UNLIKELY(ring->starved)) /* a store here would hold up the next load beside it, in each turn */
+		ring->starved = false;
 	if (WEFT_UNLIKELY(!queue_unpark(ring)))
 		return false;
 	if (WEFT_UNLIKELY(ring->stopping || ring->reported)) {
