@@ -3,8 +3,10 @@
 #include "env/linux/test_linux.h"
 
 #include <fcntl.h>
+#include <linux/loop.h>
 #include <sched.h>
 #include <sys/file.h>
+#include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -624,6 +626,66 @@ static void a_lock_that_ends_soon_is_waited_for(void **state)
 	}
 }
 
+/* ---- block devices ---- */
+
+/* A loop device over the world's file "disk", detached when its last user closes it; -1: this test may not have one. */
+static int loop_device(struct world *w, char *path, size_t size)
+{
+	int control = open("/dev/loop-control", O_RDWR | O_CLOEXEC), number, device, file;
+	struct loop_info64 info = {.lo_flags = LO_FLAGS_AUTOCLEAR};
+
+	if (control < 0)
+		return -1;
+	number = ioctl(control, LOOP_CTL_GET_FREE);
+	close(control);
+	snprintf(path, size, "/dev/loop%d", number);
+	device = open(path, O_RDWR | O_CLOEXEC);
+	file = open(world_path(w, "disk"), O_RDWR | O_CLOEXEC);
+	if (device >= 0 && (ioctl(device, LOOP_SET_FD, file) || ioctl(device, LOOP_SET_STATUS64, &info))) {
+		close(device);
+		device = -1;
+	}
+	close(file);
+	return device;
+}
+
+static void a_block_device_does_all(void **state)
+{
+	unsigned char *data = memory_make(MIB, 17), *in = memory_make(MIB, 18);
+	struct env_medium_wants wants = {.lock = true};
+	struct env_medium_info info;
+	struct env_medium *medium, *second;
+	struct world *w = *state;
+	char path[40];
+	int device;
+
+	env_medium_close(medium_make(w, 4 * MIB, &info));
+	device = loop_device(w, path, sizeof(path));
+	if (device < 0)
+		skip();
+	if (env_medium_open(w->env, path, &wants, &medium, &info, &w->why))
+		fail_msg("%s", w->why.text);
+	assert_true(info.is_block_device && info.can_zero && !info.can_status);
+	assert_int_equal(info.size, 4 * MIB);
+	assert_int_equal(env_medium_open(w->env, path, &wants, &second, &info, &w->why), -EBUSY);
+	assert_why(w, "is in use, mounted or opened by another process");
+	assert_int_equal(transfer(w, medium, WEFT_WRITE, MIB, data, MIB), 0);
+	assert_int_equal(transfer(w, medium, WEFT_ZERO, MIB, NULL, 64 * KIB), 0);
+	if (info.can_discard)
+		assert_int_equal(transfer(w, medium, WEFT_DISCARD, MIB + 64 * KIB, NULL, 64 * KIB), 0);
+	assert_int_equal(transfer(w, medium, WEFT_FLUSH, 0, NULL, 0), 0);
+	assert_int_equal(transfer(w, medium, WEFT_READ, MIB, in, MIB), 0);
+	for (unsigned i = 0; i < 64 * KIB; i++)
+		assert_int_equal(in[i], 0);
+	assert_memory_equal(in + 128 * KIB, data + 128 * KIB, MIB - 128 * KIB);
+	assert_int_equal(env_medium_resize(medium, MIB, &w->why), -ENOTSUP);
+	assert_why(w, "is a block device: resize it by its own means");
+	env_medium_close(medium);
+	close(device);
+	free(data);
+	free(in);
+}
+
 /* ---- what cannot be opened ---- */
 
 static void sentences_name_the_remedy(void **state)
@@ -731,6 +793,7 @@ int main(void)
 		BOTH_TWICE(readers_share_the_lock),
 		BOTH(the_lock_survives_other_descriptors),
 		BOTH(a_lock_that_ends_soon_is_waited_for),
+		BOTH(a_block_device_does_all),
 		BOTH(sentences_name_the_remedy),
 		BOTH(a_file_without_permission_is_refused),
 		BOTH(nothing_half_made_is_left),
