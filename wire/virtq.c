@@ -116,7 +116,11 @@ void virtq_push(struct virtq *vq, uint64_t tag, uint32_t written)
 
 void virtq_show(struct virtq *vq)
 {
-	if (!vq->packed && vq->pending > 0)
+	if (vq->pending == 0)
+		return;
+	if (vq->packed)
+		virtq_packed_show(vq);
+	else
 		virtq_split_show(vq);
 }
 

@@ -85,8 +85,7 @@ struct virtq {
 	uint16_t avail_seen;        /* split: the driver's index when last read */
 	uint16_t used;              /* next used; split: free-running, with those pending; packed: slot, without */
 	uint16_t pending;           /* pushed, not published */
-	uint16_t shown;             /* split: visible by virtq_show, the driver's wish for a notification not yet looked at */
-	uint16_t unsignalled;       /* published since the last answer of virtq_publish; split: chains, packed: slots */
+	uint16_t unsignalled;       /* shown since the last answer of virtq_publish; split: chains, packed: slots */
 	uint32_t in_use;            /* split: chains, packed: ring slots, popped and not published */
 	uint32_t region_hint;
 	uint32_t max_chain;         /* descriptors of one chain; may be lowered or raised after virtq_init */
@@ -144,7 +143,7 @@ int virtq_pop(struct virtq *vq, const struct vmap *map, struct weft_seg *segs, u
 void virtq_push(struct virtq *vq, uint64_t tag, uint32_t written);
 
 /* Shows what was pushed to a driver that may be polling, at once and without asking whether it wants to be notified: that is
- * asked by the next virtq_publish. Packed: nothing happens until then. */
+ * asked by the next virtq_publish. */
 void virtq_show(struct virtq *vq);
 
 /* Shows all that was pushed to the driver. True: notify it. Cheap when nothing was pushed. */

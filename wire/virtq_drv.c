@@ -76,15 +76,27 @@ int virtq_drv_add(struct virtq_drv *d, const struct virtq_buf *bufs, uint16_t nr
 
 void virtq_drv_show(struct virtq_drv *d)
 {
-	if (!d->packed)
+	if (d->pending == 0)
+		return;
+	if (d->packed)
+		drv_packed_show(d);
+	else
 		drv_split_show(d);
+	d->unkicked += d->pending;
+	d->pending = 0;
 }
 
 bool virtq_drv_publish(struct virtq_drv *d)
 {
-	if (d->pending == 0)
+	bool kick;
+
+	virtq_drv_show(d);
+	if (d->unkicked == 0)
 		return false;
-	return d->packed ? drv_packed_publish(d) : drv_split_publish(d);
+	shm_fence();
+	kick = d->packed ? drv_packed_wants_kick(d) : drv_split_wants_kick(d);
+	d->unkicked = 0;
+	return kick;
 }
 
 int virtq_drv_take(struct virtq_drv *d, struct virtq_done *done)

@@ -50,7 +50,8 @@ struct virtq_drv {
 	uint16_t free_descs;    /* room left */
 	uint16_t avail;         /* next; split: free-running; packed: slot */
 	uint16_t published;     /* packed: slot of the first unpublished */
-	uint16_t pending;       /* descriptors (packed) or chains (split) added and not published */
+	uint16_t pending;       /* descriptors (packed) or chains (split) added and not shown */
+	uint16_t unkicked;      /* shown since the last answer of virtq_drv_publish; the same units */
 	uint64_t first_word;    /* packed: second half of the first pending descriptor, held back */
 	uint16_t used;          /* next to take; split: free-running; packed: slot */
 	uint16_t used_seen;     /* split */
@@ -87,7 +88,7 @@ int virtq_drv_add(struct virtq_drv *d, const struct virtq_buf *bufs, uint16_t nr
 		  const struct virtq_drv_table *table, void *cookie);
 
 /* Shows what was added to a device that may be polling, at once and without asking whether it wants to be kicked: that
- * is asked by the next virtq_drv_publish. Packed: nothing happens until then. */
+ * is asked by the next virtq_drv_publish. */
 void virtq_drv_show(struct virtq_drv *d);
 
 /* Shows what was added to the device. True: kick it. */

@@ -35,13 +35,14 @@ static inline uint16_t drv_flags(const struct drv_chain *c, uint16_t index)
 
 int drv_split_add(struct virtq_drv *d, const struct drv_chain *chain, void *cookie);
 void drv_split_show(struct virtq_drv *d);
-bool drv_split_publish(struct virtq_drv *d);
+bool drv_split_wants_kick(const struct virtq_drv *d);
 int drv_split_take(struct virtq_drv *d, struct virtq_done *done);
 bool drv_split_has_done(const struct virtq_drv *d);
 void drv_split_notify(struct virtq_drv *d, bool enable);
 
 int drv_packed_add(struct virtq_drv *d, const struct drv_chain *chain, void *cookie);
-bool drv_packed_publish(struct virtq_drv *d);
+void drv_packed_show(struct virtq_drv *d);
+bool drv_packed_wants_kick(const struct virtq_drv *d);
 int drv_packed_take(struct virtq_drv *d, struct virtq_done *done);
 bool drv_packed_has_done(const struct virtq_drv *d);
 void drv_packed_notify(struct virtq_drv *d, bool enable);

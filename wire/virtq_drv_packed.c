@@ -42,23 +42,22 @@ int drv_packed_add(struct virtq_drv *d, const struct drv_chain *chain, void *coo
 	return id;
 }
 
-bool drv_packed_publish(struct virtq_drv *d)
+void drv_packed_show(struct virtq_drv *d)
 {
-	uint16_t old = (uint16_t)(d->avail - d->pending), flags, event;
-	uint32_t word;
-
 	shm_store64_release(d->desc + (size_t)d->published * DESC_BYTES + 8, d->first_word);
 	d->published = d->avail;
-	d->pending = 0;
-	shm_fence();
-	word = shm_load32(d->device);
-	flags = word >> 16 & 3;
-	if (flags != EVENT_DESC || !d->event_idx)
+}
+
+bool drv_packed_wants_kick(const struct virtq_drv *d)
+{
+	uint32_t word = shm_load32(d->device);
+	uint16_t flags = word >> 16 & 3, event = word & 0x7fff;
+
+	if (flags != EVENT_DESC || !d->event_idx || d->unkicked >= d->num)
 		return flags != EVENT_DISABLE;
-	event = word & 0x7fff;
 	if ((word >> 15 & 1) != d->avail_wrap)
 		event = (uint16_t)(event - d->num);
-	return virtq_event_passed(event, d->avail, old);
+	return virtq_event_passed(event, d->avail, (uint16_t)(d->avail - d->unkicked));
 }
 
 static bool packed_is_used(const struct virtq_drv *d, uint64_t word)

@@ -39,16 +39,11 @@ void drv_split_show(struct virtq_drv *d)
 	shm_store16_release(d->driver + RING_IDX, d->avail);
 }
 
-bool drv_split_publish(struct virtq_drv *d)
+bool drv_split_wants_kick(const struct virtq_drv *d)
 {
-	uint16_t old = (uint16_t)(d->avail - d->pending);
-
-	shm_store16_release(d->driver + RING_IDX, d->avail);
-	d->pending = 0;
-	shm_fence();
 	if (d->event_idx)
 		return virtq_event_passed(shm_load16(d->device + RING_ENTRIES + USED_ENTRY * (size_t)d->num), d->avail,
-					  old);
+					  (uint16_t)(d->avail - d->unkicked));
 	return !(shm_load16(d->device + RING_FLAGS) & RING_NO_NOTIFY);
 }
 

@@ -154,6 +154,8 @@ static void device_turn(struct world *w)
 		device_push(w);
 	if (world_random(w, 2) == 0)
 		virtq_publish(&w->rig.vq);
+	else if (world_random(w, 2) == 0)
+		virtq_show(&w->rig.vq);
 	assert_null(w->rig.vq.fault);
 }
 

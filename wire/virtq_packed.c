@@ -181,7 +181,7 @@ int virtq_packed_pop(struct virtq *vq, const struct vmap *map, struct weft_seg *
 void virtq_packed_push(struct virtq *vq, uint64_t tag, uint32_t written)
 {
 	if (vq->pending == VIRTQ_BATCH)
-		packed_flush(vq);
+		virtq_packed_show(vq);
 	vq->batch[vq->pending].tag = tag;
 	vq->batch[vq->pending].written = written;
 	vq->pending++;
@@ -211,7 +211,7 @@ static void packed_write_batch(struct virtq *vq, uint16_t *slot, bool *wrap)
 		vhost_log_mark(vq->log, vq->log_address + (uint64_t)vq->used * DESC_BYTES, DESC_BYTES);
 }
 
-void packed_flush(struct virtq *vq)
+void virtq_packed_show(struct virtq *vq)
 {
 	uint16_t slot = vq->used;
 	bool wrap = vq->used_wrap;
@@ -254,7 +254,7 @@ bool virtq_packed_publish(struct virtq *vq)
 	bool notice;
 
 	if (vq->pending > 0)
-		packed_flush(vq);
+		virtq_packed_show(vq);
 	if (vq->unsignalled == 0)
 		return false;
 	notice = packed_wants_notice(vq);

@@ -33,9 +33,6 @@ static inline uint16_t packed_tag_last(uint64_t tag)
 
 void packed_advance_avail(struct virtq *vq, uint16_t count);
 
-/* Publishes what is pending, without asking whether the driver wants to be notified. */
-void packed_flush(struct virtq *vq);
-
 /* A fresh region, for a ring at vq->used. */
 void packed_region_start(struct virtq *vq);
 /* 0 or -EINVAL: sets the positions of the ring and the list of requests to resubmit. */

@@ -311,7 +311,7 @@ void virtq_split_show(struct virtq *vq)
 	if (WEFT_UNLIKELY(vq->log != NULL))
 		split_log_batch(vq);
 	vq->in_use -= vq->pending;
-	vq->shown += vq->pending;
+	vq->unsignalled += vq->pending;
 	vq->pending = 0;
 }
 
@@ -321,10 +321,10 @@ bool virtq_split_publish(struct virtq *vq)
 
 	if (vq->pending > 0)
 		virtq_split_show(vq);
-	if (vq->shown == 0)
+	if (vq->unsignalled == 0)
 		return false;
-	old = (uint16_t)(vq->used - vq->shown);
-	vq->shown = 0;
+	old = (uint16_t)(vq->used - vq->unsignalled);
+	vq->unsignalled = 0;
 	return split_wants_notice(vq, old);
 }
 

@@ -55,6 +55,8 @@ static void run_traffic(const struct shape *s, uint32_t requests)
 			if (add_chain(&r, sent, nread, nwrite, s->indirect) < 0)
 				break;
 			sent++;
+			if (sent % 5 == 0)
+				virtq_drv_show(&r.drv);
 		}
 		virtq_drv_publish(&r.drv);
 		while (held < 64 && rig_pop(&r, &chain) == 1) {
@@ -70,6 +72,8 @@ static void run_traffic(const struct shape *s, uint32_t requests)
 		for (uint32_t keep = popped > before ? popped % 3 : 0; held > keep;) { /* the newest first */
 			held--;
 			virtq_push(&r.vq, tags[held], ids[held] + 1);
+			if (held % 7 == 0)
+				virtq_show(&r.vq);
 		}
 		virtq_publish(&r.vq);
 		while (virtq_drv_take(&r.drv, &done) == 1) {

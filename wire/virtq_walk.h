@@ -183,6 +183,7 @@ int virtq_packed_init(struct virtq *vq, uint32_t base);
 int virtq_packed_pop(struct virtq *vq, const struct vmap *map, struct weft_seg *segs, uint32_t max,
 		     struct virtq_chain *chain);
 void virtq_packed_push(struct virtq *vq, uint64_t tag, uint32_t written);
+void virtq_packed_show(struct virtq *vq);
 bool virtq_packed_publish(struct virtq *vq);
 bool virtq_packed_has_work(struct virtq *vq);
 void virtq_packed_notify(struct virtq *vq, bool enable);
