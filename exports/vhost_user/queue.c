@@ -37,6 +37,12 @@ static void queue_log_slot(struct vux_ring *ring, const struct weft_slot *slot)
 	queue_log(ring, (void *)(uintptr_t)root->scratch[STATUS_AT], 1);
 }
 
+/* Only we write it, others look at it. */
+static inline void queue_count(uint64_t *counter)
+{
+	__atomic_store_n(counter, *counter + 1, __ATOMIC_RELAXED);
+}
+
 /* Answers a request; the slot is free afterwards. */
 static inline void queue_answer(struct vux_ring *ring, struct weft_slot *slot, uint8_t status)
 {
@@ -48,7 +54,7 @@ static inline void queue_answer(struct vux_ring *ring, struct weft_slot *slot, u
 			queue_log_slot(ring, slot);
 	}
 	if (WEFT_UNLIKELY(status != VIRTIO_BLK_S_OK))
-		ring->failures++;
+		queue_count(&ring->failures);
 	virtq_push(&ring->vq, slot->tag, (uint32_t)slot->root.scratch[WRITTEN]);
 	if (ring->vq.pending == SHOW)
 		virtq_show(&ring->vq);
@@ -162,7 +168,7 @@ static bool queue_start(struct vux_ring *ring, struct weft_slot *slot, const str
 	slot->root.scratch[WRITTEN] = chain->write_len < UINT32_MAX ? chain->write_len : UINT32_MAX;
 	slot->root.op = WEFT_FLUSH;
 	slot->root.nsegs = 0;
-	ring->requests++;
+	queue_count(&ring->requests);
 	if (WEFT_UNLIKELY(!virtio_blk_cut(ring->segs, chain, &r) || r.status == NULL)) {
 		slot->root.scratch[STATUS_AT] = (uintptr_t)r.status;
 		queue_answer(ring, slot, VIRTIO_BLK_S_IOERR);
@@ -215,6 +221,15 @@ static inline bool queue_memory_is_broken(struct vux_ring *ring)
 	return WEFT_UNLIKELY(env_mapping_broken(map->mappings[ring->look]));
 }
 
+/* Each descriptor may lie across borders of regions: so many segments that not even a vector has room for them. */
+static void queue_broken(struct vux_ring *ring, int popped)
+{
+	WEFT_ASSERT(popped == -EPROTO || popped == -E2BIG);
+	if (popped == -E2BIG)
+		ring->vq.fault = "a chain has more segments than can be served";
+	ring_report(ring);
+}
+
 bool queue_poll(struct weft_source *source)
 {
 	struct vux_ring *ring = ring_of(source);
@@ -246,7 +261,7 @@ bool queue_poll(struct weft_source *source)
 		if (WEFT_UNLIKELY(popped != 1)) {
 			weft_slot_give(slot);
 			if (popped < 0)
-				ring_report(ring);
+				queue_broken(ring, popped);
 			break;
 		}
 		taken++;

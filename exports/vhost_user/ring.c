@@ -50,9 +50,9 @@ static int ring_start_here(struct vux_ring *ring)
 		return weft_why(&ring->why, status, "%s", ring->vq.fault);
 	if (ring->vq.max_chain > VUX_CHAIN_MAX)
 		ring->vq.max_chain = VUX_CHAIN_MAX;
-	if (ring->logging && ring->setup.log_used) {
+	if (ring->logging && ring->log_used) {
 		ring->vq.log = &ring->log;
-		ring->vq.log_address = ring->setup.log_address;
+		ring->vq.log_address = ring->log_address;
 	}
 	ring->session.source = (struct weft_source){ .poll = queue_poll, .arm = queue_arm, .disarm = queue_disarm,
 		.flush = queue_flush, .always = ring->kick == NULL };
@@ -349,6 +349,8 @@ static void ring_start(struct vux_ring *ring)
 	ring->map = c->map;
 	ring->log = (struct vhost_log){ .bits = c->log.base, .bytes = c->log.size };
 	ring->logging = c->log.base != NULL && connection_acked(c, VHOST_F_LOG_ALL);
+	ring->log_used = ring->setup.log_used;
+	ring->log_address = ring->setup.log_address;
 	ring->serial = c->exp->serial != NULL ? c->exp->serial : c->exp->object.name;
 	ring->readonly = export_readonly(c->exp);
 	ring->write_through = config_write_through(c);

@@ -79,14 +79,16 @@ struct vux_ring {
 	struct vhost_log log;
 	const char *serial;
 	struct env_notifier *kick;     /* NULL: polled. Replaced by control while STOPPED only */
+	uint64_t log_address;          /* as in setup */
 	bool logging;                  /* guest pages that we write are marked */
+	bool log_used;                 /* those of the used ring, too */
 	bool starved;                  /* found no slot or vector: a completion will wake us */
 	bool stopping, finishing;
 	bool reported;                 /* the fault has been told to control */
 	bool watched;                  /* the kick descriptor is watched */
 	bool readonly, write_through;
 	uint32_t look;                 /* mapping to look at in this turn */
-	uint64_t requests, failures;
+	uint64_t requests, failures;   /* read by control meanwhile */
 
 	/* Messages: one for each purpose, so that none is posted twice. */
 	struct weft_msg start_msg, stop_msg, finish_msg, call_msg; /* to the ring's reactor */
