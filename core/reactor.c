@@ -4,9 +4,9 @@
  *
  * Invariants:
  *  R1  All but the inboxes, `sleeping`, `mode`, `stopping` and `sessions_open` belongs to the thread that steps it.
- *  R2  Before it sleeps: `sleeping` is set, every source is armed, a full fence, then the inboxes and sources are looked at
- * once more. A
- *      sender pushes, a full fence, then looks at `sleeping`. So one of the two sees the other, and no wake-up is lost.
+ *  R2  Before it sleeps: `sleeping` is set, every source is armed, a full fence, then the inboxes, sources, `mode` and
+ *      `stopping` are looked at once more. A sender pushes (or sets one of these), a full fence, then looks at
+ *      `sleeping`. So one of the two sees the other, and no wake-up is lost.
  *  R3  In a turn: what has come in, then unwinding, commits and flushes until nothing is left, then one submission to the kernel.
  */
 #include <errno.h>
@@ -255,6 +255,13 @@ static void disarm_sources(struct weft_reactor *reactor)
 	} while (source != reactor->sources);
 }
 
+/* By another thread, maybe after this turn has looked at it. */
+static bool told_to_go_on(struct weft_reactor *reactor)
+{
+	return atomic_load_explicit(&reactor->stopping, memory_order_acquire) ||
+		atomic_load_explicit(&reactor->mode, memory_order_relaxed) == WEFT_MODE_POLL;
+}
+
 /* R2. True: nothing has come, the thread may sleep. */
 static bool arm_sources(struct weft_reactor *reactor)
 {
@@ -271,7 +278,7 @@ static bool arm_sources(struct weft_reactor *reactor)
 		} while (source != reactor->sources && !work);
 	}
 	atomic_thread_fence(memory_order_seq_cst);
-	return !work && !inbox_has_work(reactor);
+	return !work && !inbox_has_work(reactor) && !told_to_go_on(reactor);
 }
 
 static bool may_sleep(struct weft_reactor *reactor)

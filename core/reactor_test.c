@@ -98,6 +98,7 @@ struct fake {
 	struct weft_source source;
 	unsigned work, polls, arms, disarms, flushes;
 	bool work_comes_while_arming;
+	bool told_while_arming, stopped_while_arming; /* by another thread */
 };
 
 static bool fake_poll(struct weft_source *source)
@@ -118,6 +119,10 @@ static bool fake_arm(struct weft_source *source)
 	struct fake *fake = WEFT_CONTAINER(source, struct fake, source);
 
 	fake->arms++;
+	if (fake->told_while_arming)
+		reactor_mode_set(weft_reactor_here(), WEFT_MODE_POLL);
+	if (fake->stopped_while_arming)
+		reactor_stop(weft_reactor_here());
 	return fake->work_comes_while_arming;
 }
 
@@ -206,6 +211,32 @@ static void work_that_comes_while_arming_keeps_it_awake(void **state)
 	without_source(rig, &fake);
 }
 
+static void a_mode_that_is_set_while_arming_is_looked_at_before_sleeping(void **state)
+{
+	struct fake fake;
+	struct rig *rig = with_source(&fake, WEFT_MODE_NOTIFY);
+
+	(void)state;
+	fake.told_while_arming = true;
+	assert_int_equal(step(rig, 1000), 0);
+	assert_int_equal(fake.disarms, 1);
+	without_source(rig, &fake);
+}
+
+static void a_reactor_that_is_stopped_while_arming_does_not_sleep(void **state)
+{
+	struct fake fake;
+	struct rig *rig = with_source(&fake, WEFT_MODE_NOTIFY);
+	struct weft_reactor *reactor = rig->core->reactor[1];
+
+	(void)state;
+	fake.stopped_while_arming = true;
+	assert_int_equal(step(rig, 1000), 0);
+	assert_true(step(rig, 1000) == ENV_STOP);
+	atomic_store(&reactor->stopping, false);
+	without_source(rig, &fake);
+}
+
 static void it_sleeps_until_its_next_timer(void **state)
 {
 	struct fake fake;
@@ -287,6 +318,8 @@ int main(void)
 		cmocka_unit_test(in_poll_mode_it_never_sleeps),
 		cmocka_unit_test(in_notify_mode_it_sleeps_when_there_is_nothing_to_do),
 		cmocka_unit_test(work_that_comes_while_arming_keeps_it_awake),
+		cmocka_unit_test(a_mode_that_is_set_while_arming_is_looked_at_before_sleeping),
+		cmocka_unit_test(a_reactor_that_is_stopped_while_arming_does_not_sleep),
 		cmocka_unit_test(it_sleeps_until_its_next_timer),
 		cmocka_unit_test(a_message_that_is_posted_while_it_sleeps_wakes_it),
 		cmocka_unit_test(a_source_that_cannot_notify_keeps_it_polling),
