@@ -249,6 +249,51 @@ static void a_session_is_sure_of_one_slot_and_shares_the_rest(void **state)
 	unserve(s);
 }
 
+static struct weft_session latecomer;
+
+static void latecomer_open_msg(void *self)
+{
+	struct rig *rig = self;
+
+	latecomer = (struct weft_session){ .slots_max = 1000, .source.poll = rig_poll };
+	rig->status = weft_session_open(&latecomer, rig->core->reactor[rig->lane], rig->stack, &rig->task.why);
+	rig->ended = true;
+}
+
+static void latecomer_close_msg(void *self)
+{
+	weft_session_close(&latecomer);
+	((struct rig *)self)->ended = true;
+}
+
+static void a_session_that_opens_while_all_is_lent_is_sure_of_a_slot_too(void **state)
+{
+	struct served s = serve(NULL, &leaf_ops, 1, 1000);
+	struct weft_slot *slot[32], *sure;
+	unsigned n = 0;
+
+	(void)state;
+	while ((slot[n] = weft_session_slot(&s.rig->session)) != NULL)
+		n++;
+	rig_message(s.rig, 1, latecomer_open_msg);
+	assert_int_equal(s.rig->status, 0);
+	sure = weft_session_slot(&latecomer);
+	assert_non_null(sure);
+	assert_null(weft_session_slot(&latecomer)); /* the rest is lent */
+	weft_slot_give(slot[--n]);
+	assert_null(weft_session_slot(&s.rig->session)); /* what came back is the latecomer's sure slot */
+	weft_slot_give(slot[--n]);
+	slot[n] = weft_session_slot(&latecomer);
+	assert_non_null(slot[n]);
+	weft_slot_give(slot[n]);
+	while (n > 0)
+		weft_slot_give(slot[--n]);
+	weft_slot_give(sure);
+	assert_int_equal(s.rig->core->reactor[1]->taken, 0);
+	rig_message(s.rig, 1, latecomer_close_msg);
+	unserve(s);
+}
+
 static void long_requests_borrow_one_of_a_few_vectors(void **state)
 {
 	struct served s = serve(NULL, &leaf_ops, 1, 1000);
@@ -477,6 +522,7 @@ int main(void)
 		cmocka_unit_test(a_device_asked_at_its_home_carries_nothing),
 		cmocka_unit_test(an_abort_follows_its_request_home),
 		cmocka_unit_test(a_session_is_sure_of_one_slot_and_shares_the_rest),
+		cmocka_unit_test(a_session_that_opens_while_all_is_lent_is_sure_of_a_slot_too),
 		cmocka_unit_test(long_requests_borrow_one_of_a_few_vectors),
 		cmocka_unit_test(a_forced_write_is_followed_by_a_flush_where_the_device_cannot),
 		cmocka_unit_test(a_long_request_goes_out_in_pieces_four_at_a_time),

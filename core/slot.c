@@ -2,9 +2,10 @@
 /*
  * Slots: the only admission control. A session is sure of one slot; the rest of the reactor's budget is shared.
  *
- * Invariants: taken = sum over sessions of (slots - 1 where slots > 1); taken <= budget - sessions_open; a slot that is in use
- * belongs to one
- * session, and its root hop has at most one child in flight.
+ * Invariants: taken = sum over sessions of (slots - 1 where slots > 1); nothing is lent while taken + sessions_open is the budget
+ * or more; a slot that is in use belongs to one session, and its root hop has at most one child in flight.
+ * A session that opens while all is lent gets its sure slot all the same (others would decide by their load whether it can
+ * begin), and what is lent shrinks as it comes back. So up to twice the budget can be in use, and pools have room for that.
  */
 #include <errno.h>
 #include <string.h>
@@ -53,7 +54,7 @@ int weft_session_open(struct weft_session *session, struct weft_reactor *reactor
 	struct weft_why *why)
 {
 	WEFT_ASSERT(weft_reactor_here() == reactor && session->slots == 0);
-	if (reactor->taken + reactor->sessions_open >= reactor->budget)
+	if (reactor->sessions_open >= reactor->budget)
 		return weft_why(why, -ENOSPC, "%s: a reactor's budget of %u slots is spent by %u sessions: raise the budget or "
 			"add a reactor", session->name, reactor->budget, (unsigned)reactor->sessions_open);
 	reactor->sessions_open++;

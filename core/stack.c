@@ -27,7 +27,7 @@ static int pool_open(struct weft_stack *stack, struct weft_reactor *reactor, str
 {
 	struct slot_pool *pool = &stack->pool[reactor->lane];
 
-	pool->count = reactor->budget;
+	pool->count = 2 * reactor->budget; /* see the invariants of slot.c; untouched memory costs nothing */
 	pool->slot_size = stack->root.child_at + stack->root.child_stride;
 	pool->bytes = (uint64_t)pool->slot_size * pool->count;
 	pool->base = env_pages_alloc(stack->core->env, pool->bytes, false);
