@@ -4,7 +4,7 @@ import os
 import struct
 
 import pytest
-from frontend import (ADD_MEM_REG, F_LOG_ALL, GET_MAX_MEM_SLOTS, IOERR, OK, P_ALL, P_BACKEND_REQ, REM_MEM_REG,
+from frontend import (ADD_MEM_REG, F_LOG_ALL, GET_MAX_MEM_SLOTS, F_INDIRECT, IOERR, OK, P_ALL, P_BACKEND_REQ, REM_MEM_REG,
     SET_FEATURES, SET_INFLIGHT_FD, SET_LOG_BASE, SET_MEM_TABLE, Closed,
                       SET_VRING_ADDR, T_IN, T_OUT, F_FLUSH, F_PACKED, F_PROTOCOL, F_VERSION_1, Memory, SplitRing)
 
@@ -83,6 +83,25 @@ def test_a_buffer_across_two_regions(serve, client):
     c.ring.kick()
     assert c.ring.finish()[1] == OK
     assert low.get(low.size - 2048, 2048) + high.get(0, 2048) == bytes(range(256)) * 16
+    low.close()
+    high.close()
+
+
+@pytest.mark.parametrize('kind', ['split', 'packed'])
+def test_more_pieces_than_can_be_served(serve, client, kind):
+    """Each of a thousand buffers lies across a border of regions: the ring is stopped, nobody else notices."""
+    server = serve(options=',clients=2')
+    other = client(server)
+    c = client(server, kind=kind, protocol=P_ALL, features=F_INDIRECT)
+    low = Memory(1 << 20, gpa=0x80000000, uva=0x600000000000)
+    high = Memory(1 << 20, gpa=0x80100000, uva=0x610000000000)
+    for m in (low, high):
+        assert c.front.tell(ADD_MEM_REG, bytes(8) + m.region(), [m.fd]) == 0
+    c.ring.add([(high.gpa - 2048, 4096, 0)] * 1000, indirect=True)
+    c.ring.publish()
+    c.ring.kick()
+    assert c.ring.wait(c.ring.err_fd), 'the error descriptor was not signalled'
+    assert other.works()
     low.close()
     high.close()
 
