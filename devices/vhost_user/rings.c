@@ -240,11 +240,25 @@ static void region_send(struct vu_link *link, struct vu_region *region, uint32_t
 		region_settle(link, region, true);
 }
 
+/* Regions that were removed, or whose number means other memory now. */
+static void regions_sweep(struct vu_link *link)
+{
+	for (unsigned i = 1; i < WEFT_COUNT(link->region); i++) {
+		struct vu_region *region = &link->region[i];
+		const struct region *now = region_get(link->device->object.core, (unsigned)region->number);
+
+		if (region->state == VU_REGION_FREE || (now != NULL && now->generation == region->generation))
+			continue;
+		region->state = region->state == VU_REGION_SHARED ? VU_REGION_GONE : VU_REGION_FREE;
+	}
+}
+
 void vu_memory_set(struct vu_link *link)
 {
 	struct vhost_user_memory memory = { 0 };
 	int fds[VHOST_USER_MAX_REGIONS];
 
+	regions_sweep(link); /* the descriptor of a region that has gone may mean another file by now */
 	for (unsigned i = 0; i < WEFT_COUNT(link->region) && memory.nregions < VHOST_USER_MAX_REGIONS; i++) {
 		const struct vu_region *r = &link->region[i];
 
@@ -274,19 +288,6 @@ static bool regions_step(struct vu_link *link)
 		return true;
 	}
 	return false;
-}
-
-/* Regions that were removed, or whose number means other memory now. */
-static void regions_sweep(struct vu_link *link)
-{
-	for (unsigned i = 1; i < WEFT_COUNT(link->region); i++) {
-		struct vu_region *region = &link->region[i];
-		const struct region *now = region_get(link->device->object.core, (unsigned)region->number);
-
-		if (region->state == VU_REGION_FREE || (now != NULL && now->generation == region->generation))
-			continue;
-		region->state = region->state == VU_REGION_SHARED ? VU_REGION_GONE : VU_REGION_FREE;
-	}
 }
 
 /* A reactor has met a request in a region that the server does not have. Until it has, such requests are copied. */
