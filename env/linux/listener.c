@@ -6,14 +6,17 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "env/linux/internal.h"
 
 #define BACKLOG 128
+#define FOLDER_PATIENCE_MS 500
 
 struct listener {
 	struct env_listener head;
@@ -195,28 +198,65 @@ static void listener_close(struct env_listener *head)
 	free(l);
 }
 
+/*
+ * One after the other in a folder: between bind and listen a socket looks stale to others, and of two that
+ * find the same stale file the second would remove what the first has put there. Where the folder cannot be
+ * locked it must go without. -1, or a descriptor that holds the lock.
+ */
+static int folder_lock(const char *path)
+{
+	const struct timespec moment = {0, 1000000};
+	const char *slash = strrchr(path, '/');
+	char folder[sizeof(((struct sockaddr_un *)0)->sun_path)] = ".";
+	int fd;
+
+	if (slash) {
+		memcpy(folder, path, (size_t)(slash - path) + 1);
+		folder[slash - path + 1] = 0;
+	}
+	fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	for (unsigned i = 0; fd >= 0 && i < FOLDER_PATIENCE_MS; i++) {
+		if (flock(fd, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK)
+			break;
+		nanosleep(&moment, NULL);
+	}
+	return fd;
+}
+
+static int listen_locked(struct listener *l, const struct sockaddr_un *address,
+	const struct env_listen_wants *wants, struct weft_why *why)
+{
+	struct stat st;
+	int rc;
+
+	l->source.fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	rc = l->source.fd < 0 ? -errno : bind_path(l->source.fd, address);
+	if (rc)
+		return bind_why(why, rc, address->sun_path);
+	if (lstat(address->sun_path, &st) == 0) {
+		strcpy(l->path, address->sun_path);
+		l->dev = st.st_dev;
+		l->ino = st.st_ino;
+	}
+	rc = access_set(address->sun_path, wants, why);
+	if (rc)
+		return rc;
+	return listen(l->source.fd, BACKLOG) ? bind_why(why, -errno, address->sun_path) : 0;
+}
+
 static int listen_path(
 	struct listener *l, const char *where, const struct env_listen_wants *wants, struct weft_why *why)
 {
 	struct sockaddr_un address;
-	struct stat st;
-	int rc = stream_address(where, &address, why);
+	int rc = stream_address(where, &address, why), folder;
 
 	if (rc)
 		return rc;
-	l->source.fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	rc = l->source.fd < 0 ? -errno : bind_path(l->source.fd, &address);
-	if (rc)
-		return bind_why(why, rc, address.sun_path);
-	if (lstat(address.sun_path, &st) == 0) {
-		strcpy(l->path, address.sun_path);
-		l->dev = st.st_dev;
-		l->ino = st.st_ino;
-	}
-	rc = access_set(address.sun_path, wants, why);
-	if (rc)
-		return rc;
-	return listen(l->source.fd, BACKLOG) ? bind_why(why, -errno, address.sun_path) : 0;
+	folder = folder_lock(address.sun_path);
+	rc = listen_locked(l, &address, wants, why);
+	if (folder >= 0)
+		close(folder);
+	return rc;
 }
 
 /* Adopts the descriptor even if it fails. */

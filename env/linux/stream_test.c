@@ -7,6 +7,7 @@
 
 #include <fcntl.h>
 #include <grp.h>
+#include <pthread.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -256,6 +257,73 @@ static int listen_at(struct world *w, const char *where, const struct env_listen
 	return env_listen(w->loop, where, wants, server_accepted, NULL, &listener, &w->why);
 }
 
+struct rival {
+	struct world *w;
+	struct env_loop *loop;
+	struct env_listener *listener;
+	pthread_barrier_t *start;
+	const char *where;
+	int rc;
+};
+
+static void nobody_comes(void *self, struct env_stream *stream)
+{
+	(void)self;
+	env_stream_close(stream);
+}
+
+static void *rival_main(void *arg)
+{
+	struct rival *r = arg;
+	struct weft_why why;
+
+	pthread_barrier_wait(r->start);
+	r->rc = env_listen(r->loop, r->where, &plain, nobody_comes, NULL, &r->listener, &why);
+	return NULL;
+}
+
+static void of_many_that_find_a_stale_socket_one_gets_it(void **state)
+{
+	enum { RIVALS = 6, ROUNDS = 40 };
+	struct rival rival[RIVALS];
+	pthread_t thread[RIVALS];
+	pthread_barrier_t start;
+	struct world *w = *state;
+	char where[140];
+
+	snprintf(where, sizeof(where), "unix:%s", world_path(w, "socket"));
+	pthread_barrier_init(&start, NULL, RIVALS);
+	for (unsigned i = 0; i < RIVALS; i++) {
+		rival[i] = (struct rival){.w = w, .start = &start, .where = where};
+		assert_int_equal(env_loop_open(w->env, &rival[i].loop, &w->why), 0);
+	}
+	for (unsigned round = 0; round < ROUNDS; round++) {
+		struct sockaddr_un address = {.sun_family = AF_UNIX};
+		int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+		unsigned got = 0;
+
+		strcpy(address.sun_path, where + 5);
+		assert_int_equal(bind(fd, (struct sockaddr *)&address, sizeof(address)), 0);
+		close(fd); /* the file stays: stale */
+		for (unsigned i = 0; i < RIVALS; i++)
+			assert_int_equal(pthread_create(&thread[i], NULL, rival_main, &rival[i]), 0);
+		for (unsigned i = 0; i < RIVALS; i++)
+			pthread_join(thread[i], NULL);
+		for (unsigned i = 0; i < RIVALS; i++)
+			got += rival[i].rc == 0;
+		for (unsigned i = 0; i < RIVALS; i++)
+			if (rival[i].rc == 0)
+				env_listener_close(rival[i].listener);
+			else
+				assert_int_equal(rival[i].rc, -EADDRINUSE);
+		assert_int_equal(got, 1);
+		assert_int_equal(access(where + 5, F_OK), -1);
+	}
+	for (unsigned i = 0; i < RIVALS; i++)
+		env_loop_close(rival[i].loop);
+	pthread_barrier_destroy(&start);
+}
+
 static void a_socket_in_use_is_left_alone(void **state)
 {
 	struct server *s = server_open(*state, &plain);
@@ -422,6 +490,7 @@ int main(void)
 		BOTH(a_slow_reader_gets_all_of_it),
 		BOTH(a_peer_that_does_not_read_is_not_waited_for),
 		BOTH(a_stale_socket_is_replaced),
+		ENTRY(of_many_that_find_a_stale_socket_one_gets_it, ", epoll", WORLD_EPOLL),
 		BOTH(a_socket_in_use_is_left_alone),
 		BOTH(sentences_name_the_remedy),
 		BOTH(mode_and_group_are_set),
