@@ -100,6 +100,8 @@ static void run_device(struct virtq_config *config, uint32_t max_segs)
 		}
 		if (what & 1 && held > 0)
 			virtq_push(&vq, tags[--held], what);
+		if (what & 8)
+			virtq_show(&vq);
 		if (what & 2)
 			virtq_publish(&vq);
 		if (what & 4)
@@ -128,6 +130,8 @@ static void run_driver(const struct virtq_config *config)
 		int got;
 
 		virtq_drv_add(&drv, bufs, 1, what % 3, NULL, NULL);
+		if (what & 4)
+			virtq_drv_show(&drv);
 		if (what & 8)
 			virtq_drv_publish(&drv);
 		got = virtq_drv_take(&drv, &done);
