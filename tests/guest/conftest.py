@@ -33,10 +33,10 @@ class Place:
             file.truncate(size)
         return self.disk
 
-    def serve(self, *sockets, queues=1, wrapper=(), **options):
-        """Start a server; each socket is a name, by default there is one, vm.sock."""
-        self.need(only_weft=bool(set(options) - {"read_only"}))
-        ports = [server.Socket(self.path(name), queues) for name in sockets or ["vm.sock"]]
+    def serve(self, *sockets, queues=1, wrapper=(), export=None, **options):
+        """Start a server; each socket is a name, by default there is one, vm.sock; export: options of each export."""
+        self.need(only_weft=bool(export or set(options) - {"read_only"}))
+        ports = [server.Socket(self.path(name), queues, **(export or {})) for name in sockets or ["vm.sock"]]
         if self.stand_in:
             served = server.StorageDaemon(self.disk, ports, wrapper, **options)
         else:

@@ -127,7 +127,7 @@ def test_waiting_requests_are_shown_with_the_layer_that_holds_them(vm):
     vm.place.need(only_weft=True)
     vm.server.control("insert", "delay:read=2s")
     reading = vm.guest.start("dd if=/dev/vda of=/dev/null bs=4k count=1 iflag=direct")
-    vm.guest.wait_for("grep -q ' 1 *[0-9]* *[0-9]*$' /sys/block/vda/stat || [ $(awk '{print $9}' /sys/block/vda/stat) != 0 ]")
+    vm.guest.wait_for("grep -q '^ *1 ' /sys/block/vda/inflight")
     shown = vm.server.control("requests")
     assert "READ" in shown and "delay" in shown
     reading.wait()
