@@ -9,8 +9,8 @@
 
 #define KINDS(X) \
 	X(null) \
-	X(mem) X(file) X(slice) X(mirror) X(stripe) X(delay) X(error) X(limit) X(log) X(contract) \
-		X(vhost_user)
+	X(mem) \
+	X(file) X(slice) X(mirror) X(stripe) X(delay) X(error) X(limit) X(log) X(contract) X(vhost_user)
 #define DECLARE(kind) extern const struct weft_kind kind##_kind;
 #define REFER(kind) &kind##_kind,
 KINDS(DECLARE)
@@ -249,6 +249,17 @@ static void stack_open_here(struct rig *rig, unsigned lane)
 	assert_int_equal(weft_stack_open(rig->core, rig->blk, "test", &rig->stack, &stacking->job.task), 0);
 }
 
+static void stack_try_here(struct rig *rig, unsigned lane)
+{
+	int error;
+
+	(void)lane;
+	stacking->job.task.done = job_done;
+	error = weft_stack_open(rig->core, rig->blk, "test", &rig->stack, &stacking->job.task);
+	if (error != 0)
+		job_done(&stacking->job.task, error);
+}
+
 static void stack_close_here(struct rig *rig, unsigned lane)
 {
 	(void)lane;
@@ -263,6 +274,25 @@ static int with_stack(struct rig *rig, void (*fn)(struct rig *rig, unsigned lane
 	stacking = &waiting;
 	call_on(rig, 0, fn);
 	return wait_for(rig, &waiting);
+}
+
+int rig_try_stack(struct rig *rig, const char *text, struct weft_why *why)
+{
+	struct waiting waiting = { 0 };
+	int error = build(rig, text, &rig->object, why);
+
+	if (error != 0)
+		return error;
+	rig->blk = weft_object_query(rig->object, &weft_blk_iface);
+	stacking = &waiting;
+	call_on(rig, 0, stack_try_here);
+	error = wait_for(rig, &waiting);
+	*why = waiting.job.task.why;
+	if (error == 0)
+		assert_int_equal(with_stack(rig, stack_close_here), 0);
+	rig->stack = NULL;
+	release(rig);
+	return error;
 }
 
 void rig_make(struct rig *rig, const char *text)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * What the devices' tests stand on: a simulated world with one node, a core in it, a device made from a text
- * in the grammar, a session on each reactor, and requests that are submitted there and waited for. Includes
- * cmocka.
+ * What the devices' tests stand on: a core in a simulated world, or in the real one, a device made from a text in
+ * the grammar, a session on each reactor, and requests that are submitted there and waited for. The test runs as
+ * the control thread. Includes cmocka.
  */
 #ifndef DEVICES_RIG_TEST_H
 #define DEVICES_RIG_TEST_H
@@ -64,6 +64,8 @@ void rig_unmake(struct rig *rig);
 void rig_reopen(struct rig *rig);
 /* Makes and unmakes it: 0 or what it failed with. */
 int rig_try(struct rig *rig, const char *text, struct weft_why *why);
+/* The same, and opens a stack on it in between. */
+int rig_try_stack(struct rig *rig, const char *text, struct weft_why *why);
 /* The instance that the n-th port place of `object` is bound to. */
 struct weft_object *rig_below(struct weft_object *object, unsigned n);
 /* Asks for another size; 0 or -errno. */

@@ -4,12 +4,13 @@
  * reactor, so that it sees all requests in one order.
  *
  * What is asserted, block by block (model.c says how):
- *  C1  A read returns what the last write before it wrote; of writes that overlapped in time, any one of
- * them. C2  A zeroed range reads as zeroes; a discarded one as anything, but always as the same. C3  A write
- * that failed may have happened or not; a range that was never written reads as anything, but always as the
- * same. C4  Nobody changes the memory of a write while it is under way. A read that overlaps in time with a
- * change of the same blocks is not judged there. Memory that somebody outside could change meanwhile is
- * judged by a private copy.
+ *  C1  A read returns what the last write before it wrote; of writes that overlapped in time, any one of them.
+ *  C2  A zeroed range reads as zeroes; a discarded one as anything, but always as the same.
+ *  C3  A write that failed may have happened or not; a range that was never written reads as anything, but always
+ *      as the same.
+ *  C4  Nobody changes the memory of a write while it is under way.
+ * A read that overlaps in time with a change of the same blocks is not judged there. Memory that somebody outside
+ * could change meanwhile is judged by a private copy.
  */
 #include <inttypes.h>
 #include <stdio.h>

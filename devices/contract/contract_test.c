@@ -2,6 +2,7 @@
 /* contract: catches a device that breaks its promises, and no other. */
 #include "devices/contract/model.h"
 #include "devices/rig_test.h"
+#include "env/env_fault.h"
 
 static struct rig rig;
 
@@ -332,6 +333,27 @@ static void too_many_blocks_with_several_possibilities_are_not_judged(void **sta
 	model_close(&model);
 }
 
+static void no_memory_is_told(void **state)
+{
+	struct weft_why why;
+	unsigned n = 1;
+
+	(void)state;
+	for (;; n++) {
+		int error;
+
+		env_fail_nth(rig.env, n);
+		error = rig_try_stack(&rig, "contract:[mem:1MiB]", &why);
+		if (!env_fail_hit(rig.env)) {
+			assert_int_equal(error, 0);
+			break;
+		}
+		assert_int_equal(error, -ENOMEM);
+		assert_int_not_equal(why.text[0], 0);
+	}
+	assert_true(n > 20);
+}
+
 static void a_model_that_takes_too_much_is_refused(void **state)
 {
 	struct weft_why why;
@@ -373,6 +395,7 @@ int main(void)
 		TEST(a_zeroed_block_is_zero),
 		TEST(too_many_possibilities_are_none),
 		TEST(too_many_blocks_with_several_possibilities_are_not_judged),
+		TEST(no_memory_is_told),
 		TEST(a_model_that_takes_too_much_is_refused),
 		TEST(a_range_that_went_away_is_not_judged_when_it_is_back),
 	};

@@ -2,14 +2,15 @@
 /*
  * What a device may answer.
  *
- * Time is a counter that each begin and each end moves on. A block has a digest: UNKNOWN (anything; learnt by
- * the next quiet read), SEVERAL (one of a set), or what it must read as. Invariants: T1  Requests whose lives
- * overlap, on the same blocks, and of which one changes them, know it of each other (`race`). T2  A change
- * that ends without a race replaces what is known of the block. One with a race adds itself to the set, and
- * removes what had ended before it began: that is overwritten for sure. T3  A read without a race is judged;
- * it makes a set into the one content that it has seen. T4  When a set is full, an UNKNOWN member takes the
- * place of all. When there is no room for another set, the block is UNKNOWN, and so is all that a change
- * which is under way just then does with a race (`blind`): what it overlapped with has been forgotten.
+ * Time is a counter that each begin and each end moves on. A block has a digest: UNKNOWN (anything; learnt by the
+ * next quiet read), SEVERAL (one of a set), or what it must read as. Invariants:
+ *  T1  Requests whose lives overlap, on the same blocks, and of which one changes them, know it of each other.
+ *  T2  A change that ends without a race replaces what is known of the block. One with a race adds itself to the
+ *      set, and removes what had ended before it began: that is overwritten for sure.
+ *  T3  A read without a race is judged; it makes a set into the one content that it has seen.
+ *  T4  When a set is full, an UNKNOWN member takes the place of all. When there is no room for another set, the
+ *      block is UNKNOWN, and so is all that a change which is under way just then does with a race (`blind`): what
+ *      it overlapped with has been forgotten.
  */
 #include "devices/contract/model.h"
 

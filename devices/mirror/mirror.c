@@ -4,21 +4,23 @@
  * all have it; a read asks one.
  *
  * Invariants:
- *  M1  Every live leg holds every acknowledged write. So a leg that failed a write which another live leg
- * took is dropped before the write is acknowledged, and a write that no live leg took fails. M2  There is
- * always a live leg: `live` only loses legs, never the last one, and each change is one atomic step that
- * looks at both sides (settle). M3  All legs get the same bytes: data that somebody outside could change
- * meanwhile is copied once. M4  Legs agree about discarded ranges, too: a discard is passed on as a zeroing,
- * which may unmap.
+ *  M1  Every live leg holds every acknowledged write. So a leg that failed a write which another live leg took is
+ *      dropped before the write is acknowledged, and a write that no live leg took fails.
+ *  M2  There is always a live leg: `live` only loses legs, never the last one, and each change is one atomic step
+ *      that looks at both sides (settle).
+ *  M3  All legs get the same bytes: data that somebody outside could change meanwhile is copied once.
+ *  M4  Legs agree about discarded ranges, too: a discard is passed on as a zeroing, which may unmap.
  */
+#include <inttypes.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <weft/log.h>
+#include <weft/reactor.h>
 
+#include "core/blk.h"
+#include "core/core.h"
 #include "devices/bounce.h"
 #include "devices/device.h"
-
-#include <weft/reactor.h>
 
 #define MIRROR_LEGS 8
 
@@ -293,6 +295,8 @@ static void mirror_describe(const struct weft_object *object, weft_describe_put 
 {
 	const struct mirror *mirror = WEFT_CONTAINER(object, const struct mirror, object);
 	unsigned live = atomic_load(&mirror->live);
+	uint64_t copies = 0, waited = 0;
+	char copied[64];
 
 	for (unsigned i = 0; i < mirror->legs; i++) {
 		char name[16], text[128];
@@ -302,6 +306,17 @@ static void mirror_describe(const struct weft_object *object, weft_describe_put 
 			(live >> i & 1) != 0 ? "live" : "dropped");
 		put(self, name, text);
 	}
+	for (unsigned lane = 0; mirror->blk.shard != NULL && lane < CORE_REACTORS_MAX; lane++) {
+		const struct weft_shard *shard = __atomic_load_n(&mirror->blk.shard[lane], __ATOMIC_ACQUIRE);
+
+		if (shard == NULL)
+			continue;
+		copies += ((const struct mirror_shard *)(const void *)shard->own)->pool.taken;
+		waited += ((const struct mirror_shard *)(const void *)shard->own)->pool.waited;
+	}
+	snprintf(copied, sizeof(copied), "%" PRIu64 ", of which %" PRIu64 " had to wait for room", copies,
+		waited);
+	put(self, "copied writes", copied);
 }
 
 static const struct weft_option mirror_options[] = {

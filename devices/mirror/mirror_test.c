@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* mirror: all legs hold the same, and one is enough. */
 #include "devices/rig_test.h"
+#include "env/env_fault.h"
 
 static struct rig rig;
 
@@ -183,6 +184,7 @@ static void copies_are_waited_for(void **state)
 		assert_int_equal(rig_wait(&rig, &r[i]), i == 5 ? -ECANCELED : 0);
 	assert_true(r[4].ended_ns >= r[0].ended_ns + 1000000);
 	assert_true(r[7].ended_ns == r[4].ended_ns);
+	assert_string_equal(rig_fact(rig.object, "copied writes"), "7, of which 4 had to wait for room");
 	rig_unmake(&rig);
 }
 
@@ -229,6 +231,27 @@ static void an_abort_drops_no_leg(void **state)
 	rig_unmake(&rig);
 }
 
+static void no_memory_is_told(void **state)
+{
+	struct weft_why why;
+	unsigned n = 1;
+
+	(void)state;
+	for (;; n++) {
+		int error;
+
+		env_fail_nth(rig.env, n);
+		error = rig_try_stack(&rig, "mirror:[mem:1MiB],[mem:1MiB]", &why);
+		if (!env_fail_hit(rig.env)) {
+			assert_int_equal(error, 0);
+			break;
+		}
+		assert_int_equal(error, -ENOMEM);
+		assert_int_not_equal(why.text[0], 0);
+	}
+	assert_true(n > 20);
+}
+
 static void a_discard_leaves_all_legs_alike(void **state)
 {
 	char data[4096], back[2][4096];
@@ -261,6 +284,7 @@ int main(void)
 		TEST(copies_are_waited_for),
 		TEST(an_abort_lets_those_behind_it_go),
 		TEST(an_abort_drops_no_leg),
+		TEST(no_memory_is_told),
 		TEST(a_discard_leaves_all_legs_alike),
 	};
 
