@@ -40,7 +40,8 @@ static int open_why(struct weft_why *why, int rc, const struct medium *m, bool c
 			why, rc, "address: %s is a directory: name a file or a block device", m->name);
 	case -EBUSY:
 		return weft_why(why, rc,
-			"address: %s is in use, mounted or opened by another process: unmount it or stop that, or open it read-only",
+			"address: %s is in use, mounted or opened by another process: unmount it, stop that, or open it "
+			"read-only",
 			m->name);
 	case -ENOSPC:
 		return weft_why(why, rc,
