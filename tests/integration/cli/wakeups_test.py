@@ -22,7 +22,7 @@ def test_no_wake_up_is_lost(serve, weft, mode):
         rate = [] if mode == 'notify' else ['--rate', '20000', '--arrivals', 'poisson']
         requests = ROUND if mode == 'notify' else ROUND // 10
         done = weft('bench', f'vhost-user:{server.socket}', '--rw', 'randread', '--depth', '1', '--mode', mode,
-                    '--amount', str(requests * 4096), '--json', *rate, limit=300)
+                    '--amount', str(requests * 4096), '--time', '0', '--json', *rate, limit=300)
         assert done.status == 0, done.err
         assert json.loads(done.out)['requests'] == requests
         rounds += 1
