@@ -166,7 +166,7 @@ static void serve_waiting(struct adapter_shard *shard)
 static uint32_t in_place(const struct weft_hop *hop, const struct emulation *e, uint32_t most, uint16_t *nsegs)
 {
 	const struct weft_blk *device = device_of(hop);
-	uint32_t len = 0, skip = e->seg_skip;
+	uint32_t len = 0, skip = e->seg_skip, whole = device->align > 1 ? device->block - 1 : 0;
 	uint64_t i = e->seg_at;
 
 	for (*nsegs = 0; len < most && *nsegs < device->max_segs; i++, skip = 0) {
@@ -175,7 +175,7 @@ static uint32_t in_place(const struct weft_hop *hop, const struct emulation *e, 
 
 		if (here > most - len)
 			here = most - len;
-		if ((((uintptr_t)hop->segs[i].base + skip) | here) & (device->align - 1))
+		if ((((uintptr_t)hop->segs[i].base + skip) & (device->align - 1)) != 0 || (here & whole) != 0)
 			break;
 		len += here;
 		++*nsegs;

@@ -79,10 +79,11 @@ struct weft_hop *weft_hop_down(struct weft_hop *self)
 	return prepare(self, (struct weft_hop *)(void *)((char *)self + self->blk->child_at));
 }
 
-static bool memory_is_aligned(const struct weft_hop *hop, uint32_t align)
+/* Each piece begins at a multiple of `align` and is whole blocks: a device that cares about one cares about the other. */
+static bool memory_is_aligned(const struct weft_hop *hop, uint32_t align, uint32_t block)
 {
 	uintptr_t bits = (uintptr_t)hop->segs[0].base + hop->seg_skip;
-	uint64_t left = hop->len, skip = hop->seg_skip;
+	uint64_t left = hop->len, skip = hop->seg_skip, lengths = 0;
 
 	if (WEFT_LIKELY(hop->nsegs == 1))
 		return (bits & (align - 1)) == 0;
@@ -97,11 +98,12 @@ static bool memory_is_aligned(const struct weft_hop *hop, uint32_t align)
 		here -= skip;
 		if (here > left)
 			here = left;
-		bits |= ((uintptr_t)hop->segs[i].base + skip) | here;
+		bits |= (uintptr_t)hop->segs[i].base + skip;
+		lengths |= here;
 		skip = 0;
 		left -= here;
 	}
-	return (bits & (align - 1)) == 0;
+	return (bits & (align - 1)) == 0 && (lengths & (block - 1)) == 0;
 }
 
 /* H3 at one glance: what the device takes as it is. Everything else is sorted out by waist_slow. */
@@ -116,7 +118,7 @@ static inline bool takes_as_is(const struct weft_blk *blk, const struct weft_hop
 	if (__builtin_add_overflow(hop->offset, hop->len, &end) || end > size)
 		return false;
 	if ((WEFT_OP_BIT(hop->op) & OPS_DATA) != 0)
-		return hop->len - 1 < blk->max_len && (blk->align <= 1 || memory_is_aligned(hop, blk->align));
+		return hop->len - 1 < blk->max_len && (blk->align <= 1 || memory_is_aligned(hop, blk->align, blk->block));
 	if (hop->op == WEFT_FLUSH)
 		return (hop->offset | hop->len) == 0;
 	if (hop->op == WEFT_COPY && ((hop->source & (blk->block - 1)) != 0 || hop->source > size ||

@@ -408,6 +408,43 @@ static void misaligned_memory_is_bounced_both_ways(void **state)
 	unserve(s);
 }
 
+static void aligned_to_words(struct weft_core *core, struct weft_blk *blk)
+{
+	(void)core;
+	blk->align = 4;
+}
+
+/* As O_DIRECT on a disk that takes any address wants it. */
+static void pieces_that_are_no_whole_blocks_are_bounced(void **state)
+{
+	struct served s = serve(aligned_to_words, &leaf_ops, 1, 4);
+	struct weft_slot *slot = weft_session_slot(&s.rig->session);
+	const uint32_t lens[] = { 1024, 100, 924, 512 };
+	char *at = memory + 4;
+	uint64_t len = 0;
+
+	(void)state;
+	for (unsigned i = 0; i < 300000; i++)
+		memory[i] = (char)(i * 7 + i / 512);
+	for (unsigned i = 0; i < WEFT_COUNT(lens); i++, len += lens[i - 1], at += lens[i - 1])
+		slot->segs[i] = (struct weft_seg){ .base = at, .len = lens[i] };
+	weft_slot_submit(slot, WEFT_WRITE, 0, 512, len, WEFT_COUNT(lens), rig_answered);
+	rig_turn(s.rig);
+	for (unsigned i = 0; i < s.leaf->count; i++) {
+		const struct weft_hop *hop = s.leaf->asked[i];
+
+		assert_int_equal(hop->seg_skip, 0);
+		for (unsigned j = 0, left = (unsigned)hop->len; left > 0; left -= hop->segs[j++].len)
+			assert_int_equal(hop->segs[j].len % 512, 0);
+	}
+	while (s.leaf->count > 0)
+		leaf_answer(s.leaf, 0, 0);
+	rig_turn(s.rig);
+	assert_int_equal(s.rig->answer, 0);
+	assert_memory_equal(s.leaf->bytes + 512, memory + 4, len);
+	unserve(s);
+}
+
 static void requests_wait_in_order_for_a_bounce_buffer(void **state)
 {
 	struct served s = serve(aligned_memory, &leaf_ops, 1, 16);
@@ -528,6 +565,7 @@ int main(void)
 		cmocka_unit_test(a_long_request_goes_out_in_pieces_four_at_a_time),
 		cmocka_unit_test(after_an_error_no_further_piece_goes_out),
 		cmocka_unit_test(misaligned_memory_is_bounced_both_ways),
+		cmocka_unit_test(pieces_that_are_no_whole_blocks_are_bounced),
 		cmocka_unit_test(requests_wait_in_order_for_a_bounce_buffer),
 		cmocka_unit_test(a_request_that_waits_for_a_buffer_can_be_aborted),
 		cmocka_unit_test(zeroes_are_written_where_the_device_has_none),

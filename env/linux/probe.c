@@ -95,7 +95,7 @@ static int direct_choose(struct medium *m, const struct env_medium_wants *wants,
 			block = 512;
 		if (info->size % block == 0) {
 			info->block = block;
-			info->align = align;
+			info->align = align > 1 ? align : 2; /* each piece of memory must be whole blocks in any case */
 			m->direct = true;
 			return 0;
 		}

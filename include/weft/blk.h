@@ -45,7 +45,8 @@ struct weft_blk {
 	uint32_t block;        /* logical block, bytes: a power of two >= 512; offsets and lengths are multiples */
 	uint32_t physical;     /* physical block, bytes; 0: same as block */
 	uint32_t optimal;      /* optimal transfer, bytes; 0: unknown */
-	uint32_t align;        /* of memory, bytes: a power of two; segments that are not so aligned are bounced */
+	uint32_t align;        /* of memory, bytes: a power of two; from 2 on, segments that do not begin so, or are not whole
+				* blocks, are bounced */
 	uint32_t max_len;      /* bytes of data per request; 0: WEFT_MAX_LEN; longer ones are split */
 	uint32_t discard_align;/* granularity of discards, bytes; 0: block */
 	uint16_t max_segs;     /* segments per request; 0: no limit */
