@@ -118,7 +118,7 @@ int env_medium_resize(struct env_medium *medium, uint64_t size, struct weft_why 
  * One operation, embedded by its caller. Ops: WEFT_READ, WRITE, FLUSH, DISCARD, ZERO, STATUS; flags: WEFT_FUA, NO_UNMAP.
  * done is called by env_loop_poll (or by env_loop_submit's next poll), never inside submit, with result 0 (all of len was
  * moved) or
- * -errno; short transfers are continued by the environment. A read past the end of a file gives zeroes.
+ * -errno; short transfers are continued by the environment. A read past the end of a file fails with -EIO.
  */
 struct env_io {
 	struct env_io *next;

@@ -262,6 +262,23 @@ static void a_failed_request_has_the_size_looked_at(void **state)
 	rig_unmake(&rig);
 }
 
+static void a_read_of_what_was_cut_off_fails_and_has_the_size_looked_at(void **state)
+{
+	struct env_medium *medium;
+
+	(void)state;
+	rig_make(&rig, "file:disk.img,create=1MiB");
+	medium = second_opening();
+	assert_int_equal(env_medium_resize(medium, 1 << 19, NULL), 0);
+	env_medium_close(medium);
+	assert_int_equal(rig_ask(&rig, WEFT_READ, 0, 3 << 18, sizeof(back), back), -EIO);
+	rig_run(&rig, 1000000);
+	assert_int_equal(rig.blk->size, 1 << 19);
+	assert_int_equal(rig_ask(&rig, WEFT_READ, 0, 3 << 18, sizeof(back), back), -ERANGE);
+	assert_int_equal(rig_ask(&rig, WEFT_READ, 0, 0, sizeof(back), back), 0);
+	rig_unmake(&rig);
+}
+
 static void a_full_disk_fails_the_writes_that_find_no_room(void **state)
 {
 	(void)state;
@@ -319,6 +336,7 @@ int main(void)
 		TEST(resize_makes_the_file_longer_and_shorter),
 		TEST(a_size_changed_elsewhere_is_noticed_when_asked_for),
 		TEST(a_failed_request_has_the_size_looked_at),
+		TEST(a_read_of_what_was_cut_off_fails_and_has_the_size_looked_at),
 		TEST(a_full_disk_fails_the_writes_that_find_no_room),
 		TEST(a_start_that_fails_leaves_nothing_behind),
 	};

@@ -34,21 +34,6 @@ unsigned io_pieces(const struct env_io *io, struct iovec *iov, unsigned max, uin
 	return n;
 }
 
-static void io_zero_rest(struct env_io *io)
-{
-	struct io_own *own = io_own(io);
-	struct iovec iov[PIECES];
-	uint64_t bytes;
-
-	while (own->moved < io->len) {
-		unsigned n = io_pieces(io, iov, PIECES, &bytes);
-
-		for (unsigned i = 0; i < n; i++)
-			memset(iov[i].iov_base, 0, iov[i].iov_len);
-		own->moved += bytes;
-	}
-}
-
 /* Nothing came, or (O_DIRECT reads whole blocks but for the last) less than a block: there is no more. */
 static bool io_at_end(const struct env_io *io, int64_t result)
 {
@@ -72,14 +57,10 @@ bool io_moved(struct env_io *io, int64_t result)
 	WEFT_ASSERT(own->moved <= io->len);
 	if (WEFT_LIKELY(own->moved == io->len))
 		return true;
-	if (!io_at_end(io, result))
+	/* The file was cut: zeroes in place of what was there would be lies. */
+	if (result != 0 && (io->op == WEFT_WRITE || !io_at_end(io, result)))
 		return false;
-	if (io->op == WEFT_READ)
-		io_zero_rest(io);
-	else if (result == 0)
-		own->result = -EIO;
-	else
-		return false;
+	own->result = -EIO;
 	return true;
 }
 

@@ -305,16 +305,14 @@ static int end_op(struct sim_world *world, struct sim_op *op)
 
 	if (fault && file->fault == SIM_FAULT_ERROR)
 		return file->fault_error;
-	if (op->offset + op->len > file->size && op->op != WEFT_READ)
+	if (op->offset + op->len > file->size)
 		return -EIO;
 	switch (op->op) {
 	case WEFT_READ:
 		if (op->io != NULL) {
-			char *data = calloc(1, op->len + 1);
+			char *data = malloc(op->len);
 			WEFT_ASSERT(data != NULL);
-			if (op->offset < file->size)
-				memcpy(data, file->now + op->offset, op->len < file->size - op->offset ? op->len :
-					file->size - op->offset);
+			memcpy(data, file->now + op->offset, op->len);
 			if (fault && file->fault == SIM_FAULT_BIT_ROT)
 				data[sim_rand(world) % op->len] ^= (char)(1 << sim_rand(world) % 8);
 			scatter(op, data, op->len);
