@@ -186,10 +186,13 @@ int virtq_walk_add(struct virtq_walk *w, const struct virtq_desc *d)
 		return virtq_break(w->vq, "a readable buffer follows a writable one");
 	while (rest > 0) {
 		uint64_t part = rest;
+		uint32_t before = w->vq->region_hint;
 		void *base = vmap_translate(w->map, &w->vq->region_hint, gpa, &part);
 
 		if (!base)
 			return virtq_break(w->vq, "a buffer is outside the guest's memory");
+		if (w->vq->region_hint != before)
+			w->vq->region_other = before;
 		if (w->nsegs == w->max)
 			return -E2BIG;
 		virtq_walk_seg(w, base, (uint32_t)part, write);

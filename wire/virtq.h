@@ -87,11 +87,12 @@ struct virtq {
 	uint16_t pending;           /* pushed, not published */
 	uint16_t unsignalled;       /* shown since the last answer of virtq_publish; split: chains, packed: slots */
 	uint32_t in_use;            /* split: chains, packed: ring slots, popped and not published */
-	uint32_t region_hint;
+	uint32_t region_hint, region_other; /* where the last buffers were; any value is good */
 	uint32_t max_chain;         /* descriptors of one chain; may be lowered or raised after virtq_init */
 	const char *fault;          /* NULL, or why the ring is broken: a constant sentence */
 
 	/* Guesses for prefetching only. */
+	bool last_indirect;
 	const void *last_header;
 	const void *last_desc;
 

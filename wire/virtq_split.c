@@ -100,12 +100,28 @@ int virtq_split_init(struct virtq *vq, uint32_t base)
 	return state;
 }
 
+/* The indirect table of a chain to come, where the chains before it have one: its line is the one that the driver wrote. */
+static inline void split_prefetch_table(const struct virtq *vq, const struct vmap *map, uint16_t head)
+{
+	const uint32_t guess[2] = {vq->region_hint, vq->region_other};
+	uint64_t addr;
+
+	if (!vq->last_indirect)
+		return;
+	addr = shm_load64(vq->desc + (size_t)head * DESC_BYTES);
+	for (unsigned i = 0; i < 2; i++)
+		if (guess[i] < map->count && vmap_holds(map, guess[i], addr, DESC_BYTES)) {
+			shm_prefetch(map->regions[guess[i]].hva + (addr - map->regions[guess[i]].gpa));
+			return;
+		}
+}
+
 /*
  * Looks how far the driver is. 1: more; 0: nothing; -EPROTO. On arrival the lines that will be needed are fetched at
  * once rather than one after the other: those of the chain that came last (a driver at depth 1 takes the same again),
  * and the descriptors of the first new heads. What is read for prefetching is used for nothing else.
  */
-static int split_look(struct virtq *vq)
+static int split_look(struct virtq *vq, const struct vmap *map)
 {
 	uint16_t idx = shm_load16_acquire(vq->driver + RING_IDX);
 	uint16_t count = (uint16_t)(idx - vq->avail);
@@ -123,11 +139,12 @@ static int split_look(struct virtq *vq)
 		uint16_t head = shm_load16(vq->driver + RING_ENTRIES + AVAIL_ENTRY * at) & vq->mask;
 
 		shm_prefetch(vq->desc + (size_t)head * DESC_BYTES);
+		split_prefetch_table(vq, map, head);
 	}
 	return 1;
 }
 
-static inline void split_prefetch_ahead(const struct virtq *vq)
+static inline void split_prefetch_ahead(const struct virtq *vq, const struct vmap *map)
 {
 	uint16_t ahead = (uint16_t)(vq->avail + SPLIT_AHEAD);
 	uint16_t head;
@@ -136,6 +153,7 @@ static inline void split_prefetch_ahead(const struct virtq *vq)
 		return;
 	head = shm_load16(vq->driver + RING_ENTRIES + AVAIL_ENTRY * (ahead & vq->mask)) & vq->mask;
 	shm_prefetch(vq->desc + (size_t)head * DESC_BYTES);
+	split_prefetch_table(vq, map, head);
 }
 
 /* The common case; see struct virtq_plain. */
@@ -229,12 +247,12 @@ int virtq_split_pop(struct virtq *vq, const struct vmap *map, struct weft_seg *s
 	if (WEFT_UNLIKELY(vq->resubmit_at < vq->resubmits))
 		return split_pop_again(vq, map, segs, max, chain);
 	if (vq->avail == vq->avail_seen) {
-		status = split_look(vq);
+		status = split_look(vq, map);
 		if (status <= 0)
 			return status;
 	}
 	head = shm_load16(vq->driver + RING_ENTRIES + AVAIL_ENTRY * (vq->avail & vq->mask));
-	split_prefetch_ahead(vq);
+	split_prefetch_ahead(vq, map);
 	if (WEFT_UNLIKELY(!split_walk_plain(vq, map, segs, max, head, chain))) {
 		status = split_walk(vq, map, segs, max, head, chain);
 		if (status != 0)
@@ -243,6 +261,7 @@ int virtq_split_pop(struct virtq *vq, const struct vmap *map, struct weft_seg *s
 	if (vq->inflight)
 		split_track(vq, head);
 	vq->last_desc = vq->desc + (size_t)head * DESC_BYTES;
+	vq->last_indirect = (shm_load64((const uint8_t *)vq->last_desc + 8) >> 32 & DESC_INDIRECT) != 0;
 	vq->last_header = segs[0].base;
 	shm_prefetch(segs[0].base);
 	vq->avail++;

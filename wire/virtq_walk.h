@@ -89,11 +89,11 @@ static inline void virtq_walk_done(const struct virtq_walk *w, struct virtq_chai
 }
 
 /*
- * The common case of a chain, in registers: all buffers in the region where the last ones were, in order, not too many.
- * Anything else ends it without a word, and the walk above begins anew from the head: what was read here is not used then.
+ * The common case of a chain, in registers: all buffers in the two regions where the last ones were (a guest's low and high
+ * memory; a driver's rings and its data), in order, not too many. Anything else ends it without a word, and the walk above begins anew from the head: what was read here is not used then.
  */
 struct virtq_plain {
-	const struct vmap_region *region;
+	const struct vmap_region *region, *other;
 	struct weft_seg *segs;
 	uint32_t max, nsegs, nread;
 	uint64_t len, read_len;
@@ -106,6 +106,7 @@ static inline bool virtq_plain_start(struct virtq_plain *p, const struct virtq *
 	if (WEFT_UNLIKELY(vq->region_hint >= map->count))
 		return false;
 	p->region = &map->regions[vq->region_hint];
+	p->other = vq->region_other < map->count ? &map->regions[vq->region_other] : p->region;
 	p->segs = segs;
 	p->max = max < vq->max_chain ? max : vq->max_chain;
 	p->nsegs = p->nread = 0;
@@ -113,17 +114,27 @@ static inline bool virtq_plain_start(struct virtq_plain *p, const struct virtq *
 	return true;
 }
 
+/* Of the two, the region that holds `len` bytes at `gpa`; NULL: neither, or len is 0. */
+static inline const struct vmap_region *virtq_plain_region(const struct virtq_plain *p, uint64_t gpa, uint32_t len)
+{
+	uint64_t at = gpa - p->region->gpa;
+
+	if (at < p->region->size && (uint64_t)len - 1 < p->region->size - at)
+		return p->region;
+	at = gpa - p->other->gpa;
+	return at < p->other->size && (uint64_t)len - 1 < p->other->size - at ? p->other : NULL;
+}
+
 /* Adds a buffer as one segment. False: not plain. */
 static inline bool virtq_plain_add(struct virtq_plain *p, uint64_t gpa, uint32_t len, bool write)
 {
-	uint64_t at = gpa - p->region->gpa;
+	const struct vmap_region *region = virtq_plain_region(p, gpa, len);
 	struct weft_seg *seg = &p->segs[p->nsegs];
 
-	if (WEFT_UNLIKELY(at >= p->region->size || (uint64_t)len - 1 >= p->region->size - at)) /* length 0, too */
+	if (WEFT_UNLIKELY(!region || p->nsegs == p->max))
 		return false;
-	if (WEFT_UNLIKELY(p->nsegs == p->max))
-		return false;
-	*seg = (struct weft_seg){.base = p->region->hva + at, .len = len, .region = p->region->region, .foreign = 1};
+	*seg = (struct weft_seg){
+		.base = region->hva + (gpa - region->gpa), .len = len, .region = region->region, .foreign = 1};
 	p->nsegs++;
 	p->len += len;
 	if (write)
@@ -141,18 +152,20 @@ static inline void virtq_plain_done(const struct virtq_plain *p, struct virtq_ch
 	chain->again = false;
 }
 
-/* The indirect table of `d` when all of it is in the region and aligned; *count entries. NULL: not plain. */
+/* The indirect table of `d` when all of it is in one region and aligned; *count entries. NULL: not plain. */
 static inline const uint8_t *virtq_plain_table(const struct virtq_plain *p, const struct virtq *vq,
 					       const struct virtq_desc *d, uint32_t *count)
 {
-	uint64_t at = d->addr - p->region->gpa;
+	const struct vmap_region *region = virtq_plain_region(p, d->addr, d->len);
+	const uint8_t *table;
 
 	*count = d->len / DESC_BYTES;
 	if (!vq->indirect || d->flags & DESC_NEXT || d->len % DESC_BYTES != 0 || *count - 1 >= vq->max_chain)
 		return NULL;
-	if (at >= p->region->size || d->len > p->region->size - at || ((uintptr_t)(p->region->hva + at) & 7) != 0)
+	if (!region)
 		return NULL;
-	return p->region->hva + at;
+	table = region->hva + (d->addr - region->gpa);
+	return ((uintptr_t)table & 7) == 0 ? table : NULL;
 }
 
 /* Adds the buffers of the indirect table that `d` points to. 0, -E2BIG or -EPROTO. */
