@@ -2,6 +2,8 @@
 """The control socket: what is asked of a running server, while it works."""
 import json
 import os
+import re
+import resource
 import socket
 import subprocess
 
@@ -270,3 +272,18 @@ def test_a_client_that_leaves_before_its_answer_harms_nobody(serve, raw):
         client.file.close()
         client.sock.close()
     assert server.ctl('mode') == {'mode': 'adaptive'}
+
+
+def test_a_layer_for_which_there_is_no_memory_is_taken_out_again(serve, load):
+    server = serve('mem:16MiB')
+    client = load(server)
+    with open(f'/proc/{server.child.pid}/status', encoding='ascii') as status:
+        used = next(int(line.split()[1]) << 10 for line in status if line.startswith('VmSize:'))
+    resource.prlimit(server.child.pid, resource.RLIMIT_AS, (used, resource.RLIM_INFINITY))
+    status, said = server.refused('insert', 'delay:all=1us')
+    resource.prlimit(server.child.pid, resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    assert status == 1 and re.search(r'no memory for \d+ slots', said)
+    assert names(server.ctl('info')['stack']) == ['mem']
+    client.more()
+    told = client.end()
+    assert told['errors'] == 0 and told['mismatches'] == 0
