@@ -157,7 +157,7 @@ static inline void split_prefetch_ahead(const struct virtq *vq, const struct vma
 }
 
 /* The common case; see struct virtq_plain. */
-static inline bool split_walk_plain(const struct virtq *vq, const struct vmap *map, struct weft_seg *segs, uint32_t max,
+static inline bool split_walk_plain(struct virtq *vq, const struct vmap *map, struct weft_seg *segs, uint32_t max,
 				    uint16_t head, struct virtq_chain *chain)
 {
 	const uint8_t *table = vq->desc, *shared = table + (size_t)head * DESC_BYTES;
@@ -168,7 +168,8 @@ static inline bool split_walk_plain(const struct virtq *vq, const struct vmap *m
 	if (head >= count || !virtq_plain_start(&p, vq, map, segs, max))
 		return false;
 	virtq_desc_split(&d, shm_load64(shared), shm_load64(shared + 8));
-	if (d.flags & DESC_INDIRECT) {
+	vq->last_indirect = (d.flags & DESC_INDIRECT) != 0;
+	if (vq->last_indirect) {
 		table = virtq_plain_table(&p, vq, &d, &count);
 		if (WEFT_UNLIKELY(!table))
 			return false;
@@ -261,7 +262,6 @@ int virtq_split_pop(struct virtq *vq, const struct vmap *map, struct weft_seg *s
 	if (vq->inflight)
 		split_track(vq, head);
 	vq->last_desc = vq->desc + (size_t)head * DESC_BYTES;
-	vq->last_indirect = (shm_load64((const uint8_t *)vq->last_desc + 8) >> 32 & DESC_INDIRECT) != 0;
 	vq->last_header = segs[0].base;
 	shm_prefetch(segs[0].base);
 	vq->avail++;

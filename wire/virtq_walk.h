@@ -90,7 +90,8 @@ static inline void virtq_walk_done(const struct virtq_walk *w, struct virtq_chai
 
 /*
  * The common case of a chain, in registers: all buffers in the two regions where the last ones were (a guest's low and high
- * memory; a driver's rings and its data), in order, not too many. Anything else ends it without a word, and the walk above begins anew from the head: what was read here is not used then.
+ * memory; a driver's rings and its data), in order, not too many. Anything else ends it without a word, and the walk above
+ * begins anew from the head: what was read here is not used then.
  */
 struct virtq_plain {
 	const struct vmap_region *region, *other;
