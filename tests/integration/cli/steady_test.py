@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""What a polling server asks of the kernel while it is busy: nothing on null and memory, one call per turn at most on files."""
+import os
+import re
+import shutil
+import subprocess
+
+import pytest
+
+SECONDS = 3
+
+
+def traced_calls(pid, seconds):
+    """-> {system call: count} of all threads of a process, seen from outside, or None where that is not allowed"""
+    if shutil.which('strace') is None:
+        return None
+    done = subprocess.run(['timeout', '-s', 'INT', str(seconds), 'strace', '-f', '-c', '-p', str(pid)], stdin=subprocess.DEVNULL,
+                          stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=False)
+    if 'ptrace' in done.stderr and 'Operation not permitted' in done.stderr:
+        return None
+    rows = re.findall(r'^\s*[\d.]+\s+[\d.]+\s+\d+\s+(\d+)\s+(?:\d+\s+)?(\w+)$', done.stderr, re.M)
+    return {name: int(calls) for calls, name in rows if name != 'total'}
+
+
+@pytest.fixture
+def loaded(serve, folder):
+    """loaded(device) -> (server, numbers): what a server counted, and what was seen from outside, while it was busy"""
+    def run(device):
+        server = serve(device, '--mode', 'poll')
+        command = [server.command[0], 'bench', f'vhost-user:{server.socket}', '--rw', 'randrw', '--depth', '32', '--mode', 'poll',
+                   '--time', f'{SECONDS}s']
+        with subprocess.Popen(command, cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as load:
+            while server.ctl('stats')['reactors'][0]['requests'] < 1000:
+                assert load.poll() is None
+            before = server.ctl('stats')['reactors'][0]
+            seen = traced_calls(server.child.pid, 1)
+            after = server.ctl('stats')['reactors'][0]
+            assert load.poll() is None, 'the load must last for longer than the look at it'
+            load.communicate()
+            assert load.returncode == 0
+        return {name: after[name] - before[name] for name in ('requests', 'turns', 'system_calls')}, seen
+    return run
+
+
+@pytest.mark.parametrize('device', ['null:1GiB', 'mem:64MiB', 'slice:[mem:64MiB],offset=1MiB'])
+def test_no_system_call_at_all(loaded, device):
+    counted, seen = loaded(device)
+    assert counted['requests'] > 1000 and counted['system_calls'] == 0
+    # Those of the control thread (it was asked for its numbers), none for requests.
+    assert seen is None or sum(seen.values()) < 50, seen
+
+
+def test_one_per_turn_at_most_on_a_file(loaded):
+    counted, _ = loaded('file:disk.img,create=64MiB')
+    assert counted['requests'] > 500 and 0 < counted['system_calls'] <= counted['turns']
