@@ -31,12 +31,13 @@ const char *show_count(double n, char text[SHOW_TEXT])
 
 const char *show_duration(uint64_t ns, char text[SHOW_TEXT])
 {
-	if (ns < 10000)
-		snprintf(text, SHOW_TEXT, "%" PRIu64 " ns", ns);
-	else if (ns < 10000000)
-		snprintf(text, SHOW_TEXT, "%.1f us", (double)ns / 1e3);
-	else
-		snprintf(text, SHOW_TEXT, "%.1f ms", (double)ns / 1e6);
+	static const char *const units[] = { "ns", "us", "ms", "s" };
+	double value = (double)ns;
+	unsigned unit = 0;
+
+	for (; value >= 1000 && unit + 1 < WEFT_COUNT(units); unit++)
+		value /= 1000;
+	snprintf(text, SHOW_TEXT, "%.*f %s", unit == 0 || value >= 100 ? 0 : value >= 10 ? 1 : 2, value, units[unit]);
 	return text;
 }
 

@@ -13,7 +13,7 @@
 const char *show_size(uint64_t bytes, char text[SHOW_TEXT]);
 /* "1.23 M", "618 k", "12" */
 const char *show_count(double n, char text[SHOW_TEXT]);
-/* "430 ns", "53.2 us", "7.1 ms" */
+/* "430 ns", "53.2 us", "7.12 ms" */
 const char *show_duration(uint64_t ns, char text[SHOW_TEXT]);
 
 /* A string of JSON, whatever bytes there are. */

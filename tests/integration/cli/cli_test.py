@@ -2,8 +2,12 @@
 """What the command tells about itself, and about devices."""
 import json
 import os
+import signal
+import subprocess
 
 import pytest
+
+from conftest import WEFT, weft_in
 
 COMMANDS = ['serve', 'ctl', 'top', 'bench', 'info', 'list', 'explain', 'demo', 'help']
 KINDS = ['contract', 'delay', 'error', 'file', 'limit', 'log', 'mem', 'mirror', 'null', 'slice', 'stripe', 'vhost-user']
@@ -104,3 +108,18 @@ def test_the_demo_shows_the_main_thing_and_leaves_nothing_behind(weft, folder):
     for part in ('all of them right', 'qemu-system-x86_64', 'memory-backend-memfd', 'vhost-user-blk-pci', '4 KiB random reads'):
         assert part in done.out
     assert os.listdir(folder) == []
+
+
+def test_the_demo_goes_on_serving_until_it_is_interrupted(folder):
+    child = subprocess.Popen([WEFT, 'demo', '--each', '10ms', '--keep'], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                             text=True, env=dict(os.environ, TMPDIR=folder))
+    try:
+        control = next(line.split()[-2] for line in child.stdout if line.startswith('Serving until interrupted'))
+        assert weft_in(folder, 'ctl', control, 'mode').out == 'mode: adaptive\n'
+        child.send_signal(signal.SIGINT)
+        assert child.wait(60) == 0
+        assert os.listdir(folder) == []
+    finally:
+        child.kill()
+        child.wait()
+        child.stdout.close()
