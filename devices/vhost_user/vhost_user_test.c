@@ -4,6 +4,7 @@
 
 #include "core/reactor.h"
 #include "core/tree.h"
+#include "devices/vhost_user/vhost_user.h"
 
 #define SOCKET "/vm.sock"
 #define DISK "/disk.img"
@@ -244,6 +245,30 @@ static void opens_again_with_packed_rings(void **state)
 	opened_again_and_again(",packed=on");
 }
 
+/* The server (or who else writes to the ring) tells nonsense: the connection is dropped, and everything is asked again. */
+static void a_broken_ring_is_begun_anew(void **state)
+{
+	uint64_t again = 0;
+
+	(void)state;
+	server_start("file:" DISK, "");
+	rig_make(&rig, "vhost-user:" SOCKET);
+	for (unsigned round = 0; round < 8; round++) {
+		struct vu_device *device = WEFT_CONTAINER(rig.object, struct vu_device, object);
+		uint16_t *used = (uint16_t *)(void *)(device->queue[round % 2].drv.device + 2);
+
+		writes_start(round);
+		for (uint64_t steps = rig_rand(&rig, 200); steps > 0; steps--)
+			sim_step(rig.world);
+		*used = (uint16_t)(*used + 1000);
+		writes_check(round);
+		again = device->queue[0].resubmitted + device->queue[1].resubmitted;
+	}
+	assert_true(again > 0);
+	rig_unmake(&rig);
+	server_kill();
+}
+
 static void requests_wait_while_the_server_is_away(void **state)
 {
 	struct rig_request r = { .op = WEFT_FLUSH };
@@ -365,6 +390,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(a_killed_server_is_waited_for_with_packed_rings, setup, teardown),
 		cmocka_unit_test_setup_teardown(opens_again_with_split_rings, setup, teardown),
 		cmocka_unit_test_setup_teardown(opens_again_with_packed_rings, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_broken_ring_is_begun_anew, setup, teardown),
 		cmocka_unit_test_setup_teardown(requests_wait_while_the_server_is_away, setup, teardown),
 		cmocka_unit_test_setup_teardown(timeout_fails_them_and_the_next_server_serves_again, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_new_size_arrives_while_running, setup, teardown),
