@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 
-from conftest import WEFT, weft_in
+from command import WEFT, weft_in
 
 COMMANDS = ['serve', 'ctl', 'top', 'bench', 'info', 'list', 'explain', 'demo', 'help']
 KINDS = ['contract', 'delay', 'error', 'file', 'limit', 'log', 'mem', 'mirror', 'null', 'slice', 'stripe', 'vhost-user']

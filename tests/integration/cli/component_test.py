@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from conftest import BUILD
+from command import BUILD
 
 
 @pytest.fixture(scope='module')

@@ -1,74 +1,15 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""The command, run as a user runs it, in an empty folder; servers that are ended and looked at after each test."""
-import collections
-import ctypes
-import json
+"""An empty folder for each test, the command in it, servers that are ended and looked at."""
 import os
 import shutil
-import signal
-import subprocess
+import sys
 import tempfile
 
 import pytest
 
-ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
-BUILD = os.environ.get('WEFT_BUILD', os.path.join(ROOT, 'build'))
-WEFT = os.path.join(BUILD, 'weft')
-LIMIT = 60  # seconds, for what should take a moment
+sys.path.insert(0, os.path.dirname(__file__))
 
-Result = collections.namedtuple('Result', 'status out err')
-libc = ctypes.CDLL(None)
-
-
-def end_with_parent():
-    libc.prctl(1, signal.SIGKILL, 0, 0, 0)  # PR_SET_PDEATHSIG
-
-
-class Server:
-    """One `weft serve`, from the line that says that it serves to its end."""
-
-    def __init__(self, folder, device, *arguments, number=0):
-        self.folder, self.socket, self.path = folder, f'vm{number}.sock', f'ctl{number}.sock'
-        self.command = [WEFT, 'serve', *([device] if device else []), '--on', f'vhost-user:{self.socket}', '--control',
-                        self.path, *arguments]
-        self.errors = tempfile.TemporaryFile('w+')
-        self.child = subprocess.Popen(self.command, cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                                      stderr=self.errors, text=True, preexec_fn=end_with_parent)
-        self.said = self.child.stdout.readline()
-        assert self.said, self.log()
-
-    def log(self):
-        self.errors.seek(0)
-        return self.errors.read()
-
-    def ctl(self, *words):
-        """-> the answer, from JSON; a refusal is an error"""
-        done = weft_in(self.folder, 'ctl', self.path, *words, '--json')
-        assert done.status == 0, done.err
-        return json.loads(done.out)
-
-    def refused(self, *words):
-        """-> (status, what was said)"""
-        done = weft_in(self.folder, 'ctl', self.path, *words)
-        assert done.status != 0, done.out
-        return done.status, done.err
-
-    def stop(self, how=signal.SIGTERM):
-        """-> exit status"""
-        if self.child.poll() is None:
-            self.child.send_signal(how)
-        try:
-            return self.child.wait(LIMIT)
-        finally:
-            self.child.kill()
-            self.child.wait()
-            self.child.stdout.close()
-
-
-def weft_in(folder, *arguments, limit=LIMIT, **more):
-    done = subprocess.run([WEFT, *arguments], cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                          stderr=subprocess.PIPE, text=True, errors='replace', timeout=limit, check=False, **more)
-    return Result(done.returncode, done.stdout, done.stderr)
+from command import Server, weft_in  # noqa: E402
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import subprocess
 
 import pytest
 
-from conftest import ROOT, WEFT
+from command import ROOT, WEFT
 
 PAGES = ['', 'serve', 'ctl', 'top', 'bench', 'info', 'list', 'explain', 'demo']
 REMAKE = 'make manual'
