@@ -7,8 +7,6 @@ import subprocess
 
 import pytest
 
-SECONDS = 3
-
 
 def traced_calls(pid, seconds):
     """-> {system call: count} of all threads of a process, seen from outside, or None where that is not allowed"""
@@ -28,14 +26,14 @@ def loaded(serve, folder):
     def run(device):
         server = serve(device, '--mode', 'poll')
         command = [server.command[0], 'bench', f'vhost-user:{server.socket}', '--rw', 'randrw', '--depth', '32', '--mode', 'poll',
-                   '--time', f'{SECONDS}s']
+                   '--time', '0']
         with subprocess.Popen(command, cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as load:
             while server.ctl('stats')['reactors'][0]['requests'] < 1000:
                 assert load.poll() is None
             before = server.ctl('stats')['reactors'][0]
             seen = traced_calls(server.child.pid, 1)
             after = server.ctl('stats')['reactors'][0]
-            assert load.poll() is None, 'the load must last for longer than the look at it'
+            load.terminate()
             load.communicate()
             assert load.returncode == 0
         return {name: after[name] - before[name] for name in ('requests', 'turns', 'system_calls')}, seen
