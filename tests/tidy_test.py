@@ -80,7 +80,7 @@ FINE_AND_BROKEN = [
      {'core/a.c': '\nint a(void)\n{\n' + '\ta();\n' * 67 + '\treturn 0;\n}\n'}, 'core/a.c', 2),
     ('length', {'core/a.c': '\n' * 1000}, {'core/a.c': '\n' * 1001}, 'core/a.c', 1000),
     ('length', {'core/a.h': '\n' * 400}, {'core/a.h': '\n' * 401}, 'core/a.h', 400),
-    ('looks', {'core/a.c': '\t' + 'a' * 102 + '\n'}, {'core/a.c': '\t' + 'a' * 103 + '\n'}, 'core/a.c', 1),
+    ('looks', {'core/a.c': '\t' + 'a' * 124 + '\n'}, {'core/a.c': '\t' + 'a' * 125 + '\n'}, 'core/a.c', 1),
     ('looks', {'core/a.c': '/*\n   b */\na\n'}, {'core/a.c': '/* b */\n  a\n'}, 'core/a.c', 2),
     ('looks', {'core/a.c': 'a\n'}, {'core/a.c': 'a \n'}, 'core/a.c', 1),
     ('looks', {'a.md': 'a\n'}, {'a.md': 'a'}, 'a.md', 1),
