@@ -24,9 +24,12 @@ static const json_t *same(const json_t *list, const json_t *like, const char *ke
 	return NULL;
 }
 
+/* A counter that is smaller than before began anew: its device was opened again, above or below another layer. */
 static double rate(const json_t *now, const json_t *before, const char *name, double seconds)
 {
-	return (double)(number(now, name) - number(before, name)) / seconds;
+	int64_t then = number(before, name), gone = number(now, name) - then;
+
+	return (double)(gone >= 0 ? gone : gone + then) / seconds;
 }
 
 static unsigned print_class(const json_t *device, const json_t *before, const char *class, double seconds)
