@@ -24,6 +24,7 @@ TEMPLATES = {
     ('weft', 'null'): 'WEFT serve null:1GiB --on vhost-user:{socket} --mode poll --cpus 0 --log error',
     ('weft', 'mem'): 'WEFT serve mem:1GiB --on vhost-user:{socket} --mode poll --cpus 0 --log error',
     ('weft', 'file'): 'WEFT serve file:{image} --on vhost-user:{socket} --mode poll --cpus 0 --log error',
+    ('weft-adaptive', 'file'): 'WEFT serve file:{image} --on vhost-user:{socket} --mode adaptive --cpus 0 --log error',
     ('weft', 'tmpfs'): 'WEFT serve file:{image} --on vhost-user:{socket} --mode poll --cpus 0 --log error',
 }
 QEMU = ('taskset -c 0 qemu-storage-daemon --blockdev {blockdev},node-name=disk --export type=vhost-user-blk,id=e,node-name=disk,'
@@ -78,7 +79,7 @@ def measure(options, commands, paths):
     results = {}
     for repeat in range(options.repeats):
         for case in options.cases:
-            for name in sorted({n for n, c in commands if c == case}, key=lambda n: (repeat % 2) ^ (n == 'weft')):
+            for name in sorted({n for n, c in commands if c == case}, key=lambda n: (repeat % 2) ^ n.startswith('weft')):
                 command = [word.replace('{image}', paths.get(case, '')) for word in commands[name, case]]
                 command[0] = weft_binary() if command[0] == 'WEFT' else command[0]
                 with Server(command) as server:
