@@ -40,19 +40,26 @@ def test_regions_added_and_removed(serve, client):
 
 
 def test_removal_waits_for_the_last_request(serve, client):
-    c = client(serve(device='delay:[mem:64MiB],read=100ms'), protocol=P_ALL)
+    """The in-flight area tells when the request has been taken."""
+    c = client(serve(device='delay:[mem:64MiB],read=100ms'), start=False, protocol=P_ALL)
+    fd, payload = c.front.inflight(1, c.ring.num)
+    assert c.front.tell(SET_INFLIGHT_FD, payload, [fd]) == 0
+    c.ring.start()
     more = Memory(1 << 20, gpa=0x80000000, uva=0x600000000000)
     assert c.front.tell(ADD_MEM_REG, bytes(8) + more.region(), [more.fd]) == 0
     at = c.memory.take(17)
     c.memory.put(at, struct.pack('<IIQ', T_IN, 0, 0) + b'\xff')
     more.put(0, b'\xee' * 4096)
-    c.ring.pending[c.ring.add([(c.memory.gpa + at, 16, 0), (more.gpa, 4096, 2), (c.memory.gpa + at + 16, 1, 2)])] = (at + 16, 0)
+    head = c.ring.add([(c.memory.gpa + at, 16, 0), (more.gpa, 4096, 2), (c.memory.gpa + at + 16, 1, 2)])
     c.ring.publish()
     c.ring.kick()
+    while os.pread(fd, 1, 16 + 16 * head) != b'\1':
+        pass
     assert c.front.tell(REM_MEM_REG, bytes(8) + more.region()) == 0
     assert c.memory.get(at + 16, 1)[0] == OK, 'answered before the request had ended'
     assert more.get(0, 4096) == bytes(4096)
     more.close()
+    os.close(fd)
 
 
 def test_as_many_slots_as_promised(serve, client):
