@@ -25,6 +25,7 @@ static void channel_tell(struct vux_channel *ch)
 	struct vhost_user_msg msg;
 	int status;
 
+	WEFT_ASSERT(ch->stream != NULL && !ch->unanswered && !ch->again);
 	vhost_user_request(&msg, VHOST_USER_BACKEND_CONFIG_CHANGE, 0, acknowledged);
 	status = env_stream_write(ch->stream, &msg.header, sizeof(msg.header), NULL, 0);
 
@@ -41,6 +42,7 @@ static void channel_readable(void *self)
 {
 	struct vux_channel *ch = self;
 
+	WEFT_ASSERT(ch->connection->channel == ch && ch->received < sizeof(ch->answer));
 	for (;;) {
 		int fds[1] = { -1 };
 		unsigned nfds = 0;
@@ -84,6 +86,7 @@ int channel_open(struct vux_connection *c, int fd)
 	struct vux_channel *ch;
 	int status;
 
+	WEFT_ASSERT(control_is_here(c->exp) && c->state == VUX_OPEN);
 	channel_close(c);
 	ch = weft_alloc(core, sizeof(*ch));
 	if (ch == NULL) {
@@ -104,6 +107,7 @@ void channel_close(struct vux_connection *c)
 {
 	struct vux_channel *ch = c->channel;
 
+	WEFT_ASSERT(ch == NULL || ch->connection == c);
 	c->channel = NULL;
 	if (ch == NULL)
 		return;
@@ -118,6 +122,7 @@ void channel_config_changed(struct vux_connection *c)
 {
 	struct vux_channel *ch = c->channel;
 
+	WEFT_ASSERT(control_is_here(c->exp) && (ch == NULL || ch->connection == c));
 	if (ch == NULL || !connection_has(c, VHOST_USER_PROTOCOL_F_CONFIG))
 		return;
 	if (ch->unanswered || ch->stream == NULL)

@@ -19,6 +19,7 @@ static struct weft_core *connection_core(const struct vux_connection *c)
 
 static void connection_drop_fds(struct vux_connection *c)
 {
+	WEFT_ASSERT(c->nfds <= WEFT_COUNT(c->fds));
 	for (unsigned i = 0; i < c->nfds; i++)
 		if (c->fds[i] >= 0)
 			env_fd_close(connection_core(c)->env, c->fds[i]);
@@ -40,6 +41,7 @@ int connection_reply(struct vux_connection *c, const void *payload, uint32_t siz
 {
 	struct vhost_user_msg answer;
 
+	WEFT_ASSERT(control_is_here(c->exp) && size <= sizeof(answer.payload));
 	if (c->stream == NULL)
 		return 0;
 	vhost_user_reply(&answer, c->msg.header.request, size);
@@ -66,6 +68,7 @@ static void connection_acknowledge(struct vux_connection *c, bool failed)
 /* Understood, but refused. Without an acknowledgement the front end would go on as if all were well. */
 static void connection_refuse(struct vux_connection *c)
 {
+	WEFT_ASSERT(c->why.text[0] != '\0');
 	if (!connection_wants_acknowledgement(c)) {
 		connection_close(c, c->why.text);
 		return;
@@ -103,6 +106,7 @@ static bool connection_message(struct vux_connection *c)
 	const char *why = vhost_user_check(&c->msg, c->nfds, VHOST_USER_FRONT_REQUEST);
 	int status;
 
+	WEFT_ASSERT(c->state == VUX_OPEN && c->received == sizeof(c->msg.header) + c->msg.header.size);
 	if (why != NULL) {
 		connection_protocol_error(c, why);
 		return false;
@@ -124,6 +128,7 @@ static uint32_t connection_missing(const struct vux_connection *c)
 {
 	uint32_t header = sizeof(c->msg.header);
 
+	WEFT_ASSERT(c->received < header || c->received - header <= c->msg.header.size);
 	return c->received < header ? header - c->received : header + c->msg.header.size - c->received;
 }
 
@@ -141,6 +146,7 @@ static int connection_read(struct vux_connection *c)
 	int64_t got = env_stream_read(c->stream, connection_room(c), missing, c->fds + c->nfds, &nfds);
 	const char *why;
 
+	WEFT_ASSERT(c->stream != NULL && c->nfds <= WEFT_COUNT(c->fds) && missing > 0);
 	if (got == -EAGAIN)
 		return 0;
 	if (got <= 0) {
@@ -169,6 +175,7 @@ static void connection_readable(void *self)
 {
 	struct vux_connection *c = self;
 
+	WEFT_ASSERT(control_is_here(c->exp) && c->state != VUX_WAITING);
 	/* Several messages in a row, but not for ever: other clients want to be heard, too. */
 	for (unsigned i = 0; i < 64 && c->state == VUX_OPEN && c->after == NULL; i++)
 		if (connection_has_message(c) ? !connection_message(c) : connection_read(c) == 0)
@@ -180,6 +187,7 @@ static void connection_waits(void *self)
 {
 	struct vux_connection *c = self;
 
+	WEFT_ASSERT(control_is_here(c->exp) && c->state == VUX_WAITING);
 	if (connection_read(c) != 0 && c->received == sizeof(c->msg.header))
 		env_stream_watch(c->stream, NULL, NULL);
 }
@@ -188,6 +196,7 @@ static void connection_waits(void *self)
 
 void connection_settle(struct vux_connection *c)
 {
+	WEFT_ASSERT(control_is_here(c->exp));
 	for (unsigned i = 0; i < c->exp->queues; i++)
 		if (c->ring[i] != NULL)
 			ring_settle(c->ring[i]);
@@ -206,6 +215,7 @@ static void connection_free(struct vux_connection *c)
 	struct vux_export *exp = c->exp;
 	struct vux_connection **link = &exp->connections;
 
+	WEFT_ASSERT(c->state == VUX_CLOSING && c->stream == NULL && c->channel == NULL && c->nfds == 0);
 	for (unsigned i = 0; i < exp->queues; i++)
 		if (c->ring[i] != NULL)
 			ring_destroy(c->ring[i]);
@@ -226,6 +236,7 @@ void connection_settled(struct vux_connection *c)
 {
 	struct vux_export *exp = c->exp;
 
+	WEFT_ASSERT(control_is_here(c->exp) && (c->after == NULL || c->state == VUX_OPEN));
 	if ((c->state == VUX_CLOSING && c->go_on_msg.posted) || !connection_is_settled(c))
 		return;
 	if (c->state == VUX_CLOSING) {
@@ -247,6 +258,7 @@ static void connection_go_on_msg(void *self)
 {
 	struct vux_connection *c = self;
 
+	WEFT_ASSERT(control_is_here(c->exp));
 	if (c->state == VUX_OPEN) {
 		connection_readable(c);
 		return;
@@ -258,6 +270,7 @@ static void connection_go_on_msg(void *self)
 
 static void connection_go_on_later(struct vux_connection *c)
 {
+	WEFT_ASSERT(c->state != VUX_WAITING);
 	if (c->go_on_msg.posted)
 		return;
 	c->go_on_msg = (struct weft_msg){ .fn = connection_go_on_msg, .self = c };
@@ -269,6 +282,7 @@ static void connection_turn_away_oldest(struct vux_export *exp)
 {
 	struct vux_connection *c = exp->connections;
 
+	WEFT_ASSERT(exp->waiting > 0);
 	while (c->state != VUX_WAITING)
 		c = c->next;
 	connection_close(c, "too many wait");
@@ -279,6 +293,7 @@ void connection_open(struct vux_export *exp, struct env_stream *stream)
 	struct weft_core *core = export_core(exp);
 	struct vux_connection **link = &exp->connections, *c = weft_alloc(core, sizeof(*c));
 
+	WEFT_ASSERT(control_is_here(exp) && exp->waiting <= VUX_WAITING_MAX);
 	if (c == NULL) {
 		weft_log(core, WEFT_LOG_WARN, "%s: a client is turned away: there is no memory for it", exp->object.name);
 		env_stream_close(stream);
@@ -315,6 +330,7 @@ void connection_admit(struct vux_connection *c)
 
 void connection_close(struct vux_connection *c, const char *why)
 {
+	WEFT_ASSERT(control_is_here(c->exp) && (c->state != VUX_WAITING || c->exp->waiting > 0));
 	if (c->state == VUX_CLOSING)
 		return;
 	if (why != NULL)

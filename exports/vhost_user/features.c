@@ -24,6 +24,7 @@ uint64_t features_offered(const struct vux_export *exp)
 		BIT(VIRTIO_BLK_F_SEG_MAX) | BIT(VIRTIO_BLK_F_BLK_SIZE) | BIT(VIRTIO_BLK_F_TOPOLOGY) | BIT(VIRTIO_BLK_F_MQ) |
 		BIT(VIRTIO_BLK_F_FLUSH) | BIT(VIRTIO_BLK_F_CONFIG_WCE);
 
+	WEFT_ASSERT(exp->exp.device != NULL);
 	if (export_readonly(exp))
 		return features | BIT(VIRTIO_BLK_F_RO);
 	if (can(exp, WEFT_DISCARD))
@@ -54,6 +55,7 @@ void config_fill(const struct vux_connection *c, struct virtio_blk_config *confi
 	uint32_t discard = blk->discard_align > blk->block ? blk->discard_align : blk->block;
 	bool zero = can(exp, WEFT_ZERO);
 
+	WEFT_ASSERT(blk->block >= VIRTIO_BLK_SECTOR && blk->block % VIRTIO_BLK_SECTOR == 0 && exp->queues <= VUX_QUEUES_MAX);
 	memset(config, 0, sizeof(*config));
 	config->capacity = htole64(blk->size / VIRTIO_BLK_SECTOR);
 	config->seg_max = htole32(SEGMENTS_ADVISED);

@@ -16,6 +16,7 @@ int area_map(struct vux_connection *c, struct vux_area *area, int fd, uint64_t o
 	int64_t file_size = env_fd_size(env, fd);
 	int status;
 
+	WEFT_ASSERT(control_is_here(c->exp));
 	*area = (struct vux_area){ .size = size };
 	if (size == 0 || size > AREA_MAX || offset > INT64_MAX - size || (file_size >= 0 && offset + size > (uint64_t)file_size))
 		status = weft_why(&c->why, -EINVAL, "shared area of %" PRIu64 " bytes at offset %" PRIu64 " of a file of %" PRId64
@@ -33,6 +34,7 @@ int area_map(struct vux_connection *c, struct vux_area *area, int fd, uint64_t o
 
 void area_drop(struct vux_area *area)
 {
+	WEFT_ASSERT((area->mapping == NULL) == (area->base == NULL));
 	if (area->mapping != NULL)
 		env_unmap(area->mapping);
 	*area = (struct vux_area){ .mapping = NULL };
@@ -46,6 +48,7 @@ static bool inflight_packed(const struct vux_connection *c)
 /* How many queues and entries were asked for. 0 or -errno with c->why. */
 static int inflight_check(struct vux_connection *c, const struct vhost_user_inflight *said)
 {
+	WEFT_ASSERT(c->exp->queues > 0 && c->exp->queues <= VUX_QUEUES_MAX);
 	if (said->num_queues == 0 || said->num_queues > c->exp->queues)
 		return weft_why(&c->why, -EINVAL, "in-flight area for %u queues: 1 to %" PRIu64 " are served (queues=)",
 			said->num_queues, c->exp->queues);
@@ -61,6 +64,7 @@ int inflight_get(struct vux_connection *c)
 	struct vhost_user_inflight answer = c->msg.payload.inflight;
 	int fd, status = inflight_check(c, &answer);
 
+	WEFT_ASSERT(control_is_here(c->exp));
 	if (status != 0)
 		return status;
 	answer.mmap_size = virtq_inflight_size(inflight_packed(c), answer.queue_size) * answer.num_queues;
@@ -85,6 +89,7 @@ int inflight_set(struct vux_connection *c)
 	struct vux_area area;
 	int fd = connection_take_fd(c), status = inflight_check(c, said);
 
+	WEFT_ASSERT(c->after == NULL);
 	if (status != 0) {
 		env_fd_close(export_core(c->exp)->env, fd);
 		return status;
@@ -109,6 +114,7 @@ void *inflight_region(const struct vux_connection *c, unsigned index, bool packe
 	const struct vux_area *area = &c->inflight;
 	uint64_t size;
 
+	WEFT_ASSERT(index < VUX_QUEUES_MAX && (area->mapping == NULL || area->queue_size > 0));
 	*num = area->queue_size;
 	if (area->mapping == NULL || index >= area->queues)
 		return NULL;
@@ -122,6 +128,7 @@ void inflight_reset(struct vux_connection *c)
 {
 	bool packed = inflight_packed(c);
 
+	WEFT_ASSERT(c->inflight.queues <= c->exp->queues && connection_is_settled(c));
 	for (unsigned i = 0; i < c->inflight.queues; i++) {
 		uint16_t num;
 

@@ -13,6 +13,7 @@ static void memory_free(struct vux_connection *c, struct vux_memory *m)
 {
 	struct weft_core *core = export_core(c->exp);
 
+	WEFT_ASSERT(m->region >= 0 && (m->region == 0 || m->mapping != NULL));
 	if (m->region > 0)
 		weft_region_remove(core, m->region);
 	if (m->mapping != NULL)
@@ -29,6 +30,7 @@ static int memory_make(struct vux_connection *c, const struct vhost_user_region 
 	int64_t file_size = env_fd_size(core->env, fd);
 	int status;
 
+	WEFT_ASSERT(control_is_here(c->exp) && c->state == VUX_OPEN);
 	if (said->size == 0 || said->size > INT64_MAX || said->mmap_offset > INT64_MAX - said->size ||
 			(file_size >= 0 && said->mmap_offset + said->size > (uint64_t)file_size)) {
 		env_fd_close(core->env, fd);
@@ -68,6 +70,7 @@ static int memory_map(struct vux_connection *c, struct vux_memory **memory, unsi
 	struct vux_map *map = weft_alloc(core, sizeof(*map) + regions + count * sizeof(*map->mappings));
 	const char *reason = "";
 
+	WEFT_ASSERT(count > 0 && count <= VUX_MEMORY_MAX);
 	if (map == NULL)
 		return weft_why(&c->why, -ENOMEM, "no memory for a map of %u memory regions", count);
 	map->count = count;
@@ -89,6 +92,7 @@ static int memory_map(struct vux_connection *c, struct vux_memory **memory, unsi
 
 void memory_drop_old(struct vux_connection *c)
 {
+	WEFT_ASSERT(control_is_here(c->exp) && c->old_memories <= VUX_MEMORY_MAX);
 	for (unsigned i = 0; i < c->old_memories; i++)
 		memory_free(c, c->old_memory[i]);
 	c->old_memories = 0;
@@ -98,6 +102,7 @@ void memory_drop_old(struct vux_connection *c)
 
 void memory_drop_all(struct vux_connection *c)
 {
+	WEFT_ASSERT(c->state == VUX_CLOSING && c->memories <= VUX_MEMORY_MAX);
 	memory_drop_old(c);
 	for (unsigned i = 0; i < c->memories; i++)
 		memory_free(c, c->memory[i]);
@@ -123,6 +128,7 @@ static int memory_after(struct vux_connection *c)
 /* Puts the new map in place; what it replaces waits in old_* for the rings. An empty table: no map, so no ring runs. */
 static int memory_replace(struct vux_connection *c, struct vux_map *map)
 {
+	WEFT_ASSERT(c->after == NULL && (map == NULL) == (c->memories == 0));
 	WEFT_ASSERT(c->old_map == NULL);
 	c->old_map = c->map;
 	c->map = map;
@@ -168,6 +174,7 @@ int memory_add(struct vux_connection *c)
 	struct vux_map *map;
 	int status;
 
+	WEFT_ASSERT(c->memories <= VUX_MEMORY_MAX && c->old_memories == 0);
 	if (c->memories == VUX_MEMORY_MAX)
 		return weft_why(&c->why, -ENOSPC, "ADD_MEM_REG: %u memory regions are there, and there is room for no more",
 			VUX_MEMORY_MAX);
@@ -191,6 +198,7 @@ int memory_remove(struct vux_connection *c)
 	unsigned at = 0;
 	int status = 0;
 
+	WEFT_ASSERT(c->memories <= VUX_MEMORY_MAX && c->old_memories == 0);
 	while (at < c->memories && (c->memory[at]->gpa != said->gpa || c->memory[at]->uva != said->uva ||
 			c->memory[at]->size != said->size))
 		at++;

@@ -23,12 +23,14 @@ static int after_nothing(struct vux_connection *c)
 /* The answer waits until every ring is as wanted. */
 static int wait_for_rings(struct vux_connection *c)
 {
+	WEFT_ASSERT(c->after == NULL);
 	c->after = after_nothing;
 	return MESSAGE_WAITS;
 }
 
 static void all_rings_changed(struct vux_connection *c)
 {
+	WEFT_ASSERT(control_is_here(c->exp));
 	for (unsigned i = 0; i < c->exp->queues; i++)
 		if (c->ring[i] != NULL)
 			ring_changed(c->ring[i]);
@@ -112,6 +114,7 @@ static int on_get_config(struct vux_connection *c)
 	struct vhost_user_config *said = &c->msg.payload.config;
 	struct virtio_blk_config config;
 
+	WEFT_ASSERT(said->size <= sizeof(said->region));
 	config_fill(c, &config);
 	for (uint32_t i = 0; i < said->size; i++) {
 		uint64_t at = (uint64_t)said->offset + i;
@@ -129,6 +132,7 @@ static int on_set_config(struct vux_connection *c)
 	bool migration = (said->flags & VHOST_USER_CONFIG_MIGRATION) != 0;
 	bool has_it = said->offset <= at && at - said->offset < said->size;
 
+	WEFT_ASSERT(said->size <= sizeof(said->region));
 	if (!migration && !(said->offset == at && said->size == 1))
 		return weft_why(&c->why, -EINVAL,
 			"SET_CONFIG: bytes %u to %" PRIu64 ": only the write cache (byte %u) can be changed",
@@ -190,6 +194,7 @@ static int after_get_vring_base(struct vux_connection *c)
 {
 	struct vhost_user_vring_state answer = { .index = c->msg.payload.state.index };
 
+	WEFT_ASSERT(c->ring[answer.index] != NULL && c->ring[answer.index]->state == VUX_STOPPED);
 	answer.num = c->ring[answer.index]->setup.base;
 	return connection_reply(c, &answer, sizeof(answer), -1);
 }
@@ -199,6 +204,7 @@ static int on_get_vring_base(struct vux_connection *c)
 {
 	struct vux_ring *ring = ring_named(c, c->msg.payload.state.index);
 
+	WEFT_ASSERT(c->after == NULL);
 	if (ring == NULL)
 		return -EINVAL;
 	ring->setup.has_kick = false;
@@ -252,6 +258,7 @@ static int on_set_vring_enable(struct vux_connection *c)
 
 static void disable_rings(struct vux_connection *c)
 {
+	WEFT_ASSERT(control_is_here(c->exp));
 	for (unsigned i = 0; i < c->exp->queues; i++)
 		if (c->ring[i] != NULL)
 			ring_disable(c->ring[i]);
@@ -266,6 +273,7 @@ static int on_reset_owner(struct vux_connection *c)
 
 static int after_reset(struct vux_connection *c)
 {
+	WEFT_ASSERT(c->state == VUX_OPEN && connection_is_settled(c));
 	for (unsigned i = 0; i < c->exp->queues; i++)
 		if (c->ring[i] != NULL)
 			ring_reset(c->ring[i]);
@@ -278,6 +286,7 @@ static int after_reset(struct vux_connection *c)
 /* Memory, the channel and the features that were negotiated stay. */
 static int on_reset_device(struct vux_connection *c)
 {
+	WEFT_ASSERT(c->after == NULL);
 	disable_rings(c);
 	c->after = after_reset;
 	return MESSAGE_WAITS;

@@ -10,6 +10,7 @@ static int migration_after(struct vux_connection *c)
 {
 	uint64_t zero = 0;
 
+	WEFT_ASSERT(c->log.mapping != NULL);
 	area_drop(&c->old_log);
 	return connection_reply(c, &zero, sizeof(zero), -1);
 }
@@ -20,6 +21,7 @@ int migration_set_log_base(struct vux_connection *c)
 	struct vux_area area;
 	int fd = connection_take_fd(c), status;
 
+	WEFT_ASSERT(c->after == NULL);
 	if (fd < 0)
 		return weft_why(&c->why, -EINVAL, "SET_LOG_BASE: no descriptor came with it; negotiate LOG_SHMFD and send one");
 	status = area_map(c, &area, fd, said->offset, said->size);

@@ -224,6 +224,7 @@ static inline bool queue_memory_is_broken(struct vux_ring *ring)
 /* Each descriptor may lie across borders of regions: so many segments that not even a vector has room for them. */
 static void queue_broken(struct vux_ring *ring, int popped)
 {
+	WEFT_ASSERT(weft_reactor_here() == ring->reactor);
 	WEFT_ASSERT(popped == -EPROTO || popped == -E2BIG);
 	if (popped == -E2BIG)
 		ring->vq.fault = "a chain has more segments than can be served";

@@ -38,6 +38,7 @@ bool ring_watch(struct vux_ring *ring)
 {
 	if (ring->watched || ring->kick == NULL)
 		return true;
+	WEFT_ASSERT(weft_reactor_here() == ring->reactor);
 	ring->watched = env_notifier_watch(reactor_loop(ring->reactor), ring->kick, ring_kicked, ring) == 0;
 	return ring->watched;
 }
@@ -46,6 +47,7 @@ static int ring_start_here(struct vux_ring *ring)
 {
 	int status = virtq_init(&ring->vq, &ring->config);
 
+	WEFT_ASSERT(!ring->stopping && !ring->reported && ring->session.reactor == NULL);
 	if (status != 0)
 		return weft_why(&ring->why, status, "%s", ring->vq.fault);
 	if (ring->vq.max_chain > VUX_CHAIN_MAX)
@@ -77,6 +79,7 @@ static void ring_stop_msg(void *self)
 {
 	struct vux_ring *ring = self;
 
+	WEFT_ASSERT(weft_reactor_here() == ring->reactor);
 	WEFT_ASSERT(!ring->stopping);
 	ring->stopping = true;
 	if (ring->session.slots == 0)
@@ -96,6 +99,7 @@ static void ring_finish_msg(void *self)
 {
 	struct vux_ring *ring = self;
 
+	WEFT_ASSERT(weft_reactor_here() == ring->reactor && ring->finishing);
 	WEFT_ASSERT(ring->session.slots == 0 && ring->parked == NULL && ring->vq.pending == 0);
 	if (ring->watched)
 		env_notifier_unwatch(reactor_loop(ring->reactor), ring->kick);
@@ -106,6 +110,7 @@ static void ring_finish_msg(void *self)
 
 void ring_report(struct vux_ring *ring)
 {
+	WEFT_ASSERT(weft_reactor_here() == ring->reactor);
 	if (ring->reported)
 		return;
 	ring->reported = true;
@@ -117,6 +122,7 @@ static void ring_call_msg(void *self)
 {
 	struct vux_ring *ring = self;
 
+	WEFT_ASSERT(weft_reactor_here() == ring->reactor && !ring->finishing);
 	ring->call = ring->call_live;
 	if (ring->call != NULL)
 		env_notifier_signal(ring->call);
@@ -136,6 +142,8 @@ static void ring_started_msg(void *self)
 {
 	struct vux_ring *ring = self;
 
+	WEFT_ASSERT(control_is_here(ring->connection->exp));
+	WEFT_ASSERT(ring->connection->exp->starting[weft_reactor_lane(ring->reactor)] > 0);
 	WEFT_ASSERT(ring->state == VUX_STARTING);
 	ring->connection->exp->starting[weft_reactor_lane(ring->reactor)]--;
 	if (ring->start_status == 0) {
@@ -153,6 +161,7 @@ static void ring_stopped_msg(void *self)
 {
 	struct vux_ring *ring = self;
 
+	WEFT_ASSERT(control_is_here(ring->connection->exp) && ring->stopping && ring->session.slots == 0);
 	WEFT_ASSERT(ring->state == VUX_STOPPING && !ring->call_exchange);
 	ring->state = VUX_STOPPED;
 	if (!ring->setup.base_given)
@@ -165,6 +174,7 @@ static void ring_called_msg(void *self)
 {
 	struct vux_ring *ring = self;
 
+	WEFT_ASSERT(control_is_here(ring->connection->exp) && ring->state == VUX_RUNNING);
 	WEFT_ASSERT(ring->call_exchange);
 	ring->call_exchange = false;
 	ring_notifier_close(&ring->call_old);
@@ -177,6 +187,7 @@ static void ring_fault_msg(void *self)
 	struct vux_ring *ring = self;
 	struct vux_connection *c = ring->connection;
 
+	WEFT_ASSERT(control_is_here(ring->connection->exp) && (ring->state == VUX_RUNNING || ring->state == VUX_STOPPING));
 	if (memory_is_broken(ring->map)) {
 		connection_close(c, "the front end has taken away memory that it had shared");
 		return;
@@ -197,6 +208,7 @@ struct vux_ring *ring_get(struct vux_connection *c, unsigned index)
 {
 	struct vux_ring *ring;
 
+	WEFT_ASSERT(control_is_here(c->exp));
 	WEFT_ASSERT(index < c->exp->queues);
 	if (c->ring[index] != NULL)
 		return c->ring[index];
@@ -231,6 +243,7 @@ static bool ring_translate(const struct vux_ring *ring, struct virtq_config *con
 	bool packed = ring_packed(ring);
 	uint16_t num = (uint16_t)setup->num;
 
+	WEFT_ASSERT(ring->connection->map != NULL && setup->num > 0 && setup->num <= VIRTQ_MAX_NUM);
 	config->desc = vmap_ring(map, setup->desc, virtq_desc_size(packed, num));
 	config->driver = vmap_ring(map, setup->driver, virtq_driver_size(packed, num));
 	config->device = vmap_ring(map, setup->device, virtq_device_size(packed, num));
@@ -250,6 +263,7 @@ static bool ring_wanted(const struct vux_ring *ring)
 
 bool ring_is_settled(const struct vux_ring *ring)
 {
+	WEFT_ASSERT(!ring->call_exchange || ring->state == VUX_RUNNING);
 	if (ring->call_exchange)
 		return false;
 	switch (ring->state) {
@@ -274,6 +288,7 @@ static int ring_prepare(struct vux_ring *ring)
 	struct virtq_config *config = &ring->config;
 	uint16_t num = (uint16_t)ring->setup.num;
 
+	WEFT_ASSERT(ring->state == VUX_STOPPED && c->state == VUX_OPEN);
 	*config = (struct virtq_config){ .num = num, .packed = ring_packed(ring), .base = ring->setup.base,
 		.event_idx = connection_acked(c, VIRTIO_F_EVENT_IDX), .indirect = connection_acked(c, VIRTIO_F_INDIRECT_DESC) };
 	if (!ring_translate(ring, config))
@@ -295,6 +310,7 @@ static int ring_prepare(struct vux_ring *ring)
 
 static void ring_take_kick(struct vux_ring *ring)
 {
+	WEFT_ASSERT(ring->state == VUX_STOPPED && !ring->watched);
 	if (ring->kick != ring->kick_wanted)
 		ring_notifier_close(&ring->kick);
 	ring->kick = ring->kick_wanted;
@@ -302,6 +318,7 @@ static void ring_take_kick(struct vux_ring *ring)
 
 static void ring_take_call(struct vux_ring *ring)
 {
+	WEFT_ASSERT(ring->state == VUX_STOPPED && ring->call_old == NULL);
 	if (ring->call_live != ring->call_wanted)
 		ring_notifier_close(&ring->call_live);
 	ring->call = ring->call_live = ring->call_wanted;
@@ -332,6 +349,7 @@ static void ring_start(struct vux_ring *ring)
 	struct vux_connection *c = ring->connection;
 	int status;
 
+	WEFT_ASSERT(control_is_here(c->exp) && export_serves(c->exp));
 	WEFT_ASSERT(ring->state == VUX_STOPPED && ring->session.slots == 0 && ring->parked == NULL);
 	memset(&ring->session, 0, sizeof(ring->session));
 	snprintf(ring->session.name, sizeof(ring->session.name), "%.20s.%u#%u", c->exp->object.name, c->number % 10000,
@@ -365,6 +383,7 @@ static void ring_start(struct vux_ring *ring)
 
 static void ring_exchange_call(struct vux_ring *ring)
 {
+	WEFT_ASSERT(!ring->call_exchange && ring->call_live != ring->call_wanted);
 	WEFT_ASSERT(ring->state == VUX_RUNNING && ring->call_old == NULL);
 	ring->call_old = ring->call_live;
 	ring->call_live = ring->call_wanted;
@@ -374,6 +393,7 @@ static void ring_exchange_call(struct vux_ring *ring)
 
 void ring_settle(struct vux_ring *ring)
 {
+	WEFT_ASSERT(control_is_here(ring->connection->exp));
 	if (ring->call_exchange)
 		return;
 	switch (ring->state) {
@@ -406,6 +426,7 @@ int ring_set_kick(struct vux_ring *ring, int fd)
 	struct env_notifier *notifier;
 	int status = ring_notifier_open(ring, fd, &notifier);
 
+	WEFT_ASSERT(control_is_here(ring->connection->exp));
 	if (status != 0)
 		return status;
 	if (ring->kick_wanted != ring->kick)
@@ -421,6 +442,7 @@ int ring_set_call(struct vux_ring *ring, int fd)
 	struct env_notifier *notifier;
 	int status = ring_notifier_open(ring, fd, &notifier);
 
+	WEFT_ASSERT(control_is_here(ring->connection->exp));
 	if (status != 0)
 		return status;
 	if (ring->call_wanted != ring->call_live)
@@ -434,6 +456,7 @@ int ring_set_error(struct vux_ring *ring, int fd)
 	struct env_notifier *notifier;
 	int status = ring_notifier_open(ring, fd, &notifier);
 
+	WEFT_ASSERT(control_is_here(ring->connection->exp));
 	if (status != 0)
 		return status;
 	ring_notifier_close(&ring->error);
@@ -443,6 +466,7 @@ int ring_set_error(struct vux_ring *ring, int fd)
 
 void ring_disable(struct vux_ring *ring)
 {
+	WEFT_ASSERT(control_is_here(ring->connection->exp));
 	if (connection_acked(ring->connection, VHOST_USER_F_PROTOCOL_FEATURES))
 		ring->setup.enable_said = !(ring->setup.enabled = false);
 	else
@@ -457,6 +481,7 @@ void ring_reset(struct vux_ring *ring)
 
 void ring_destroy(struct vux_ring *ring)
 {
+	WEFT_ASSERT(ring->connection->state == VUX_CLOSING && ring->session.slots == 0);
 	WEFT_ASSERT(ring->state == VUX_STOPPED && !ring->call_exchange && ring->call_old == NULL);
 	if (ring->kick_wanted != ring->kick)
 		ring_notifier_close(&ring->kick_wanted);

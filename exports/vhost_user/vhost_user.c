@@ -28,6 +28,7 @@ static void export_task_ends(struct vux_export *exp, int status)
 {
 	struct weft_task *task = exp->task;
 
+	WEFT_ASSERT(control_is_here(exp));
 	WEFT_ASSERT(task != NULL && status <= 0);
 	exp->task = NULL;
 	task->done(task, status);
@@ -49,6 +50,7 @@ static int export_listen(struct vux_export *exp, struct weft_why *why)
 		.fd = exp->fd != 0 ? (int)exp->fd : -1 };
 	char where[256];
 
+	WEFT_ASSERT(exp->listener == NULL);
 	if (exp->path != NULL && (size_t)snprintf(where, sizeof(where), "unix:%s", exp->path) >= sizeof(where))
 		return weft_why(why, -ENAMETOOLONG,
 			"vhost-user: path '%.60s...' is longer than a socket's name can be (107 bytes): "
@@ -62,6 +64,7 @@ static void start_undone_done(struct weft_task *task, int status)
 {
 	struct vux_export *exp = of_stack_task(task);
 
+	WEFT_ASSERT(exp->start_status < 0 && exp->listener == NULL && exp->connections == NULL);
 	(void)status;
 	exp->stack = NULL;
 	export_task_ends(exp, exp->start_status);
@@ -71,6 +74,7 @@ static void start_stack_done(struct weft_task *task, int status)
 {
 	struct vux_export *exp = of_stack_task(task);
 
+	WEFT_ASSERT(exp->task != NULL && exp->listener == NULL && status <= 0);
 	if (status != 0) {
 		exp->stack = NULL;
 		exp->task->why = task->why;
@@ -110,6 +114,7 @@ static void export_start(struct weft_object *object, struct weft_task *task)
 	struct vux_export *exp = of_object(object);
 	int status = export_check(exp, &task->why);
 
+	WEFT_ASSERT(exp->task == NULL && exp->stack == NULL && exp->connections == NULL);
 	exp->exp.ops = &export_ops;
 	if (status != 0) {
 		task->done(task, status);
@@ -128,6 +133,7 @@ static void close_stack_done(struct weft_task *task, int status)
 {
 	struct vux_export *exp = of_stack_task(task);
 
+	WEFT_ASSERT(exp->closing && exp->stack != NULL);
 	exp->closing = false;
 	exp->stack = NULL;
 	export_task_ends(exp, status);
@@ -135,6 +141,7 @@ static void close_stack_done(struct weft_task *task, int status)
 
 static void export_close_stack(struct vux_export *exp)
 {
+	WEFT_ASSERT(exp->stack != NULL && !exp->closing);
 	exp->closing = true;
 	exp->stack_task = (struct weft_task){ .done = close_stack_done };
 	weft_stack_close(exp->stack, &exp->stack_task);
@@ -144,6 +151,7 @@ static void export_stop(struct weft_object *object, struct weft_task *task)
 {
 	struct vux_export *exp = of_object(object);
 
+	WEFT_ASSERT(control_is_here(exp));
 	WEFT_ASSERT(exp->task == NULL && !exp->stopping);
 	exp->task = task;
 	exp->stopping = true;
@@ -160,6 +168,7 @@ static void export_freeze(struct weft_export *e, struct weft_task *task)
 {
 	struct vux_export *exp = of_export(e);
 
+	WEFT_ASSERT(control_is_here(exp));
 	WEFT_ASSERT(exp->task == NULL && !exp->frozen && !exp->stopping);
 	exp->task = task;
 	exp->frozen = true;
@@ -172,6 +181,7 @@ static void thaw_stack_done(struct weft_task *task, int status)
 {
 	struct vux_export *exp = of_stack_task(task);
 
+	WEFT_ASSERT(exp->frozen && exp->task != NULL && status <= 0);
 	if (status != 0) {
 		exp->stack = NULL;
 		exp->task->why = task->why;
@@ -192,6 +202,7 @@ static void export_thaw(struct weft_export *e, struct weft_task *task)
 	struct vux_export *exp = of_export(e);
 	int status;
 
+	WEFT_ASSERT(control_is_here(exp));
 	WEFT_ASSERT(exp->task == NULL && exp->frozen && exp->stack == NULL);
 	exp->task = task;
 	exp->stack_task = (struct weft_task){ .done = thaw_stack_done };
@@ -210,6 +221,7 @@ static bool export_is_drained(const struct vux_export *exp)
 
 void export_settled(struct vux_export *exp)
 {
+	WEFT_ASSERT(control_is_here(exp) && exp->waiting <= VUX_WAITING_MAX);
 	if (exp->closing)
 		return;
 	if (exp->stopping) {
@@ -249,6 +261,7 @@ static void export_describe_sessions(struct weft_export *e, weft_describe_put *p
 	static const char *const states[] = { "waits", "open", "closing" };
 	struct vux_export *exp = of_export(e);
 
+	WEFT_ASSERT(control_is_here(exp));
 	for (struct vux_connection *c = exp->connections; c != NULL; c = c->next) {
 		unsigned running = 0, all = 0;
 		uint64_t requests = 0, failures = 0;
@@ -276,6 +289,7 @@ static void export_describe(const struct weft_object *object, weft_describe_put 
 	const struct vux_export *exp = of_object(object);
 	char value[64];
 
+	WEFT_ASSERT(control_is_here(exp) && exp->waiting <= VUX_WAITING_MAX);
 	if (exp->path != NULL)
 		put(self, "socket", exp->path);
 	snprintf(value, sizeof(value), "%u of %" PRIu64 ", %u waiting", exp->open, exp->clients, exp->waiting);

@@ -270,6 +270,13 @@ static inline bool export_serves(const struct vux_export *exp)
 	return !exp->frozen && !exp->stopping && exp->stack != NULL;
 }
 static inline struct weft_core *export_core(const struct vux_export *exp) { return exp->object.core; }
+/* For assertions: what belongs to control is touched on its reactor only, or while no reactor is stepped in this thread. */
+static inline bool control_is_here(const struct vux_export *exp)
+{
+	const struct weft_reactor *here = weft_reactor_here();
+
+	return here == NULL || here == export_core(exp)->reactor[0];
+}
 static inline bool export_readonly(const struct vux_export *exp)
 {
 	return exp->readonly || exp->exp.device->readonly;
