@@ -373,7 +373,7 @@ static int load_fill(struct bench *bench, unsigned index, struct weft_why *why)
 	const struct bench_options *o = &bench->options;
 	struct bench_load *load = &bench->load[index];
 	uint64_t range = o->range_bytes != 0 && o->range_bytes < bench->device->size ? o->range_bytes : bench->device->size;
-	uint64_t blocks = range / o->block_bytes;
+	uint64_t blocks = range / o->block_bytes, requests = (o->amount_bytes + o->block_bytes - 1) / o->block_bytes;
 	uint64_t reads = o->rw == BENCH_READ || o->rw == BENCH_RANDREAD ? 100 :
 		o->rw == BENCH_WRITE || o->rw == BENCH_RANDWRITE ? 0 : o->read_percent;
 
@@ -394,9 +394,7 @@ static int load_fill(struct bench *bench, unsigned index, struct weft_why *why)
 	load->read_below = reads == 100 ? UINT32_MAX : (uint32_t)(reads * (UINT32_MAX / 100));
 	load->write_below = o->rw != BENCH_MIXED ? UINT32_MAX : load->read_below + (UINT32_MAX - load->read_below) / 20 * 19;
 	load->rng = o->seed + index * 0x5851f42d4c957f2du;
-	load->left = o->amount_bytes != 0 ? (o->amount_bytes / o->block_bytes + bench->nloads - 1) / bench->nloads : UINT64_MAX;
-	if (load->left == 0)
-		load->left = 1;
+	load->left = o->amount_bytes != 0 ? requests / bench->nloads + (index < requests % bench->nloads) : UINT64_MAX;
 	load->gap_ns_256 = o->rate > 0 ? (uint64_t)(256e9 * bench->nloads / o->rate) : 0;
 	return o->verify ? bench_verify_open(load, why) : 0;
 }

@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""weft bench does as many requests as it was asked for, when it was asked for them."""
+import json
+
+import pytest
+
+
+def told(weft, *arguments):
+    done = weft('bench', *arguments, '--json')
+    assert done.status == 0, done.err
+    return json.loads(done.out)
+
+
+@pytest.mark.parametrize('rw', ['read', 'write', 'rw', 'randread', 'randwrite', 'randrw', 'mixed'])
+def test_each_kind_of_load_ends_well(weft, rw):
+    result = told(weft, 'mem:4MiB', '--rw', rw, '--amount', '4MiB', '--time', '0')
+    assert result['requests'] == 1024 and result['errors'] == 0
+
+
+def test_an_amount_is_shared_out_to_the_last_request(weft):
+    result = told(weft, 'null:1GiB', '--amount', '401408', '--time', '0', '--queues', '2', '--connections', '3')
+    assert result['requests'] == 98 and result['bytes'] == 98 * 4096
+
+
+@pytest.mark.parametrize('mode', ['poll', 'adaptive', 'notify'])
+@pytest.mark.parametrize('arrivals', ['fixed', 'poisson'])
+def test_requests_arrive_at_the_rate(weft, mode, arrivals):
+    """10,000 at 20,000 per second: half a second, or later where somebody else had the processor."""
+    result = told(weft, 'null:1GiB', '--rate', '20k', '--arrivals', arrivals, '--mode', mode, '--amount', '40960000', '--time', '0',
+                  '--depth', '128')
+    assert result['requests'] == 10000 and 0.45 < result['seconds'] < 3
+
+
+def test_verification_of_what_was_written_at_once_many_times(weft):
+    result = told(weft, 'mem:64KiB', '--rw', 'mixed', '--verify', '--depth', '64', '--amount', '64MiB', '--time', '0', '--mix', '50')
+    assert result['mismatches'] == 0
+
+
+def test_a_range_that_is_too_small_is_said(weft):
+    done = weft('bench', 'mem:4KiB', '--bs', '8KiB')
+    assert done.status == 2 and 'bs=8192' in done.err and done.err.count('\n') == 1
+
+
+def test_a_device_that_fails_is_told_and_the_status_says_so(weft):
+    done = weft('bench', 'error:[mem:1MiB],op=write', '--rw', 'write', '--amount', '64KiB', '--time', '0')
+    assert done.status == 1
