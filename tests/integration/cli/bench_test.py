@@ -32,7 +32,8 @@ def test_requests_arrive_at_the_rate(weft, mode, arrivals):
 
 
 def test_verification_of_what_was_written_at_once_many_times(weft):
-    result = told(weft, 'mem:64KiB', '--rw', 'mixed', '--verify', '--depth', '64', '--amount', '64MiB', '--time', '0', '--mix', '50')
+    result = told(weft, 'mem:64KiB',
+                  '--rw', 'mixed', '--verify', '--depth', '64', '--amount', '64MiB', '--time', '0', '--mix', '50')
     assert result['mismatches'] == 0
 
 
