@@ -157,6 +157,9 @@ def test_a_server_killed_under_load_loses_nothing(weft, folder, packed):
     command = [WEFT, 'bench', f'vhost-user:{server.path},packed={packed},reconnect=5ms', '--rw', 'mixed', '--verify', '--json',
                '--time', '4s', '--depth', '16']
     load = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    while 'client 2 has connected' not in server.text():  # the first one was our own look whether it listens
+        assert load.poll() is None, server.text()
+        time.sleep(0.002)
     kills = 0
     while kills < 12:
         try:
