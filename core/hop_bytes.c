@@ -33,7 +33,8 @@ static void walk(const struct weft_hop *hop, uint64_t at, char *buf, size_t len,
 		else
 			memset(base + skip, 0, here);
 		skip = 0;
-		buf += direction == ZERO ? 0 : here;
+		if (direction != ZERO)
+			buf += here;
 		len -= here;
 	}
 }

@@ -297,7 +297,7 @@ static void a_session_that_opens_while_all_is_lent_is_sure_of_a_slot_too(void **
 static void long_requests_borrow_one_of_a_few_vectors(void **state)
 {
 	struct served s = serve(NULL, &leaf_ops, 1, 1000);
-	struct weft_slot *slot[16];
+	struct weft_slot *slot[17];
 	unsigned borrowed = 0, n = 0;
 
 	(void)state;
