@@ -27,7 +27,8 @@ def loaded(serve, folder):
         server = serve(device, '--mode', 'poll')
         command = [server.command[0], 'bench', f'vhost-user:{server.socket}', '--rw', 'randrw', '--depth', '32', '--mode', 'poll',
                    '--time', '0']
-        with subprocess.Popen(command, cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as load:
+        with subprocess.Popen(command, cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                              stderr=subprocess.STDOUT) as load:
             while server.ctl('stats')['reactors'][0]['requests'] < 1000:
                 assert load.poll() is None
             before = server.ctl('stats')['reactors'][0]
