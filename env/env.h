@@ -89,7 +89,6 @@ struct env_medium_wants {
 	bool readonly;
 	uint8_t direct;          /* enum env_direct */
 	uint64_t create_size;    /* 0: must exist */
-	uint32_t lock_wait_ms;   /* how long a lock may still be held: a killed process' last requests hold it for up to 100 ms */
 	bool lock;               /* OFD/flock lock on the descriptor that does the I/O: shared when read-only, else exclusive */
 };
 struct env_medium_info {

@@ -100,6 +100,7 @@ static int file_size_now(struct file *file, uint64_t *size)
 {
 	int error = env_medium_size(file->medium, size);
 
+	WEFT_ASSERT(file->medium != NULL && file->blk.block > 0);
 	if (error == 0)
 		*size -= *size % file->blk.block;
 	return error;
@@ -110,6 +111,7 @@ static void file_size_msg(void *self)
 	struct file *file = self;
 	uint64_t size;
 
+	WEFT_ASSERT(weft_reactor_here() == control(file));
 	atomic_store(&file->asking, false);
 	if (file->object.state != WEFT_OBJECT_RUNNING || file_size_now(file, &size) != 0 ||
 		size == file->blk.size)
@@ -154,6 +156,7 @@ static void file_resize(struct weft_object *object, uint64_t size, struct weft_t
 	struct file *file = DEVICE_OF_OBJECT(object, struct file);
 	int error = file_resize_medium(file, size, &task->why);
 
+	WEFT_ASSERT(object->state == WEFT_OBJECT_RUNNING && file->starting == NULL);
 	if (error == 0 && size != file->blk.size)
 		weft_blk_resized(&file->blk, size);
 	device_end(task, error);
@@ -166,6 +169,7 @@ static void file_fill_blk(struct file *file)
 	const struct env_medium_info *info = &file->info;
 	struct weft_blk *blk = &file->blk;
 
+	WEFT_ASSERT(file->medium != NULL && info->block > 0);
 	blk->ops = &file_ops;
 	blk->size = info->size;
 	blk->block = file->block != 0 ? (uint32_t)file->block : info->block;
@@ -226,6 +230,7 @@ static int file_open(struct file *file, struct weft_why *why)
 	int error =
 		env_medium_open(file->object.core->env, file->path, &wants, &file->medium, &file->info, why);
 
+	WEFT_ASSERT(file->medium == NULL);
 	if (error != 0) {
 		file->medium = NULL;
 		return error;
@@ -247,7 +252,9 @@ static void file_try(void *self)
 	struct weft_task *task = file->starting;
 	int error = file_open(file, &task->why);
 
-	if (error == -EWOULDBLOCK) {
+	WEFT_ASSERT(task != NULL && file->medium == NULL && !file->retry.armed);
+	/* Busy, for a block device: the claim of a killed process lasts as long as its lock. */
+	if (error == -EWOULDBLOCK || error == -EBUSY) {
 		uint64_t now = env_now_ns(file->object.core->env);
 
 		if (now < file->give_up_ns) {
@@ -256,11 +263,12 @@ static void file_try(void *self)
 				now + (left < FILE_LOCK_RETRY_NS ? left : FILE_LOCK_RETRY_NS));
 			return;
 		}
-		weft_why(&task->why, error,
-			"file: path=%s is locked by another process, also after lock-wait=%" PRIu64
-			"ms: stop the other (fuser %s shows it)%s",
-			file->path, file->lock_wait_ns / 1000000, file->path,
-			file->readonly ? "" : ", or open both with readonly=on");
+		if (error == -EWOULDBLOCK)
+			weft_why(&task->why, error,
+				"file: path=%s is locked by another process, also after lock-wait=%" PRIu64
+				"ms: stop the other (fuser %s shows it)%s",
+				file->path, file->lock_wait_ns / 1000000, file->path,
+				file->readonly ? "" : ", or open both with readonly=on");
 	}
 	file->starting = NULL;
 	if (error == 0)
@@ -272,6 +280,7 @@ static void file_start(struct weft_object *object, struct weft_task *task)
 {
 	struct file *file = DEVICE_OF_OBJECT(object, struct file);
 
+	WEFT_ASSERT(file->starting == NULL && file->medium == NULL);
 	if (file->readonly && file->create != 0) {
 		device_end(task,
 			weft_why(&task->why, -EINVAL,

@@ -108,22 +108,11 @@ static int lock_try(struct medium *m)
 	return -errno;
 }
 
-static void a_millisecond(void)
-{
-	const struct timespec moment = {0, 1000000};
-
-	nanosleep(&moment, NULL);
-}
-
-static int medium_lock(struct medium *m, uint32_t patience_ms, struct weft_why *why)
+static int medium_lock(struct medium *m, struct weft_why *why)
 {
 	char text[64];
 	int rc = lock_try(m);
 
-	for (uint32_t i = 0; rc == -EWOULDBLOCK && i < patience_ms; i++) {
-		a_millisecond();
-		rc = lock_try(m);
-	}
 	if (rc == -EWOULDBLOCK)
 		return weft_why(why, rc, "address: %s is locked by another process: stop it%s", m->name,
 			m->readonly ? "" : ", or open it read-only in both");
@@ -195,16 +184,11 @@ static int medium_start(struct medium *m, const struct env_medium_wants *wants, 
 	int rc;
 
 	rc = medium_open_file(m, wants);
-	/* Busy, for a block device: the claim of a killed process lasts as long as its lock. */
-	for (uint32_t i = 0; rc == -EBUSY && i < wants->lock_wait_ms; i++) {
-		a_millisecond();
-		rc = medium_open_file(m, wants);
-	}
 	if (rc)
 		return open_why(why, rc, m, wants->create_size != 0);
 	rc = medium_kind(m, why);
 	if (rc == 0 && wants->lock)
-		rc = medium_lock(m, wants->lock_wait_ms, why);
+		rc = medium_lock(m, why);
 	if (rc == 0)
 		rc = medium_set_size(m, wants, info, why);
 	if (rc == 0)
