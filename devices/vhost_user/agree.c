@@ -45,6 +45,7 @@ static void requests_offer(struct vu_link *link)
 	struct env_stream *stream;
 	int theirs;
 
+	WEFT_ASSERT(link->requests == NULL && has(link, VHOST_USER_P(BACKEND_REQ)));
 	if (env_stream_pair(reactor_loop(core->reactor[0]), &stream, &theirs) != 0)
 		return; /* only news of a changed size will be missed */
 	vu_requests_adopt(link, stream);
@@ -67,6 +68,7 @@ static void cache_set(struct vu_link *link)
 		.offset = VIRTIO_BLK_CONFIG_WRITEBACK, .size = 1, .region = { on },
 	};
 
+	WEFT_ASSERT(link->device->cache_option != 0);
 	link->device->config.writeback = on;
 	vu_send(link, VHOST_USER_SET_CONFIG, &payload, VHOST_USER_CONFIG_HEAD + 1, NULL, 0, false);
 }
@@ -77,6 +79,7 @@ static void inflight_ask(struct vu_link *link)
 		.num_queues = (uint16_t)link->device->queues, .queue_size = link->device->num,
 	};
 
+	WEFT_ASSERT(link->inflight_fd < 0 && link->device->queues > 0);
 	vu_send(link, VHOST_USER_GET_INFLIGHT_FD, &payload, sizeof(payload), NULL, 0, true);
 }
 
@@ -87,6 +90,7 @@ static void inflight_set(struct vu_link *link)
 		.num_queues = (uint16_t)link->device->queues, .queue_size = link->device->num,
 	};
 
+	WEFT_ASSERT(link->inflight_fd >= 0 && link->device->queues > 0);
 	vu_send(link, VHOST_USER_SET_INFLIGHT_FD, &payload, sizeof(payload), &link->inflight_fd, 1, false);
 }
 
@@ -95,6 +99,7 @@ static void make(struct vu_link *link)
 	struct weft_why why;
 	int error;
 
+	WEFT_ASSERT(link->state == VU_AGREEING);
 	if (link->agreed_once)
 		return;
 	error = vu_device_make(link->device, &why);
@@ -110,6 +115,7 @@ bool vu_agree_step(struct vu_link *link)
 	bool wce = (device->features & VIRTIO_BLK_F(CONFIG_WCE)) != 0;
 	bool protocol = (device->features & VIRTIO_F(PROTOCOL_FEATURES)) != 0;
 
+	WEFT_ASSERT(link->state == VU_AGREEING && link->awaited == 0 && link->step <= STEP_END);
 	switch ((enum step)link->step++) {
 	case STEP_FEATURES:
 		vu_send(link, VHOST_USER_GET_FEATURES, NULL, 0, NULL, 0, true);
@@ -180,6 +186,7 @@ static void features_take(struct vu_link *link, uint64_t offered)
 	struct vu_device *device = link->device;
 	uint64_t wanted = VIRTIO_WANTED;
 
+	WEFT_ASSERT(link->state == VU_AGREEING);
 	if (device->packed_option != 1)
 		wanted &= ~VIRTIO_F(RING_PACKED);
 	if ((offered & VIRTIO_F(VERSION_1)) == 0) {
@@ -199,6 +206,7 @@ static void protocol_take(struct vu_link *link, uint64_t offered)
 {
 	struct vu_device *device = link->device;
 
+	WEFT_ASSERT(link->state == VU_AGREEING);
 	device->protocol = offered & PROTOCOL_WANTED;
 	/* A server without tracking cannot find what was in flight: the rings begin anew. */
 	if ((device->protocol & VHOST_USER_P(INFLIGHT_SHMFD)) == 0)
@@ -209,6 +217,7 @@ static void inflight_take(struct vu_link *link, const struct vhost_user_msg *msg
 {
 	const struct vhost_user_inflight *payload = &msg->payload.inflight;
 
+	WEFT_ASSERT(link->inflight_fd < 0);
 	if (link->in.nfds == 0 || payload->mmap_size == 0)
 		return; /* the server changed its mind: no tracking */
 	link->inflight_fd = link->in.fds[0];
@@ -221,6 +230,7 @@ void vu_agree_answer(struct vu_link *link, const struct vhost_user_msg *msg)
 {
 	uint64_t value = msg->payload.u64;
 
+	WEFT_ASSERT(link->state == VU_AGREEING && link->awaited == 0);
 	switch (msg->header.request) {
 	case VHOST_USER_GET_FEATURES:
 		features_take(link, value);

@@ -24,6 +24,7 @@ static struct weft_reactor *control(const struct vu_link *link)
 
 static void fds_close(struct vu_link *link, struct vu_stream_in *in)
 {
+	WEFT_ASSERT(in->nfds <= VHOST_USER_MAX_FDS);
 	for (unsigned i = 0; i < in->nfds; i++)
 		if (in->fds[i] >= 0)
 			env_fd_close(link->device->object.core->env, in->fds[i]);
@@ -32,6 +33,7 @@ static void fds_close(struct vu_link *link, struct vu_stream_in *in)
 
 static void streams_close(struct vu_link *link)
 {
+	WEFT_ASSERT(weft_reactor_here() == NULL || weft_reactor_here() == control(link));
 	if (link->stream != NULL)
 		env_stream_close(link->stream);
 	if (link->requests != NULL)
@@ -53,6 +55,7 @@ static void task_end(struct vu_link *link, int status)
 {
 	struct weft_task *task = link->task;
 
+	WEFT_ASSERT(task != NULL && status <= 0);
 	link->task = NULL;
 	task->done(task, status);
 }
@@ -230,6 +233,7 @@ static void agreed(struct vu_link *link)
 {
 	struct vu_device *device = link->device;
 
+	WEFT_ASSERT(link->state == VU_AGREEING && link->awaited == 0);
 	link->state = VU_READY;
 	if (link->agreed_once) {
 		weft_log(device->object.core, WEFT_LOG_INFO, "%s: %s: a server is back", device->object.name, device->path);
@@ -245,6 +249,7 @@ static void agreed(struct vu_link *link)
 /* Rings that the server still runs are stopped first, so that it sees an orderly end. */
 static void pump_to_stop(struct vu_link *link)
 {
+	WEFT_ASSERT(link->stopping);
 	while (link->state == VU_READY && link->awaited == 0 && vu_rings_stop_step(link))
 		;
 	if (link->orders > 0 || link->task == NULL || (link->state == VU_READY && link->awaited != 0))
@@ -258,6 +263,7 @@ void vu_pump(struct vu_link *link)
 {
 	bool more = true;
 
+	WEFT_ASSERT(weft_reactor_here() == NULL || weft_reactor_here() == control(link));
 	if (link->stopping) {
 		pump_to_stop(link);
 		return;
@@ -280,6 +286,7 @@ static void note_msg(void *self)
 	struct vu_queue *q = self;
 	struct vu_link *link = q->device->link;
 
+	WEFT_ASSERT(weft_reactor_here() == control(link));
 	atomic_store(&q->noted, false);
 	vu_ring_noted(link, q);
 	vu_pump(link);
@@ -301,6 +308,7 @@ static int link_connect(struct vu_link *link, struct weft_why *why)
 	char where[256];
 	int error;
 
+	WEFT_ASSERT(link->stream == NULL && link->awaited == 0);
 	snprintf(where, sizeof(where), "unix:%s", device->path);
 	error = env_connect(reactor_loop(control(link)), where, &link->stream, why);
 	if (error != 0) {
@@ -338,6 +346,7 @@ int vu_link_start(struct vu_device *device, struct weft_task *task)
 	struct vu_link *link = weft_alloc(core, sizeof(*link));
 	int error;
 
+	WEFT_ASSERT(device->link == NULL);
 	if (link == NULL)
 		return weft_why(&task->why, -ENOMEM, "%s: no memory", device->object.name);
 	device->link = link;

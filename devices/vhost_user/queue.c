@@ -255,6 +255,7 @@ static void vu_abort(struct weft_blk *blk, struct weft_hop *hop)
 	struct vu_queue *q = ((struct shard *)weft_hop_shard(hop))->queue;
 	struct weft_hop **at = &q->waiting.head;
 
+	WEFT_ASSERT(hop->state == WEFT_HOP_ASKED && weft_reactor_here() == q->reactor);
 	(void)blk;
 	if (hop->scratch[SCRATCH_STATE] != REQUEST_WAITING)
 		return;
@@ -351,6 +352,7 @@ static void ring_init(struct vu_queue *q)
 	};
 	int error;
 
+	WEFT_ASSERT(q->in_flight == 0 && !q->up);
 	memset(q->memory, 0, q->at.status);
 	memset(q->slots, 0, q->device->num * sizeof(q->slots[0]));
 	error = virtq_drv_init(&q->drv, &config);
@@ -390,6 +392,7 @@ static uint32_t base_of(const struct virtq_drv *drv)
 
 static void prepare(struct vu_queue *q)
 {
+	WEFT_ASSERT(weft_reactor_here() == q->reactor);
 	q->up = false;
 	while (!atomic_load(&q->broken) && ring_take(q, VU_BURST))
 		;
@@ -405,6 +408,7 @@ static void order_msg(void *self)
 {
 	struct vu_queue *q = self;
 
+	WEFT_ASSERT(weft_reactor_here() == q->reactor && !atomic_load(&q->answered));
 	q->skipped = !q->open;
 	switch (q->open ? q->order : VU_ORDER_NONE) {
 	case VU_ORDER_PREPARE:
@@ -447,6 +451,7 @@ int vu_queue_init(struct vu_queue *q, struct vu_device *device, unsigned index)
 	struct weft_core *core = device->object.core;
 	int error;
 
+	WEFT_ASSERT(index < device->queues && q->device == NULL);
 	q->device = device;
 	q->index = index;
 	q->shared = device->shared;

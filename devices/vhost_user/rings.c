@@ -31,6 +31,7 @@ void vu_inflight_drop(struct vu_link *link)
 
 static void order(struct vu_link *link, struct vu_queue *q, enum vu_order what, enum vu_ring_state state)
 {
+	WEFT_ASSERT(!q->order_msg.posted && !link->stopping);
 	q->state = (uint8_t)state;
 	link->orders++;
 	vu_queue_order(q, what);
@@ -48,6 +49,7 @@ static bool ring_step(struct vu_link *link, struct vu_queue *q)
 	const uint64_t index = q->index;
 	const int kick = env_notifier_fd(q->kick), call = env_notifier_fd(q->call);
 
+	WEFT_ASSERT(q->state == VU_RING_PREPARED && link->state == VU_READY);
 	switch (q->step++) {
 	case 0:
 		vu_send(link, VHOST_USER_SET_VRING_NUM, &num, sizeof(num), NULL, 0, false);
@@ -78,6 +80,7 @@ static void ring_stop(struct vu_link *link, struct vu_queue *q)
 {
 	const struct vhost_user_vring_state state = { q->index, 0 };
 
+	WEFT_ASSERT(q->state == VU_RING_ON && link->turn == NULL);
 	q->state = VU_RING_STOPPING;
 	link->turn = q;
 	vu_send(link, VHOST_USER_GET_VRING_BASE, &state, sizeof(state), NULL, 0, true);
@@ -85,6 +88,7 @@ static void ring_stop(struct vu_link *link, struct vu_queue *q)
 
 static void ring_up(struct vu_link *link, struct vu_queue *q)
 {
+	WEFT_ASSERT(q->state == VU_RING_PREPARED || q->state == VU_RING_ON);
 	atomic_store(&q->opened, false);
 	order(link, q, VU_ORDER_UP, VU_RING_STARTING);
 }
@@ -234,6 +238,7 @@ static void region_send(struct vu_link *link, struct vu_region *region, uint32_t
 	const struct vhost_user_memreg payload = { .region = message_region(region) };
 	unsigned nfds = request == VHOST_USER_ADD_MEM_REG ? 1 : 0;
 
+	WEFT_ASSERT(link->awaited == 0 && by_slots(link));
 	link->region_turn = region;
 	vu_send(link, request, &payload, sizeof(payload), &region->fd, nfds, false);
 	if (link->stream != NULL && link->awaited == 0) /* the server acknowledges nothing */
@@ -247,7 +252,8 @@ static void regions_sweep(struct vu_link *link)
 		struct vu_region *region = &link->region[i];
 		const struct region *now = region_get(link->device->object.core, (unsigned)region->number);
 
-		if (region->state == VU_REGION_FREE || (now != NULL && now->generation == region->generation))
+		if (region->state == VU_REGION_FREE || region->state == VU_REGION_GONE ||
+				(now != NULL && now->generation == region->generation))
 			continue;
 		region->state = region->state == VU_REGION_SHARED ? VU_REGION_GONE : VU_REGION_FREE;
 	}
@@ -273,21 +279,28 @@ void vu_memory_set(struct vu_link *link)
 		regions_settle_all(link);
 }
 
+static struct vu_region *region_in(struct vu_link *link, enum vu_region_state state)
+{
+	for (unsigned i = 0; i < WEFT_COUNT(link->region); i++)
+		if (link->region[i].state == state)
+			return &link->region[i];
+	return NULL;
+}
+
+/* What has gone goes first: what is new may lie where it was. */
 static bool regions_step(struct vu_link *link)
 {
-	for (unsigned i = 0; i < WEFT_COUNT(link->region); i++) {
-		struct vu_region *region = &link->region[i];
+	struct vu_region *gone = region_in(link, VU_REGION_GONE), *new = region_in(link, VU_REGION_NEW);
 
-		if (region->state != VU_REGION_NEW && region->state != VU_REGION_GONE)
-			continue;
-		if (!by_slots(link))
-			vu_memory_set(link);
-		else
-			region_send(link, region, region->state == VU_REGION_NEW ? VHOST_USER_ADD_MEM_REG :
-				VHOST_USER_REM_MEM_REG);
-		return true;
-	}
-	return false;
+	if (gone == NULL && new == NULL)
+		return false;
+	if (!by_slots(link))
+		vu_memory_set(link);
+	else if (gone != NULL)
+		region_send(link, gone, VHOST_USER_REM_MEM_REG);
+	else
+		region_send(link, new, VHOST_USER_ADD_MEM_REG);
+	return true;
 }
 
 /* A reactor has met a request in a region that the server does not have. Until it has, such requests are copied. */
@@ -322,6 +335,7 @@ void vu_regions_open(struct vu_link *link)
 {
 	struct vu_device *device = link->device;
 
+	WEFT_ASSERT(device->mapping != NULL && link->region[0].state == VU_REGION_FREE);
 	link->region[0] = (struct vu_region){
 		.base = (uintptr_t)env_mapping_base(device->mapping), .size = device->queues * device->layout.bytes,
 		.fd = device->memory_fd, .number = -1, .state = VU_REGION_NEW,

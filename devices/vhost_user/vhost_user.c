@@ -35,6 +35,7 @@ static void blk_fill(struct vu_device *device)
 	bool flush = (device->features & VIRTIO_BLK_F(FLUSH)) != 0;
 	uint32_t segs = device->num - 2u; /* a chain, also an indirect one, is not longer than the ring (virtio 1.2, 2.7.5.2) */
 
+	WEFT_ASSERT(device->num >= 4 && device->queues > 0);
 	blk->ops = device->queues >= device->object.core->reactors - 1 ? &vu_ops : &vu_ops_at_home;
 	blk->home = blk->ops->at_home ? device->object.core->reactor[1] : NULL;
 	blk->block = config->blk_size;
@@ -82,6 +83,7 @@ static int memory_make(struct vu_device *device, struct weft_why *why)
 	uint64_t bytes;
 	int error;
 
+	WEFT_ASSERT(device->memory_fd < 0 && device->mapping == NULL);
 	vu_layout_make(&device->layout, device->packed, device->num);
 	bytes = device->queues * device->layout.bytes;
 	error = env_shm_create(core->env, "weft-vhost-user", bytes, &device->memory_fd);
@@ -103,6 +105,7 @@ int vu_device_make(struct vu_device *device, struct weft_why *why)
 	uint64_t num = power_of_two_from(indirect ? device->depth : 4 * device->depth);
 	int error = check(device, why);
 
+	WEFT_ASSERT(device->queue == NULL && reactors > 0);
 	if (error != 0)
 		return error;
 	device->num = (uint16_t)(num < VU_NUM_MAX ? num : VU_NUM_MAX);
@@ -130,6 +133,7 @@ static void vu_start(struct weft_object *object, struct weft_task *task)
 	struct vu_device *device = device_of(object);
 	int error;
 
+	WEFT_ASSERT(device->link == NULL);
 	device->memory_fd = -1;
 	error = vu_link_start(device, task);
 	if (error != 0)
@@ -145,6 +149,7 @@ static void vu_destroy(struct weft_object *object)
 {
 	struct vu_device *device = device_of(object);
 
+	WEFT_ASSERT(device->link == NULL || device->link->task == NULL);
 	vu_link_free(device);
 	for (unsigned i = 0; device->queue != NULL && i < device->queues; i++)
 		vu_queue_free(&device->queue[i]);
