@@ -227,10 +227,10 @@ static int file_open(struct file *file, struct weft_why *why)
 		.create_size = file->create,
 		.lock = true,
 	};
-	int error =
-		env_medium_open(file->object.core->env, file->path, &wants, &file->medium, &file->info, why);
+	int error;
 
 	WEFT_ASSERT(file->medium == NULL);
+	error = env_medium_open(file->object.core->env, file->path, &wants, &file->medium, &file->info, why);
 	if (error != 0) {
 		file->medium = NULL;
 		return error;
@@ -250,9 +250,10 @@ static void file_try(void *self)
 {
 	struct file *file = self;
 	struct weft_task *task = file->starting;
-	int error = file_open(file, &task->why);
+	int error;
 
 	WEFT_ASSERT(task != NULL && file->medium == NULL && !file->retry.armed);
+	error = file_open(file, &task->why);
 	/* Busy, for a block device: the claim of a killed process lasts as long as its lock. */
 	if (error == -EWOULDBLOCK || error == -EBUSY) {
 		uint64_t now = env_now_ns(file->object.core->env);
