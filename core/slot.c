@@ -15,21 +15,20 @@
 #include "core/blk.h"
 #include "core/stack.h"
 
-#define VECTORS 8
-
 const struct weft_iface weft_export_iface = { "export", 1 };
 
 int slot_vectors_open(struct weft_reactor *reactor, struct weft_why *why)
 {
 	struct slot_vectors *vectors = weft_alloc(reactor->core, sizeof(*vectors));
 
+	WEFT_ASSERT(reactor->vectors == NULL);
 	reactor->vectors = vectors;
 	if (vectors != NULL)
 		vectors->base = env_pages_alloc(reactor->core->env,
-			(uint64_t)VECTORS * WEFT_VECTOR_SEGS * sizeof(struct weft_seg), false);
+			(uint64_t)SLOT_VECTORS * WEFT_VECTOR_SEGS * sizeof(struct weft_seg), false);
 	if (vectors == NULL || vectors->base == NULL)
 		return weft_why(why, -ENOMEM, "no memory for the vectors of long requests");
-	for (unsigned i = 0; i < VECTORS; i++) {
+	for (unsigned i = 0; i < SLOT_VECTORS; i++) {
 		struct weft_seg *vector = vectors->base + (size_t)i * WEFT_VECTOR_SEGS;
 
 		vector->base = vectors->free;
@@ -45,7 +44,7 @@ void slot_vectors_close(struct weft_reactor *reactor)
 	if (vectors == NULL)
 		return;
 	WEFT_ASSERT(vectors->out == 0);
-	env_pages_free(reactor->core->env, vectors->base, (uint64_t)VECTORS * WEFT_VECTOR_SEGS * sizeof(struct weft_seg));
+	env_pages_free(reactor->core->env, vectors->base, (uint64_t)SLOT_VECTORS * WEFT_VECTOR_SEGS * sizeof(struct weft_seg));
 	weft_free(reactor->core, vectors);
 	reactor->vectors = NULL;
 }
@@ -208,6 +207,7 @@ uint64_t slots_expire(struct weft_reactor *reactor, uint64_t now_ns)
 {
 	struct expiring e = { now_ns, ENV_FOREVER };
 
+	WEFT_ASSERT(weft_reactor_here() == reactor);
 	slots_each(reactor, expire_one, &e);
 	return e.earliest;
 }

@@ -34,7 +34,8 @@ struct weft_stack {
 	struct slot_pool pool[CORE_REACTORS_MAX];
 };
 
-/* Vectors for long requests, of one reactor. */
+/* Vectors for long requests, of one reactor: as many as the requests of a guest with fragmented memory in flight at once. */
+#define SLOT_VECTORS 32
 struct slot_vectors {
 	struct weft_seg *free;     /* linked through the first segment's base */
 	struct weft_seg *base;

@@ -190,7 +190,7 @@ int64_t env_stream_read(struct env_stream *stream, void *buf, size_t len, int *f
 int env_stream_write(struct env_stream *stream, const void *buf, size_t len, const int *fds, unsigned nfds);
 
 /* ---- process-wide things of the program ---- */
-/* fn(self, signal) on the loop for SIGINT and SIGTERM. */
+/* fn(self, signal) on the loop for SIGINT and SIGTERM. Ignores SIGPIPE from then on. */
 int env_signals_watch(struct env_loop *loop, void (*fn)(void *self, int signal), void *self);
 struct env_usage {
 	uint64_t cpu_ns, rss_anon, rss_file;

@@ -21,6 +21,7 @@ struct linux_env {
 	struct env head;
 	bool no_uring;
 	_Atomic bool fallback_said;
+	_Atomic unsigned lines_lost; /* of the log, since nobody read them */
 	bool quiet;
 	char fallback[200]; /* what was, or would have been said */
 	struct workers *workers;

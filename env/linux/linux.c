@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -75,13 +76,26 @@ static uint64_t linux_random(struct env *env)
 
 static void linux_log_line(struct env *env, int level, const char *line)
 {
-	struct iovec iov[2] = {{(void *)(uintptr_t)line, strlen(line)}, {"\n", 1}};
+	struct linux_env *e = linux_env_of(env);
+	struct pollfd out = {.fd = STDERR_FILENO, .events = POLLOUT};
+	struct iovec iov[3] = {{NULL, 0}, {(void *)(uintptr_t)line, strlen(line)}, {"\n", 1}};
+	unsigned lost;
+	char text[80];
 
-	(void)env;
 	(void)level;
-	/* One call, so that lines of several threads do not mix. Nobody is there to be told of a failure. */
-	if (writev(STDERR_FILENO, iov, 2) < 0)
+	/* A pipe that nobody reads must not stop a reactor. */
+	if (poll(&out, 1, 0) != 1 || !(out.revents & POLLOUT)) {
+		atomic_fetch_add(&e->lines_lost, 1);
 		return;
+	}
+	lost = atomic_exchange(&e->lines_lost, 0);
+	if (lost > 0) {
+		iov[0].iov_base = text;
+		iov[0].iov_len = (size_t)snprintf(text, sizeof(text), "(%u lines are missing: nobody read them)\n", lost);
+	}
+	/* One call, so that lines of several threads do not mix. */
+	if (writev(STDERR_FILENO, iov, 3) < 0)
+		atomic_fetch_add(&e->lines_lost, lost + 1);
 }
 
 void linux_fallback_say(struct linux_env *env, int error)

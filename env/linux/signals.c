@@ -27,6 +27,7 @@ static void signals_event(struct source *source, uint32_t events)
 
 /*
  * Our other threads have every signal blocked since they began; the caller's blocks these two from here on.
+ * SIGPIPE is ignored from then on, in the whole program.
  */
 int signals_watch(struct env_loop *head, void (*fn)(void *self, int signal), void *self)
 {
@@ -53,6 +54,7 @@ int signals_watch(struct env_loop *head, void (*fn)(void *self, int signal), voi
 		return rc;
 	}
 	pthread_sigmask(SIG_BLOCK, &set, &s->before);
+	signal(SIGPIPE, SIG_IGN); /* whoever read our output may have gone: an error of that write, not our end */
 	loop->signals = s;
 	return 0;
 }
