@@ -73,6 +73,7 @@ void device_status_shift(const struct weft_hop *hop, int64_t shift)
 
 void device_abort_children(const struct weft_blk *blk, struct weft_hop *hop)
 {
+	WEFT_ASSERT(hop->blk == blk && hop->state == WEFT_HOP_ASKED);
 	for (unsigned i = 0; i < blk->ops->width; i++) {
 		struct weft_hop *child = device_child(blk, hop, i);
 
@@ -90,6 +91,7 @@ const char *device_error_name(int status)
 
 int device_error_value(const char *name)
 {
+	WEFT_ASSERT(name != NULL);
 	for (int i = 1; i < 200; i++) {
 		const char *known = strerrorname_np(i);
 

@@ -45,6 +45,7 @@ static void delay_go(void *self)
 {
 	struct weft_hop *hop = self;
 
+	WEFT_ASSERT(!timer_of(hop)->armed);
 	weft_hop_submit(weft_hop_down(hop), delay_of(hop->blk)->lower, weft_hop_pass);
 }
 
@@ -64,6 +65,7 @@ static void delay_abort(struct weft_blk *blk, struct weft_hop *hop)
 {
 	struct weft_timer *timer = timer_of(hop);
 
+	WEFT_ASSERT(hop->state == WEFT_HOP_ASKED);
 	if (!timer->armed) {
 		device_abort_children(blk, hop);
 		return;
@@ -83,6 +85,7 @@ static void delay_start(struct weft_object *object, struct weft_task *task)
 {
 	struct delay *delay = DEVICE_OF_OBJECT(object, struct delay);
 
+	WEFT_ASSERT(delay->lower != NULL);
 	weft_blk_like(&delay->blk, delay->lower);
 	delay->blk.ops = &delay_ops;
 	device_end(task, 0);
@@ -92,6 +95,7 @@ static void delay_lower_resized(struct weft_object *object)
 {
 	struct delay *delay = DEVICE_OF_OBJECT(object, struct delay);
 
+	WEFT_ASSERT(delay->lower->size % delay->blk.block == 0);
 	weft_blk_resized(&delay->blk, delay->lower->size);
 }
 

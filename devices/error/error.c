@@ -144,6 +144,7 @@ static int error_publish(struct error *error, struct weft_why *why)
 	uint32_t ops = parse_ops(error->op);
 	int status = device_error_value(error->errno_name);
 
+	WEFT_ASSERT(rule != used && error->op != NULL && error->errno_name != NULL);
 	if (ops == 0)
 		return weft_why(why, -EINVAL,
 			"error: op=%s: names joined by + are needed, of read, write, flush, discard, zero, "
@@ -179,6 +180,7 @@ static void error_start(struct weft_object *object, struct weft_task *task)
 	struct error *error = DEVICE_OF_OBJECT(object, struct error);
 	int status;
 
+	WEFT_ASSERT(error->lower != NULL && atomic_load(&error->rule) == NULL);
 	error->started_ns = env_now_ns(object->core->env);
 	status = error_publish(error, &task->why);
 	if (status == 0) {
@@ -193,6 +195,7 @@ static int error_changed(struct weft_object *object, const struct weft_option *o
 {
 	struct error *error = DEVICE_OF_OBJECT(object, struct error);
 
+	WEFT_ASSERT(object->state == WEFT_OBJECT_RUNNING && atomic_load(&error->rule) != NULL);
 	(void)option;
 	error->started_ns = env_now_ns(object->core->env);
 	atomic_store(&error->matches, 0);
@@ -203,6 +206,7 @@ static void error_lower_resized(struct weft_object *object)
 {
 	struct error *error = DEVICE_OF_OBJECT(object, struct error);
 
+	WEFT_ASSERT(error->lower->size % error->blk.block == 0);
 	weft_blk_resized(&error->blk, error->lower->size);
 }
 

@@ -92,6 +92,7 @@ static uint64_t reserve_all(struct limit *limit, const struct weft_hop *hop, uin
 	const unsigned classes[] = { LIMIT_ALL, class_of(hop) };
 	uint64_t at = 0;
 
+	WEFT_ASSERT(classes[1] > LIMIT_ALL && classes[1] < LIMIT_CLASSES);
 	for (unsigned i = 0; i < WEFT_COUNT(classes); i++) {
 		uint64_t request_at = reserve(&limit->requests[classes[i]], 1, earliest);
 		uint64_t bytes_at = reserve(&limit->bytes[classes[i]], bytes, earliest);
@@ -158,6 +159,7 @@ static void limit_abort(struct weft_blk *blk, struct weft_hop *hop)
 	struct limit_queue *queue = queue_of(hop);
 	struct weft_hop **at = &queue->head;
 
+	WEFT_ASSERT(hop->state == WEFT_HOP_ASKED && hop->reactor == queue->reactor);
 	while (*at != NULL && *at != hop)
 		at = &(*at)->queue;
 	if (*at == NULL) {
@@ -179,6 +181,7 @@ static int limit_shard_open(
 {
 	struct limit_shard *mine = shard;
 
+	WEFT_ASSERT(weft_reactor_here() == reactor);
 	(void)why;
 	for (unsigned i = 0; i < LIMIT_CLASSES; i++) {
 		struct limit_queue *queue = &mine->queue[i];
@@ -232,6 +235,7 @@ static void limit_start(struct weft_object *object, struct weft_task *task)
 {
 	struct limit *limit = DEVICE_OF_OBJECT(object, struct limit);
 
+	WEFT_ASSERT(limit->lower != NULL);
 	weft_blk_like(&limit->blk, limit->lower);
 	limit->blk.ops = &limit_ops;
 	limit_publish(limit);
@@ -249,6 +253,7 @@ static void limit_lower_resized(struct weft_object *object)
 {
 	struct limit *limit = DEVICE_OF_OBJECT(object, struct limit);
 
+	WEFT_ASSERT(limit->lower->size % limit->blk.block == 0);
 	weft_blk_resized(&limit->blk, limit->lower->size);
 }
 

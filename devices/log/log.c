@@ -51,6 +51,7 @@ static void log_done(struct weft_hop *self, struct weft_hop *child, int status)
 	struct log_device *log = log_of(self->blk);
 	uint64_t took_ns = weft_reactor_now(self->reactor) - self->asked_at;
 
+	WEFT_ASSERT(took_ns <= weft_reactor_now(self->reactor) && status <= 0);
 	(void)child;
 	if (WEFT_UNLIKELY(wanted(log, weft_hop_shard(self), took_ns, status))) {
 		char line[160];
@@ -77,6 +78,7 @@ static void log_start(struct weft_object *object, struct weft_task *task)
 {
 	struct log_device *log = DEVICE_OF_OBJECT(object, struct log_device);
 
+	WEFT_ASSERT(log->lower != NULL);
 	weft_blk_like(&log->blk, log->lower);
 	log->blk.ops = &log_ops;
 	device_end(task, 0);
@@ -86,6 +88,7 @@ static void log_lower_resized(struct weft_object *object)
 {
 	struct log_device *log = DEVICE_OF_OBJECT(object, struct log_device);
 
+	WEFT_ASSERT(log->lower->size % log->blk.block == 0);
 	weft_blk_resized(&log->blk, log->lower->size);
 }
 

@@ -76,6 +76,7 @@ static void mem_drop(struct mem *mem, uint64_t offset, uint64_t len, bool edges)
 	uint64_t from = (offset + page - 1) & ~(page - 1),
 		 to = end == mem->size ? mem->base_size : end & ~(page - 1);
 
+	WEFT_ASSERT(end <= mem->size && mem->base != NULL);
 	mem_unmark(mem, offset, len);
 	if (from >= to) {
 		if (edges)
@@ -91,6 +92,7 @@ static void mem_drop(struct mem *mem, uint64_t offset, uint64_t len, bool edges)
 
 static void mem_zero(struct mem *mem, const struct weft_hop *hop)
 {
+	WEFT_ASSERT(hop->offset + hop->len <= mem->size);
 	if ((hop->flags & WEFT_NO_UNMAP) == 0 && hop->len >= MEM_DROP_MIN) {
 		mem_drop(mem, hop->offset, hop->len, true);
 		return;
@@ -101,6 +103,7 @@ static void mem_zero(struct mem *mem, const struct weft_hop *hop)
 
 static void mem_copy(struct mem *mem, const struct weft_hop *hop)
 {
+	WEFT_ASSERT(hop->source + hop->len <= mem->size);
 	memmove(mem->base + hop->offset, mem->base + hop->source, hop->len);
 	mem_mark(mem, hop->offset, hop->len);
 }
@@ -112,6 +115,7 @@ static struct weft_extent mem_extent(const struct mem *mem, uint64_t offset, uin
 	uint8_t written = atomic_load_explicit(&mem->written[i], memory_order_acquire);
 	uint64_t to;
 
+	WEFT_ASSERT(offset < end && i < mem->granules);
 	do {
 		to = ++i << mem->granule_shift;
 	} while (to < end && atomic_load_explicit(&mem->written[i], memory_order_acquire) == written);
@@ -230,6 +234,7 @@ static void mem_fill_blk(struct mem *mem)
 {
 	struct weft_blk *blk = &mem->blk;
 
+	WEFT_ASSERT(mem->base != NULL && mem->written != NULL);
 	blk->ops = &mem_ops;
 	blk->size = mem->size;
 	blk->block = (uint32_t)mem->block;
@@ -246,6 +251,7 @@ static int mem_allocate(struct mem *mem, struct weft_why *why)
 {
 	uint64_t page = mem->huge ? MEM_HUGE : MEM_PAGE;
 
+	WEFT_ASSERT(mem->size > 0 && mem->base == NULL && mem->written == NULL);
 	mem->base_size = (mem->size + page - 1) & ~(page - 1);
 	mem->granule_shift = (uint32_t)__builtin_ctz(mem->huge ? MEM_HUGE : MEM_GRANULE);
 	mem->granules = ((mem->size - 1) >> mem->granule_shift) + 1;

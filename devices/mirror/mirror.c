@@ -188,6 +188,7 @@ static void write_all(struct weft_hop *hop)
 /* The copy has room: now, or after waiting. */
 static void write_bounced(struct weft_hop *hop)
 {
+	WEFT_ASSERT(state_of(hop)->pending == 0 && !state_of(hop)->bounced);
 	state_of(hop)->waiting = false;
 	state_of(hop)->bounced = true;
 	bounce_fill(hop, bounce_of(hop));
@@ -217,6 +218,7 @@ static void mirror_abort(struct weft_blk *blk, struct weft_hop *hop)
 {
 	struct mirror_state *state = state_of(hop);
 
+	WEFT_ASSERT(hop->state == WEFT_HOP_ASKED && !state->aborted);
 	state->aborted = true;
 	if (!state->waiting) {
 		device_abort_children(blk, hop);
@@ -232,6 +234,7 @@ static int mirror_shard_open(
 {
 	struct mirror_shard *mine = shard;
 
+	WEFT_ASSERT(weft_reactor_here() == reactor);
 	(void)blk;
 	return bounce_open(&mine->pool, weft_reactor_core(reactor), write_bounced, bounce_of, why);
 }
@@ -258,6 +261,7 @@ static uint64_t smallest(const struct mirror *mirror, uint32_t block)
 {
 	uint64_t size = UINT64_MAX;
 
+	WEFT_ASSERT(mirror->legs > 0 && block > 0);
 	for (unsigned i = 0; i < mirror->legs; i++)
 		size = mirror->leg[i]->size < size ? mirror->leg[i]->size : size;
 	return size - size % block;
@@ -287,6 +291,7 @@ static void mirror_lower_resized(struct weft_object *object)
 	struct mirror *mirror = DEVICE_OF_OBJECT(object, struct mirror);
 	uint64_t size = smallest(mirror, mirror->blk.block);
 
+	WEFT_ASSERT(mirror->legs >= 2 && mirror->legs <= MIRROR_LEGS);
 	if (size != mirror->blk.size)
 		weft_blk_resized(&mirror->blk, size);
 }
@@ -298,6 +303,7 @@ static void mirror_describe(const struct weft_object *object, weft_describe_put 
 	uint64_t copies = 0, waited = 0;
 	char copied[64];
 
+	WEFT_ASSERT(mirror->legs <= MIRROR_LEGS && (live >> mirror->legs) == 0);
 	for (unsigned i = 0; i < mirror->legs; i++) {
 		char name[16], text[128];
 

@@ -46,6 +46,7 @@ static void null_resize(struct weft_object *object, uint64_t size, struct weft_t
 	struct null *null = DEVICE_OF_OBJECT(object, struct null);
 	int status = device_check_geometry("null", size, null->block, &task->why);
 
+	WEFT_ASSERT(object->state == WEFT_OBJECT_RUNNING);
 	if (status == 0)
 		weft_blk_resized(&null->blk, size);
 	device_end(task, status);

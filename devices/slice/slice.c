@@ -45,6 +45,7 @@ static int slice_check(const struct slice *slice, uint64_t size, struct weft_why
 {
 	const struct weft_blk *lower = slice->lower;
 
+	WEFT_ASSERT(lower->block > 0 && (lower->block & (lower->block - 1)) == 0);
 	if (slice->offset % lower->block != 0 || size % lower->block != 0)
 		return weft_why(why, -EINVAL,
 			"slice: offset=%" PRIu64 ", size=%" PRIu64 ": both must be multiples of the block of "
@@ -68,6 +69,7 @@ static void slice_start(struct weft_object *object, struct weft_task *task)
 	struct slice *slice = DEVICE_OF_OBJECT(object, struct slice);
 	int status = slice_check(slice, slice->size, &task->why);
 
+	WEFT_ASSERT(slice->lower != NULL && slice->limit == 0);
 	slice->limit = slice->size;
 	if (status == 0) {
 		weft_blk_like(&slice->blk, slice->lower);
@@ -82,6 +84,7 @@ static void slice_lower_resized(struct weft_object *object)
 	struct slice *slice = DEVICE_OF_OBJECT(object, struct slice);
 	uint64_t size = slice_size(slice);
 
+	WEFT_ASSERT(size % slice->blk.block == 0);
 	if (size != slice->blk.size)
 		weft_blk_resized(&slice->blk, size);
 }
@@ -91,6 +94,7 @@ static void slice_resize(struct weft_object *object, uint64_t size, struct weft_
 	struct slice *slice = DEVICE_OF_OBJECT(object, struct slice);
 	int status = slice_check(slice, size, &task->why);
 
+	WEFT_ASSERT(object->state == WEFT_OBJECT_RUNNING);
 	if (status == 0 && size == 0)
 		status = weft_why(&task->why, -EINVAL,
 			"slice: size=0: at least one block of %u bytes is needed", slice->blk.block);

@@ -63,6 +63,7 @@ static void step_data(
 		 number = at >> stripe->chunk_shift;
 	uint64_t len = stripe->chunk - in_chunk, left = hop->len - state->next;
 
+	WEFT_ASSERT(state->next < hop->len);
 	child->len = len < left ? len : left;
 	child->offset = (number / stripe->legs << stripe->chunk_shift) + in_chunk;
 	child->seg_skip += (uint32_t)state->next;
@@ -91,6 +92,7 @@ static void stripe_run(const struct stripe *stripe, struct weft_hop *hop)
 	bool data = hop->op == WEFT_READ || hop->op == WEFT_WRITE;
 	uint64_t end = data ? hop->len : stripe->legs;
 
+	WEFT_ASSERT((state->idle & ~STRIPE_ALL_IDLE) == 0);
 	while (state->idle != 0 && state->next < end && state->error == 0 && !state->aborted) {
 		unsigned index = (unsigned)__builtin_ctz(state->idle);
 		struct weft_hop *child = weft_hop_fork(hop, index);
@@ -140,6 +142,7 @@ static uint64_t stripe_size(const struct stripe *stripe)
 {
 	uint64_t smallest = UINT64_MAX;
 
+	WEFT_ASSERT(stripe->legs >= 2 && (stripe->chunk & (stripe->chunk - 1)) == 0);
 	for (unsigned i = 0; i < stripe->legs; i++)
 		smallest = stripe->leg[i]->size < smallest ? stripe->leg[i]->size : smallest;
 	return (smallest & ~(stripe->chunk - 1)) * stripe->legs;
@@ -191,6 +194,7 @@ static void stripe_lower_resized(struct weft_object *object)
 	struct stripe *stripe = DEVICE_OF_OBJECT(object, struct stripe);
 	uint64_t size = stripe_size(stripe);
 
+	WEFT_ASSERT(stripe->legs >= 2 && stripe->chunk == 1ull << stripe->chunk_shift);
 	if (size != stripe->blk.size)
 		weft_blk_resized(&stripe->blk, size);
 }
@@ -200,6 +204,7 @@ static void stripe_describe(const struct weft_object *object, weft_describe_put 
 	const struct stripe *stripe = WEFT_CONTAINER(object, const struct stripe, object);
 	char text[64];
 
+	WEFT_ASSERT(stripe->legs <= STRIPE_LEGS);
 	snprintf(text, sizeof(text), "%u, in chunks of %" PRIu64 " KiB", stripe->legs, stripe->chunk >> 10);
 	put(self, "legs", text);
 }
