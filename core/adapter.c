@@ -89,6 +89,7 @@ static void status_emulated(struct weft_hop *hop)
 	struct weft_extent all = { .offset = hop->offset, .len = hop->len };
 	uint64_t room = 0;
 
+	WEFT_ASSERT(hop->op == WEFT_STATUS && hop->len > 0);
 	for (unsigned i = 0; i < hop->nsegs; i++)
 		room += hop->segs[i].len;
 	if (room < hop->seg_skip + sizeof(all)) {
@@ -105,6 +106,7 @@ static char *bounce_take(struct adapter_shard *shard)
 {
 	int bit = __builtin_ffs((int)shard->pool_free) - 1;
 
+	WEFT_ASSERT((shard->pool_free >> WINDOW) == 0);
 	if (bit < 0)
 		return NULL;
 	shard->pool_free &= ~(1u << bit);
@@ -134,6 +136,7 @@ static void wait_for_bounce(struct weft_hop *hop, struct emulation *e)
 
 static struct weft_hop *waiting_remove(struct adapter_shard *shard, struct weft_hop *wanted)
 {
+	WEFT_ASSERT(wanted != NULL);
 	for (struct weft_hop **link = &shard->waiting.head; *link != NULL; link = &(*link)->queue) {
 		struct weft_hop *hop = *link;
 
@@ -154,6 +157,7 @@ static void serve_waiting(struct adapter_shard *shard)
 		struct weft_hop *hop = waiting_remove(shard, shard->waiting.head);
 		struct emulation *e = weft_hop_request(hop);
 
+		WEFT_ASSERT(!e->turn && !e->waiting);
 		e->turn = true;
 		advance(hop);
 		e->turn = false;
@@ -169,6 +173,7 @@ static uint32_t in_place(const struct weft_hop *hop, const struct emulation *e, 
 	uint32_t len = 0, skip = e->seg_skip, whole = device->align > 1 ? device->block - 1 : 0;
 	uint64_t i = e->seg_at;
 
+	WEFT_ASSERT(e->at < hop->len && most <= device->max_len);
 	for (*nsegs = 0; len < most && *nsegs < device->max_segs; i++, skip = 0) {
 		WEFT_ASSERT(i < hop->nsegs);
 		uint32_t here = hop->segs[i].len - skip;
@@ -185,6 +190,7 @@ static uint32_t in_place(const struct weft_hop *hop, const struct emulation *e, 
 
 static void move_cursor(const struct weft_hop *hop, struct emulation *e, uint32_t len)
 {
+	WEFT_ASSERT(len <= hop->len - e->at);
 	e->at += len;
 	if (hop->nsegs == 0)
 		return;
@@ -204,6 +210,7 @@ static bool use_bounce(struct weft_hop *hop, struct weft_hop *child, struct piec
 	struct adapter_shard *shard = shard_of(hop);
 	const struct emulation *e = weft_hop_request(hop);
 
+	WEFT_ASSERT(piece->bounce == NULL && piece->len <= BOUNCE_SIZE);
 	if (shard->waiting.head != NULL && !e->turn)
 		return false;
 	piece->bounce = bounce_take(shard);
@@ -225,6 +232,7 @@ static bool shape_data(struct weft_hop *hop, struct emulation *e, struct weft_ho
 	uint16_t nsegs;
 	uint32_t len = in_place(hop, e, most, &nsegs);
 
+	WEFT_ASSERT(e->seg_at < hop->nsegs && (child->op == WEFT_READ || child->op == WEFT_WRITE));
 	if (len > 0) {
 		piece->len = len;
 		child->segs = hop->segs + e->seg_at;
@@ -242,6 +250,7 @@ static bool shape_data(struct weft_hop *hop, struct emulation *e, struct weft_ho
 
 static bool shape_copy(struct weft_hop *hop, struct emulation *e, struct weft_hop *child, struct piece *piece)
 {
+	WEFT_ASSERT(hop->op == WEFT_COPY && !e->flushing);
 	piece->len = least(least(hop->len - e->at, device_of(hop)->max_len), BOUNCE_SIZE);
 	piece->copying_back = false;
 	child->op = WEFT_READ;
@@ -255,6 +264,7 @@ static void shape_zeroes(struct weft_hop *hop, struct emulation *e, struct weft_
 	const struct weft_blk *device = device_of(hop);
 	uint64_t most = (uint64_t)ZEROES_SIZE * least(ZEROES_SEGS, device->max_segs);
 
+	WEFT_ASSERT(hop->op == WEFT_ZERO && device->max_segs > 0);
 	piece->len = least(least(hop->len - e->at, device->max_len), most);
 	child->op = WEFT_WRITE;
 	child->flags &= (uint8_t)~(WEFT_NO_UNMAP | WEFT_FAST);
@@ -274,6 +284,7 @@ static bool start_piece(struct weft_hop *hop, struct emulation *e, unsigned inde
 	struct piece *piece = &e->piece[index];
 	bool got = true;
 
+	WEFT_ASSERT(index < WINDOW && e->at < hop->len && e->in_flight < WINDOW);
 	piece->at = e->at;
 	piece->bounce = NULL;
 	child->offset = hop->offset + e->at;
@@ -337,6 +348,7 @@ static void piece_done(struct weft_hop *hop, struct weft_hop *child, int status)
 
 static void flush_done(struct weft_hop *hop, struct weft_hop *child, int status)
 {
+	WEFT_ASSERT(hop->op != WEFT_FLUSH && status <= 0);
 	(void)child;
 	weft_hop_complete(hop, status);
 }
@@ -364,6 +376,7 @@ static void advance(struct weft_hop *hop)
 {
 	struct emulation *e = weft_hop_request(hop);
 
+	WEFT_ASSERT(e->in_flight <= WINDOW && !e->flushing);
 	for (unsigned i = 0; i < WINDOW && e->status == 0 && e->at < hop->len; i++) {
 		if (hop_child(hop, i)->state != WEFT_HOP_IDLE)
 			continue;
@@ -386,6 +399,7 @@ static void adapter_submit(struct weft_blk *blk, struct weft_hop *hop)
 	const struct weft_blk *device = WEFT_CONTAINER(blk, struct adapter, blk)->device;
 	struct emulation *e = weft_hop_request(hop);
 
+	WEFT_ASSERT(hop->blk == blk && hop->state == WEFT_HOP_ASKED);
 	if (hop->op == WEFT_STATUS) {
 		status_emulated(hop);
 		return;
@@ -410,6 +424,7 @@ static void adapter_abort(struct weft_blk *blk, struct weft_hop *hop)
 {
 	struct emulation *e = weft_hop_request(hop);
 
+	WEFT_ASSERT(hop->state == WEFT_HOP_ASKED && hop->blk == blk);
 	(void)blk;
 	if (e->status == 0)
 		e->status = -ECANCELED;
@@ -424,6 +439,7 @@ static int adapter_shard_open(struct weft_blk *blk, void *own, struct weft_react
 {
 	struct adapter_shard *shard = own;
 
+	WEFT_ASSERT(weft_reactor_here() == reactor);
 	hop_list_init(&shard->waiting);
 	shard->pool_free = (1u << WINDOW) - 1;
 	shard->pool = env_pages_alloc(reactor->core->env, (uint64_t)WINDOW * BOUNCE_SIZE, false);
@@ -456,6 +472,7 @@ struct weft_blk *adapter_make(struct weft_blk *device)
 	struct weft_core *core = device->object->core;
 	struct adapter *adapter = weft_alloc(core, sizeof(*adapter));
 
+	WEFT_ASSERT(device->adapter == NULL && device->block > 0);
 	if (adapter == NULL)
 		return NULL;
 	adapter->device = device;
@@ -471,6 +488,7 @@ struct weft_blk *adapter_make(struct weft_blk *device)
 
 void adapter_stats(const struct weft_blk *blk, struct weft_stats *out)
 {
+	WEFT_ASSERT(blk->shard != NULL);
 	for (unsigned lane = 0; lane < CORE_REACTORS_MAX; lane++) {
 		const struct weft_shard *shard = __atomic_load_n(&blk->shard[lane], __ATOMIC_ACQUIRE);
 		const struct adapter_shard *own;

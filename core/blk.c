@@ -58,6 +58,7 @@ bool blk_is_complete(const struct weft_blk *blk)
 	unsigned wanted = OPS_EMULATED | WEFT_OP_BIT(WEFT_READ) | WEFT_OP_BIT(WEFT_WRITE);
 	unsigned flags = WEFT_FUA | WEFT_NO_UNMAP;
 
+	WEFT_ASSERT(blk->block > 0 && blk->max_len > 0);
 	if (blk->readonly) {
 		wanted &= ~OPS_CHANGING;
 		flags = 0;
@@ -71,6 +72,7 @@ int blk_started(struct weft_blk *blk, struct weft_why *why)
 	struct weft_core *core = blk->object->core;
 	int error = check_and_normalise(blk, why);
 
+	WEFT_ASSERT(blk->shard == NULL && blk->adapter == NULL && blk->carrier == NULL);
 	if (error != 0)
 		return error;
 	blk->shard = weft_alloc(core, CORE_REACTORS_MAX * sizeof(blk->shard[0]));
@@ -104,6 +106,7 @@ void blk_stopped(struct weft_blk *blk)
 	struct weft_core *core = blk->object->core;
 	struct weft_blk *made[] = { blk->adapter, blk->carrier };
 
+	WEFT_ASSERT(blk->object != NULL);
 	for (unsigned i = 0; i < WEFT_COUNT(made); i++) {
 		if (made[i] == NULL)
 			continue;
@@ -123,6 +126,7 @@ void blk_each_below(const struct weft_blk *blk, void (*fn)(void *arg, struct wef
 {
 	const struct weft_port *port = blk->object->kind->ports;
 
+	WEFT_ASSERT(blk->object != NULL && fn != NULL);
 	for (; port != NULL && port->name != NULL; port++) {
 		struct weft_blk *const *bound = (void *)((char *)blk->object + port->offset);
 
@@ -136,6 +140,7 @@ static void widest(void *arg, struct weft_blk *lower)
 {
 	uint32_t *stride = arg, span = blk_layout(lower);
 
+	WEFT_ASSERT(span % 128 == 0);
 	if (span > *stride)
 		*stride = span;
 }
@@ -148,6 +153,7 @@ static uint32_t round_to_hops(uint32_t size)
 /* Children of a device that the core made lie behind its hop and its per-request state, like those of any other. */
 static uint32_t layout(struct weft_blk *blk, uint32_t stride)
 {
+	WEFT_ASSERT(blk->ops->width == 0 || stride % 128 == 0);
 	blk->child_at = (uint32_t)sizeof(struct weft_hop) + round_to_hops(blk->ops->request_size);
 	blk->child_stride = stride;
 	blk->span = blk->child_at + blk->ops->width * stride;
@@ -174,6 +180,7 @@ uint64_t shard_in_flight(const struct weft_shard *shard)
 {
 	uint64_t ended = 0, submitted;
 
+	WEFT_ASSERT(shard->blk != NULL);
 	for (unsigned i = 0; i < WEFT_STAT_COUNT; i++)
 		ended += histogram_total(&shard->latency[i]);
 	submitted = counter_read(&shard->submitted);
@@ -185,6 +192,7 @@ static int open_one(struct weft_blk *blk, struct weft_reactor *reactor, struct w
 	struct weft_shard *shard = blk->shard[reactor->lane];
 	int error = 0;
 
+	WEFT_ASSERT(shard == NULL || (shard->blk == blk && shard->reactor == reactor && shard->users > 0));
 	if (shard == NULL) {
 		shard = weft_alloc_aligned(reactor->core, 64, sizeof(*shard) + blk->ops->shard_size);
 		if (shard == NULL)
@@ -229,6 +237,7 @@ static void open_below(void *arg, struct weft_blk *lower)
 {
 	struct opening *o = arg;
 
+	WEFT_ASSERT(o->reactor != NULL && o->error <= 0);
 	if (o->error != 0)
 		return;
 	o->error = blk_open_here(lower, o->reactor, o->why);
@@ -240,6 +249,7 @@ static void close_opened(void *arg, struct weft_blk *lower)
 {
 	struct opening *o = arg;
 
+	WEFT_ASSERT(o->opened == 0 || o->reactor != NULL);
 	if (o->opened == 0)
 		return;
 	o->opened--;
@@ -283,6 +293,7 @@ void blk_close_here(struct weft_blk *blk, struct weft_reactor *reactor)
 
 void weft_blk_like(struct weft_blk *blk, const struct weft_blk *lower)
 {
+	WEFT_ASSERT(lower->block > 0 && blk != lower);
 	blk->size = __atomic_load_n(&lower->size, __ATOMIC_RELAXED);
 	blk->block = lower->block;
 	blk->physical = lower->physical;

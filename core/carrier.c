@@ -39,6 +39,7 @@ static void child_done(struct weft_hop *self, struct weft_hop *child, int status
 {
 	struct carried *carried = weft_hop_request(self);
 
+	WEFT_ASSERT(carried->child == child && !carried->ended);
 	(void)child;
 	if (carried->aborting) {
 		carried->ended = true;
@@ -74,6 +75,7 @@ void carrier_arrived(struct weft_reactor *home, struct weft_hop *child)
 {
 	struct carried *carried = carried_of(child);
 
+	WEFT_ASSERT(weft_reactor_here() == home && child->reactor == home && carried->child == child);
 	carried->prev = NULL;
 	carried->next = home->visitors;
 	if (home->visitors != NULL)
@@ -85,6 +87,7 @@ void carrier_leaves(struct weft_reactor *home, struct weft_hop *child)
 {
 	struct carried *carried = carried_of(child);
 
+	WEFT_ASSERT(weft_reactor_here() == home && home->visitors != NULL);
 	if (carried->prev != NULL)
 		carried_of(carried->prev)->next = carried->next;
 	else
@@ -97,6 +100,7 @@ uint64_t carrier_expire(struct weft_reactor *home, uint64_t now_ns)
 {
 	uint64_t earliest = ENV_FOREVER;
 
+	WEFT_ASSERT(weft_reactor_here() == home);
 	for (struct weft_hop *child = home->visitors; child != NULL; child = carried_of(child)->next) {
 		uint64_t at = child->state == WEFT_HOP_ASKED ? hop_expire(child, now_ns) : ENV_FOREVER;
 
@@ -110,6 +114,7 @@ static void abort_back_msg(void *self)
 {
 	struct carried *carried = self;
 
+	WEFT_ASSERT(carried->aborting && weft_reactor_here() == carried->self->reactor);
 	carried->aborting = false;
 	if (carried->ended)
 		weft_hop_complete(carried->self, carried->status);
@@ -119,6 +124,7 @@ static void abort_at_home_msg(void *self)
 {
 	struct carried *carried = self;
 
+	WEFT_ASSERT(carried->aborting && weft_reactor_here() != carried->self->reactor);
 	/* If the child has ended, and is on its way back, it is too late, which weft_hop_abort sees. */
 	weft_hop_abort(carried->child, -ECANCELED);
 	carried->abort.fn = abort_back_msg;
@@ -150,6 +156,7 @@ struct weft_blk *carrier_make(struct weft_blk *device)
 	struct weft_core *core = device->object->core;
 	struct carrier *carrier = weft_alloc(core, sizeof(*carrier));
 
+	WEFT_ASSERT(device->ops->at_home && device->home != NULL && device->carrier == NULL);
 	if (carrier == NULL)
 		return NULL;
 	carrier->device = device;
@@ -165,6 +172,7 @@ struct weft_blk *carrier_make(struct weft_blk *device)
 
 void carrier_stats(const struct weft_blk *blk, struct weft_stats *out)
 {
+	WEFT_ASSERT(blk->shard != NULL);
 	for (unsigned lane = 0; lane < CORE_REACTORS_MAX; lane++) {
 		const struct weft_shard *shard = __atomic_load_n(&blk->shard[lane], __ATOMIC_ACQUIRE);
 

@@ -66,6 +66,7 @@ static void export_resized(struct weft_object *object, void *offer)
 {
 	struct weft_export *exp = offer;
 
+	WEFT_ASSERT(exp->ops != NULL);
 	(void)object;
 	if (exp->ops->resized != NULL)
 		exp->ops->resized(exp);
@@ -73,6 +74,7 @@ static void export_resized(struct weft_object *object, void *offer)
 
 static void hooks_add(struct weft_core *core)
 {
+	WEFT_ASSERT(core->objects != NULL);
 	core->blk_hook = (struct objects_hook){ .iface = &weft_blk_iface, .started = device_started,
 		.stopped = device_stopped };
 	core->export_hook = (struct objects_hook){ .iface = &weft_export_iface, .lower_resized = export_resized };
@@ -87,6 +89,7 @@ int core_open(struct env *env, const struct core_wants *wants, struct weft_core 
 	struct weft_core *core = env_alloc(env, 16, sizeof(*core));
 	int error;
 
+	WEFT_ASSERT(wants->io_reactors >= 1 && wants->io_reactors < CORE_REACTORS_MAX);
 	if (core == NULL)
 		return weft_why(why, -ENOMEM, "no memory for the core");
 	core->env = env;
@@ -109,6 +112,7 @@ int core_open(struct env *env, const struct core_wants *wants, struct weft_core 
 
 void core_run(struct weft_core *core)
 {
+	WEFT_ASSERT(core->reactors > 0 && weft_reactor_here() == NULL);
 	env_thread_run_here(core->env, core->reactor[0]->loop, reactor_step, core->reactor[0]);
 	atomic_store(&core->reactor[0]->stopping, false);
 }
@@ -120,6 +124,7 @@ void core_quit(struct weft_core *core)
 
 void core_close(struct weft_core *core)
 {
+	WEFT_ASSERT(weft_reactor_here() == NULL && core->reactors <= CORE_REACTORS_MAX);
 	if (core->objects != NULL)
 		objects_close(core);
 	for (unsigned lane = 1; lane < core->reactors; lane++) {
@@ -142,6 +147,7 @@ struct weft_reactor *weft_reactor_pick(struct weft_core *core)
 {
 	struct weft_reactor *best = core->reactor[1];
 
+	WEFT_ASSERT(core->reactors >= 2);
 	for (unsigned lane = 2; lane < core->reactors; lane++)
 		if (core->reactor[lane]->sessions_open < best->sessions_open)
 			best = core->reactor[lane];

@@ -29,6 +29,7 @@ static void put_text(struct printer *printer, const char *text)
 
 static void put_quoted(struct printer *printer, const char *text)
 {
+	WEFT_ASSERT(text);
 	put_text(printer, "'");
 	for (; *text; text++) {
 		if (*text == '\'')
@@ -60,6 +61,7 @@ static bool is_plain(const char *text)
 
 static void put_value(struct printer *printer, const char *text)
 {
+	WEFT_ASSERT(text);
 	if (is_plain(text))
 		put_text(printer, text);
 	else

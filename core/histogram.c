@@ -12,6 +12,7 @@ void weft_histogram_add(struct weft_histogram *h, uint64_t ns)
 
 void weft_histogram_merge(struct weft_histogram *into, const struct weft_histogram *from)
 {
+	WEFT_ASSERT(into != from);
 	for (unsigned i = 0; i < WEFT_HISTOGRAM_BUCKETS; i++)
 		into->count[i] += counter_read(&from->count[i]);
 }
@@ -30,6 +31,7 @@ static uint64_t bucket_upper(unsigned bucket)
 {
 	unsigned exponent;
 
+	WEFT_ASSERT(bucket < WEFT_HISTOGRAM_BUCKETS);
 	if (bucket < 16)
 		return bucket;
 	exponent = bucket / 8 + 2;

@@ -179,6 +179,7 @@ static void watch_deadline(struct weft_hop *hop)
 {
 	struct weft_reactor *reactor = hop->reactor;
 
+	WEFT_ASSERT(hop->deadline_us != 0 && hop->state == WEFT_HOP_ASKED);
 	reactor->deadlines++;
 	reactor_deadline(reactor, hop->asked_at + (uint64_t)hop->deadline_us * 1000);
 }

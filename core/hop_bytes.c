@@ -74,6 +74,7 @@ static void WEFT_PRINTF(2, 3) put(struct text *text, const char *format, ...)
 	va_list args;
 	int n;
 
+	WEFT_ASSERT(text->at != NULL || text->size == 0);
 	va_start(args, format);
 	n = vsnprintf(room > 0 ? text->at + text->len : NULL, room, format, args);
 	va_end(args);
@@ -89,6 +90,7 @@ static void put_below(struct text *text, const struct weft_hop *hop, uint64_t no
 {
 	unsigned width = hop->up == NULL ? 1 : hop->blk->ops->width, shown = 0;
 
+	WEFT_ASSERT(hop->up == NULL || hop->blk != NULL);
 	for (unsigned i = 0; i < width; i++) {
 		const struct weft_hop *child = hop_child(hop, i);
 		uint64_t waited = now_ns > child->asked_at ? now_ns - child->asked_at : 0;
@@ -113,6 +115,7 @@ int weft_hop_path(const struct weft_hop *root, uint64_t now_ns, char *text, size
 {
 	struct text out = { text, size, 0 };
 
+	WEFT_ASSERT(root->up == NULL && (text != NULL || size == 0));
 	put(&out, "%s %" PRIu64 "@%" PRIu64, weft_op_name(root->op), root->len, root->offset);
 	put_below(&out, root, now_ns);
 	return (int)out.len;

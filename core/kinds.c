@@ -39,6 +39,7 @@ static unsigned place_of(const struct objects *objects, const char *name)
 
 	while (place < objects->nkinds && strcmp(objects->kinds[place].kind->name, name) <= 0)
 		place++;
+	WEFT_ASSERT(place == objects->nkinds || strcmp(objects->kinds[place].kind->name, name) > 0);
 	return place;
 }
 
@@ -209,6 +210,7 @@ const struct weft_kind *objects_kind_next(struct weft_core *core, const struct w
 {
 	const struct objects *objects = core->objects;
 
+	WEFT_ASSERT(objects->nkinds <= objects->kinds_room);
 	if (!last)
 		return objects->nkinds ? objects->kinds[0].kind : NULL;
 	for (unsigned i = 0; i + 1 < objects->nkinds; i++)

@@ -29,6 +29,7 @@ char *weft_strdup(struct weft_core *core, const char *text)
 	size_t size = strlen(text) + 1;
 	char *copy = weft_alloc(core, size);
 
+	WEFT_ASSERT(text && size > 0);
 	if (copy != NULL)
 		memcpy(copy, text, size);
 	return copy;

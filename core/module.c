@@ -10,6 +10,7 @@ int objects_module_load(struct weft_core *core, const char *path, struct weft_wh
 	void *handle = dlopen(path, RTLD_NOW | RTLD_LOCAL);
 	const char *fault;
 
+	WEFT_ASSERT(core->objects && path);
 	if (!handle) {
 		fault = dlerror();
 		return weft_why(why, -ENOENT, "module='%.80s': cannot be loaded (%.100s): give the path of a component's "

@@ -386,6 +386,7 @@ static void post_stopped(struct weft_object *object)
 {
 	struct notes *notes = notes_of(object);
 
+	WEFT_ASSERT(!notes->msg.posted && !object->refs);
 	notes->msg.fn = stopped_msg;
 	notes->msg.self = object;
 	weft_reactor_post(object->core->reactor[0], &notes->msg);
@@ -395,6 +396,7 @@ static void stop_done(struct weft_task *task, int status)
 {
 	struct notes *notes = WEFT_CONTAINER(task, struct notes, task);
 
+	WEFT_ASSERT(((struct weft_object *)notes->msg.self)->state == WEFT_OBJECT_STOPPING);
 	(void)status; /* there is no way to go on with what could not be stopped */
 	post_stopped(notes->msg.self);
 }
@@ -492,6 +494,7 @@ void weft_object_get(struct weft_object *object)
 
 void weft_object_put(struct weft_object *object)
 {
+	WEFT_ASSERT(object->refs > 0);
 	object_control_assert(object->core);
 	object_check(object);
 	object_put(object, NULL);
@@ -545,6 +548,7 @@ bool object_is_settled(const struct weft_object *object)
 
 struct weft_object *objects_find(struct weft_core *core, const char *name)
 {
+	WEFT_ASSERT(name);
 	object_control_assert(core);
 	struct weft_object *object = object_named(core, name);
 
@@ -555,9 +559,11 @@ struct weft_object *objects_next(struct weft_core *core, const struct weft_objec
 {
 	struct weft_object *object = last ? last->link[0] : core->objects->first;
 
+	WEFT_ASSERT(!last || last->core == core);
 	object_control_assert(core);
 	while (object && !object_is_settled(object))
 		object = object->link[0];
+	WEFT_ASSERT(!object || object->refs > 0);
 	return object;
 }
 

@@ -166,6 +166,7 @@ void option_free(struct weft_object *object)
 {
 	const struct value none = { .text = NULL };
 
+	WEFT_ASSERT(object->core && object->state != WEFT_OBJECT_RUNNING);
 	for (const struct weft_option *option = object->kind->options; option && option->name; option++) {
 		struct value value;
 

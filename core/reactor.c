@@ -101,6 +101,7 @@ static void take_inboxes(struct weft_reactor *reactor)
 	struct weft_msg *msg = atomic_exchange_explicit(&reactor->inbox, NULL, memory_order_acquire), *msgs = NULL;
 	struct weft_hop *hop = atomic_exchange_explicit(&reactor->hop_inbox, NULL, memory_order_acquire), *hops = NULL;
 
+	WEFT_ASSERT(weft_reactor_here() == reactor);
 	while (hop != NULL) {
 		struct weft_hop *next = hop->queue;
 		hop->queue = hops;
@@ -244,6 +245,7 @@ static void disarm_sources(struct weft_reactor *reactor)
 {
 	struct weft_source *source = reactor->sources;
 
+	WEFT_ASSERT(weft_reactor_here() == reactor);
 	reactor->armed = false;
 	atomic_store_explicit(&reactor->sleeping, false, memory_order_relaxed);
 	if (source == NULL)
@@ -268,6 +270,7 @@ static bool arm_sources(struct weft_reactor *reactor)
 	struct weft_source *source = reactor->sources;
 	bool work = false;
 
+	WEFT_ASSERT(weft_reactor_here() == reactor && !reactor->armed);
 	atomic_store_explicit(&reactor->sleeping, true, memory_order_relaxed);
 	reactor->armed = true;
 	if (source != NULL) {
@@ -295,6 +298,7 @@ static bool may_sleep(struct weft_reactor *reactor)
 
 static uint64_t rest(struct weft_reactor *reactor)
 {
+	WEFT_ASSERT(reactor->ended.head == NULL && reactor->gathered == NULL && reactor->flushing == NULL);
 	if (reactor->always > 0 || !may_sleep(reactor))
 		return 0;
 	if (!arm_sources(reactor)) {
@@ -313,6 +317,7 @@ uint64_t reactor_step(void *self, uint64_t now_ns)
 	bool worked = false;
 	uint64_t wait = 0;
 
+	WEFT_ASSERT(before != reactor);
 	here = reactor;
 	reactor->now = now_ns;
 	reactor->stats.turns++;
@@ -349,6 +354,7 @@ static void deadline_fire(void *self)
 	struct weft_reactor *reactor = self;
 	uint64_t slots, visitors, at;
 
+	WEFT_ASSERT(weft_reactor_here() == reactor);
 	slots = slots_expire(reactor, reactor->now);
 	visitors = carrier_expire(reactor, reactor->now);
 	at = slots < visitors ? slots : visitors;
@@ -360,6 +366,7 @@ void reactor_deadline(struct weft_reactor *reactor, uint64_t at_ns)
 {
 	struct weft_timer *timer = &reactor->deadline_timer;
 
+	WEFT_ASSERT(at_ns != ENV_FOREVER);
 	if (timer->armed && timer->at_ns <= at_ns)
 		return;
 	weft_timer_disarm(reactor, timer);
@@ -387,6 +394,7 @@ int reactor_open(struct weft_core *core, unsigned lane, uint32_t budget, struct 
 	struct weft_reactor *reactor = weft_alloc_aligned(core, 128, sizeof(*reactor));
 	int error;
 
+	WEFT_ASSERT(lane < CORE_REACTORS_MAX && budget > 0);
 	if (reactor == NULL)
 		return weft_why(why, -ENOMEM, "no memory for reactor %u", lane);
 	reactor->core = core;

@@ -42,6 +42,7 @@ struct regions {
 
 int regions_open(struct weft_core *core, struct weft_why *why)
 {
+	WEFT_ASSERT(core->regions == NULL);
 	core->regions = weft_alloc(core, sizeof(*core->regions));
 	if (core->regions == NULL)
 		return weft_why(why, -ENOMEM, "no memory for the table of registered memory");
@@ -72,6 +73,7 @@ static void pin_msg(void *self)
 	struct pinning *p = errand->pinning;
 	struct weft_why why;
 
+	WEFT_ASSERT(weft_reactor_here() == errand->reactor && !errand->done);
 	errand->done = env_loop_pin(errand->reactor->loop, p->region, p->base, p->size, &why) == 0;
 	if (!errand->done)
 		weft_log(errand->reactor->core, WEFT_LOG_WARN, "pin: %s: requests in this memory take the ordinary way",
@@ -84,6 +86,7 @@ static void unpin_msg(void *self)
 	struct pinning *p = errand->pinning;
 	struct weft_core *core = errand->reactor->core;
 
+	WEFT_ASSERT(weft_reactor_here() == errand->reactor && atomic_load(&p->left) > 0);
 	if (errand->done)
 		env_loop_unpin(errand->reactor->loop, p->region);
 	if (atomic_fetch_sub(&p->left, 1) == 1)
@@ -92,6 +95,7 @@ static void unpin_msg(void *self)
 
 static void send_errands(struct weft_core *core, struct pinning *p)
 {
+	WEFT_ASSERT(core->reactors >= 2 && p->size > 0);
 	p->left = core->reactors - 1;
 	for (unsigned lane = 1; lane < core->reactors; lane++) {
 		struct errand *errand = &p->errand[lane];

@@ -13,6 +13,7 @@
 
 static struct weft_edge *find_edge(const struct weft_object *above, const struct weft_port *port, unsigned index)
 {
+	WEFT_ASSERT(port);
 	for (struct weft_edge *edge = above->below; edge; edge = edge->next_below)
 		if (edge->port == port && edge->index == index)
 			return edge;
@@ -134,6 +135,7 @@ void objects_resized(struct weft_object *object)
 {
 	struct weft_edge *next;
 
+	WEFT_ASSERT(object->kind);
 	object_control_assert(object->core);
 	for (struct weft_edge *edge = object->above; edge; edge = next) {
 		next = edge->next_above;

@@ -181,6 +181,7 @@ void weft_slot_submit(struct weft_slot *slot, unsigned op, unsigned flags, uint6
 
 void slots_each(struct weft_reactor *reactor, void (*fn)(void *arg, struct weft_slot *slot), void *arg)
 {
+	WEFT_ASSERT(weft_reactor_here() == reactor);
 	for (struct slot_pool *pool = reactor->pools; pool != NULL; pool = pool->next)
 		for (uint32_t i = 0; i < pool->made; i++) {
 			struct weft_slot *slot = (struct weft_slot *)(void *)(pool->base + (size_t)i * pool->slot_size);
@@ -199,6 +200,7 @@ static void expire_one(void *arg, struct weft_slot *slot)
 	struct expiring *e = arg;
 	uint64_t at = hop_expire(&slot->root, e->now_ns);
 
+	WEFT_ASSERT(slot->in_use && slot->session->reactor == slot->root.reactor);
 	if (at < e->earliest)
 		e->earliest = at;
 }

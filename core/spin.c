@@ -35,6 +35,7 @@ void spin_worked(struct spin *spin, uint64_t now_ns)
 
 bool spin_should_sleep(struct spin *spin, uint64_t now_ns)
 {
+	WEFT_ASSERT(spin->wake_cost_ns > 0 && now_ns >= spin->idle_since_ns);
 	if (spin->idle_since_ns == 0)
 		spin->idle_since_ns = now_ns;
 	if (spin->mean_ns >= spin->wake_cost_ns)

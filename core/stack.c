@@ -17,6 +17,7 @@ static void step_msg(void *self);
 
 static void go_to(struct weft_stack *stack, unsigned lane)
 {
+	WEFT_ASSERT(lane < stack->core->reactors);
 	stack->opening.lane = lane;
 	stack->opening.msg.fn = step_msg;
 	stack->opening.msg.self = stack;
@@ -27,6 +28,7 @@ static int pool_open(struct weft_stack *stack, struct weft_reactor *reactor, str
 {
 	struct slot_pool *pool = &stack->pool[reactor->lane];
 
+	WEFT_ASSERT(pool->base == NULL && stack->root.child_stride > 0);
 	pool->count = 2 * reactor->budget; /* see the invariants of slot.c; untouched memory costs nothing */
 	pool->slot_size = stack->root.child_at + stack->root.child_stride;
 	pool->bytes = (uint64_t)pool->slot_size * pool->count;
@@ -44,6 +46,7 @@ static void pool_close(struct weft_stack *stack, struct weft_reactor *reactor)
 	struct slot_pool *pool = &stack->pool[reactor->lane], **link = &reactor->pools;
 	uint32_t free = 0;
 
+	WEFT_ASSERT(pool->base != NULL && pool->made <= pool->count);
 	for (struct weft_slot *slot = pool->free; slot != NULL; slot = slot->next)
 		free++;
 	WEFT_ASSERT(free == pool->made);
@@ -58,6 +61,7 @@ static void finish(struct weft_stack *stack)
 {
 	struct stack_opening opening = stack->opening;
 
+	WEFT_ASSERT(opening.error <= 0 && opening.task != NULL);
 	if (opening.closing) {
 		weft_object_put(stack->device->object);
 		weft_free(stack->core, stack);
@@ -107,6 +111,7 @@ int weft_stack_open(struct weft_core *core, struct weft_blk *device, const char 
 {
 	struct weft_stack *stack = weft_alloc(core, sizeof(*stack));
 
+	WEFT_ASSERT(device->object != NULL && device->shard != NULL);
 	WEFT_ASSERT(core->reactors >= 2);
 	if (stack == NULL)
 		return weft_why(&task->why, -ENOMEM, "%s: no memory to open it", name);
@@ -125,6 +130,7 @@ int weft_stack_open(struct weft_core *core, struct weft_blk *device, const char 
 
 void weft_stack_close(struct weft_stack *stack, struct weft_task *task)
 {
+	WEFT_ASSERT(!stack->opening.closing);
 	stack->opening.closing = true;
 	stack->opening.error = 0;
 	stack->opening.task = task;

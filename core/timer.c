@@ -7,6 +7,7 @@ static struct weft_timer *meld(struct weft_timer *a, struct weft_timer *b)
 {
 	struct weft_timer *swap;
 
+	WEFT_ASSERT(a == NULL || a != b);
 	if (a == NULL || b == NULL)
 		return a != NULL ? a : b;
 	if (b->at_ns < a->at_ns)

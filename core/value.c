@@ -146,6 +146,7 @@ static const char *read_real(const char *text, double *out, int *error)
 				exponent = exponent * 10 + (*c - '0');
 		exponent = negative ? -exponent : exponent;
 	}
+	WEFT_ASSERT(decimal.scale >= 0);
 	exponent -= decimal.scale;
 	*error = -ERANGE;
 	if (exponent > 300 || exponent < -300)
@@ -263,6 +264,7 @@ static void print_choice(const char *choices, uint32_t index, char *text, size_t
 
 static const char *rule_of(uint8_t type)
 {
+	WEFT_ASSERT(type != WEFT_OPTION_CHOICE); /* the caller lists the choices */
 	switch (type) {
 	case WEFT_OPTION_BOOL:
 		return "is neither on nor off: write on or off";
