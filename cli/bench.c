@@ -94,6 +94,8 @@ static void interrupted(void *self, int signal)
 	struct bench_command *c = self;
 
 	(void)signal;
+	if (c->interrupted)
+		world_leave();
 	c->interrupted = true;
 	bench_stop(&c->bench);
 }

@@ -108,6 +108,7 @@ static int server_end(struct demo *d)
 static int measure(struct demo *d, struct bench_options o, struct bench_result *result)
 {
 	uint64_t pid = env_linux_child_pid(d->server);
+	char device[TEXT + 16];
 	int error;
 
 	if (d->interrupted)
@@ -115,7 +116,8 @@ static int measure(struct demo *d, struct bench_options o, struct bench_result *
 	o.block_bytes = o.block_bytes != 0 ? o.block_bytes : 4096;
 	o.queues = o.connections = 1;
 	o.seed = env_now_ns(d->env) | 1;
-	error = bench_device(&o, &d->client, d->socket, pid, result, &d->why);
+	snprintf(device, sizeof(device), "%s,timeout=10s", d->socket); /* for ever, if the server were gone */
+	error = bench_device(&o, &d->client, device, pid, result, &d->why);
 	if (error != 0)
 		return error;
 	if (result->errors != 0 || result->mismatches != 0)

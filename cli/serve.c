@@ -137,7 +137,7 @@ static void interrupted(void *self, int signal)
 
 	(void)signal;
 	if (s->stopping)
-		fprintf(stderr, "weft: ending already: waiting for requests in flight\n");
+		world_leave();
 	serve_stop(s);
 }
 
@@ -239,7 +239,8 @@ const struct command command_serve = {
 	.text = "Opens a device, puts the layers of --through on it, and serves it at every address that --on names. When all of "
 		"them are listening it prints a line for each.\n\n"
 		"It ends at SIGTERM or SIGINT, or when weft-ctl says quit: requests in flight are carried out, sockets are "
-		"removed. When it cannot begin, it leaves nothing behind.",
+		"removed. A second signal ends it at once, as if it were killed: what is in flight then is carried out when it is "
+		"started again. When it cannot begin, it leaves nothing behind.",
 	.options = options,
 	.examples = examples,
 	.run = serve_main,

@@ -224,6 +224,12 @@ void world_release(struct world *world, struct weft_object *object)
 
 /* ---- errors ---- */
 
+void world_leave(void)
+{
+	fprintf(stderr, "weft: asked twice: ending without waiting for requests in flight\n");
+	exit(EXIT_FAILED);
+}
+
 int world_failed(int error, const struct weft_why *why)
 {
 	const char *text = why->text[0] != '\0' ? why->text : strerrordesc_np(-error);

@@ -66,6 +66,9 @@ int world_build(struct world *world, const struct tree *tree, const struct weft_
 	struct weft_why *why);
 void world_release(struct world *world, struct weft_object *object);
 
+/* A second signal: the process ends as it is, as if it were killed, without waiting for what is in flight. */
+void world_leave(void) __attribute__((noreturn));
+
 /* "weft: ..." to standard error, one line, and the exit status that goes with it. */
 int world_failed(int error, const struct weft_why *why);
 

@@ -29,7 +29,14 @@ class Server:
         self.command = [WEFT, 'serve', *([device] if device else []), '--on', f'vhost-user:{self.socket}', '--control',
                         self.path, *arguments]
         self.errors = tempfile.TemporaryFile('w+')
-        self.child = subprocess.Popen(self.command, cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+        self.child = None
+        self.start()
+
+    def start(self):
+        """Also again, when it has ended."""
+        if self.child:
+            self.child.stdout.close()
+        self.child = subprocess.Popen(self.command, cwd=self.folder, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                                       stderr=self.errors, text=True, preexec_fn=end_with_parent)
         self.said = self.child.stdout.readline()
         assert self.said, self.log()

@@ -98,3 +98,23 @@ def test_one_served_device_takes_little_memory(serve, weft):
     server = serve('file:new.img,create=64MiB')
     assert weft('bench', 'vhost-user:vm0.sock', '--depth', '32', '--time', '200ms').status == 0
     assert memory_kib(server.child.pid) <= 32 << 10
+
+
+def test_a_second_signal_does_not_wait_for_requests_in_flight(serve, folder):
+    server = serve('mem:16MiB', '--through', 'delay:all=10min')
+    client = subprocess.Popen([*server.command[:1], 'bench', 'vhost-user:vm0.sock', '--time', '0'], cwd=folder,
+                              stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        while not server.ctl('requests')['requests']:
+            assert client.poll() is None
+        server.child.send_signal(signal.SIGTERM)
+        while os.path.exists(f'{folder}/ctl0.sock'):  # it has understood
+            assert server.child.poll() is None
+        server.child.send_signal(signal.SIGTERM)
+        assert server.child.wait(60) == 1
+        assert 'asked twice' in server.log()
+    finally:
+        client.kill()
+        client.wait()
+    server.start()  # the sockets that were left are replaced
+    assert server.ctl('mode') == {'mode': 'adaptive'}
