@@ -293,11 +293,6 @@ void env_fd_close(struct env *env, int fd)
 	env->ops->fd_close(env, fd);
 }
 
-int env_fd_dup(struct env *env, int fd)
-{
-	return env_fault(env) ? -EIO : env->ops->fd_dup(env, fd);
-}
-
 int64_t env_fd_size(struct env *env, int fd)
 {
 	return env_fault(env) ? -EIO : env->ops->fd_size(env, fd);

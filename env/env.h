@@ -159,7 +159,6 @@ void env_pages_free(struct env *env, void *base, uint64_t size);
 /* Gives the pages back; they read as zeroes. */
 void env_pages_drop(struct env *env, void *base, uint64_t size);
 void env_fd_close(struct env *env, int fd);
-int env_fd_dup(struct env *env, int fd);
 int64_t env_fd_size(struct env *env, int fd);
 
 /* ---- streams: unix sockets (TCP for the network exports); non-blocking; also carry descriptors ---- */

@@ -166,14 +166,6 @@ static void linux_fd_close(struct env *env, int fd)
 		close(fd);
 }
 
-static int linux_fd_dup(struct env *env, int fd)
-{
-	int copy = fcntl(fd, F_DUPFD_CLOEXEC, 3);
-
-	(void)env;
-	return copy < 0 ? -errno : copy;
-}
-
 static int64_t linux_fd_size(struct env *env, int fd)
 {
 	struct stat st;
@@ -205,7 +197,6 @@ static const struct env_ops linux_ops = {
 	.pages_free = linux_pages_free,
 	.pages_drop = linux_pages_drop,
 	.fd_close = linux_fd_close,
-	.fd_dup = linux_fd_dup,
 	.fd_size = linux_fd_size,
 	.usage = linux_usage,
 	.file_read = linux_file_read,

@@ -71,13 +71,6 @@ void sim_node_close_fds(struct sim_node *node)
 			sim_fd_close(&node->env, fd);
 }
 
-int sim_fd_dup(struct env *env, int fd)
-{
-	struct sim_thing *thing = sim_fd_get(node_of(env), fd);
-
-	return thing != NULL ? sim_fd_install(node_of(env), thing) : -EBADF;
-}
-
 int64_t sim_fd_size(struct env *env, int fd)
 {
 	struct sim_thing *thing = sim_fd_get(node_of(env), fd);

@@ -235,7 +235,7 @@ static const struct env_ops sim_ops = {
 	.thread_join = thread_join, .thread_run_here = thread_run_here, .medium_open = sim_medium_open,
 	.notifier_open = sim_notifier_open, .shm_create = sim_shm_create, .map = sim_map, .unmap = sim_unmap,
 	.pages_alloc = pages_alloc, .pages_free = pages_free, .pages_drop = pages_drop, .fd_close = sim_fd_close,
-	.fd_dup = sim_fd_dup, .fd_size = sim_fd_size, .usage = usage, .file_read = file_read,
+	.fd_size = sim_fd_size, .usage = usage, .file_read = file_read,
 };
 
 struct env *sim_node_open(struct sim_world *world, const char *name)

@@ -206,7 +206,6 @@ int sim_map(struct env *env, int fd, uint64_t offset, uint64_t size, bool writab
 	struct weft_why *why);
 void sim_unmap(struct env_mapping *mapping);
 void sim_fd_close(struct env *env, int fd);
-int sim_fd_dup(struct env *env, int fd);
 int64_t sim_fd_size(struct env *env, int fd);
 
 /* loop.c */
