@@ -21,7 +21,7 @@ WIDTH, HEIGHT, LEFT, TOP, PLOT_W, PLOT_H = 860, 360, 60, 40, 340, 250
 # ---- measuring ----
 
 def measure(options, device, rates):
-    """-> {mode: [(rate, reached, cpu share, p99 ns)]}"""
+    """-> {mode: [(rate, reached, cpu share, p99 ns, p50 ns)]}"""
     found = {}
     for repeat in range(options.repeats):
         for rate in rates:
@@ -32,7 +32,7 @@ def measure(options, device, rates):
                     run = server.bench('--rw', 'randread', '--bs', '4KiB', '--depth', 256, '--rate', rate, '--arrivals', 'poisson',
                                        '--time', f'{options.seconds}s', '--mode', 'poll', '--cpus', '1', options=',depth=256')
                 found.setdefault((mode, rate), []).append((run['iops'], run['server_cpu_ns'] / run['seconds'] / 1e9,
-                                                           run['latency_ns']['p99']))
+                                                           run['latency_ns']['p99'], run['latency_ns']['p50']))
                 print(f'{repeat + 1}/{options.repeats} {device.split(":")[0]:5} {rate:8} per s {mode:9} '
                       f'{found[mode, rate][-1][1] * 100:6.2f} % CPU, p99 {run["latency_ns"]["p99"] / 1e3:9.1f} us', flush=True)
     return {mode: [(rate, *(median(column) for column in zip(*found[mode, rate]))) for rate in rates] for mode in MODES}
@@ -70,24 +70,26 @@ class Plot:
             self.parts.append(f'<line x1="{self.x}" x2="{self.x + PLOT_W}" y1="{y:.1f}" y2="{y:.1f}" stroke="#e4e4e4"/>'
                               f'<text x="{self.x - 6}" y="{y + 4:.1f}" text-anchor="end">{text(value)}</text>')
 
-    def line(self, points, colour):
+    def line(self, points, colour, dots=False):
         path = ' '.join(f'{self.at_x(x):.1f},{self.at_y(y):.1f}' for x, y in points)
-        self.parts.append(f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2"/>')
+        style = 'stroke-width="1" stroke-dasharray="4 4"' if dots else 'stroke-width="2"'
+        self.parts.append(f'<polyline points="{path}" fill="none" stroke="{colour}" {style}/>')
         self.parts += [f'<circle cx="{self.at_x(x):.1f}" cy="{self.at_y(y):.1f}" r="3" fill="{colour}"/>' for x, y in points]
 
 
 def svg(path, name, curves, rates):
-    p99 = [point[3] / 1e3 for curve in curves.values() for point in curve]
-    low, high = 10 ** math.floor(math.log10(max(min(p99), 0.1))), 10 ** math.ceil(math.log10(max(p99)))
+    seen = [max(point[i] / 1e3, 0.1) for curve in curves.values() for point in curve for i in (3, 4)]
+    low, high = 10 ** math.floor(math.log10(min(seen))), 10 ** math.ceil(math.log10(max(seen)))
     cpu = Plot(LEFT, 'CPU of the server', rates, 0, 1.1, False)
     cpu.scale([0, 0.25, 0.5, 0.75, 1], lambda v: f'{v * 100:.0f} %')
-    late = Plot(LEFT + PLOT_W + 90, '99th percentile', rates, low, high, True)
+    late = Plot(LEFT + PLOT_W + 90, '99th percentile (dashed: median)', rates, low, high, True)
     late.scale([10 ** n for n in range(round(math.log10(low)), round(math.log10(high)) + 1)],
                lambda v: f'{v:g} us' if v < 1000 else f'{v / 1000:g} ms')
     legend = []
     for i, (mode, colour) in enumerate(MODES.items()):
         cpu.line([(point[0], point[2]) for point in curves[mode]], colour)
         late.line([(point[0], point[3] / 1e3) for point in curves[mode]], colour)
+        late.line([(point[0], point[4] / 1e3) for point in curves[mode]], colour, dots=True)
         legend.append(f'<circle cx="{LEFT + 110 * i + 6}" cy="{HEIGHT - 12}" r="4" fill="{colour}"/>'
                       f'<text x="{LEFT + 110 * i + 16}" y="{HEIGHT - 8}">{mode}</text>')
     legend.append(f'<text x="{WIDTH - 14}" y="{HEIGHT - 8}" text-anchor="end" fill="#666">{name}, 4 KiB random reads, '
@@ -99,11 +101,11 @@ def svg(path, name, curves, rates):
 
 def table(name, curves, rates):
     """`over`: adaptive to the better of the two others, CPU and p99; the aim is at most 1.2."""
-    lines = [f'| {name}, per s | ' + ' | '.join(f'{m} CPU % | {m} p99 us' for m in MODES) + ' | CPU over | p99 over |',
-             '| ---: ' * (2 * len(MODES) + 3) + '|']
+    lines = [f'| {name}, per s | ' + ' | '.join(f'{m} CPU % | p50 us | p99 us' for m in MODES) + ' | CPU over | p99 over |',
+             '| ---: ' * (3 * len(MODES) + 3) + '|']
     for i, rate in enumerate(rates):
         points = {mode: curves[mode][i] for mode in MODES}
-        cells = ' | '.join(f'{points[m][2] * 100:.2f} | {points[m][3] / 1e3:.1f}' for m in MODES)
+        cells = ' | '.join(f'{points[m][2] * 100:.2f} | {points[m][4] / 1e3:.1f} | {points[m][3] / 1e3:.1f}' for m in MODES)
         over = [points['adaptive'][k] / max(min(points['poll'][k], points['notify'][k]), 1e-9) for k in (2, 3)]
         lines.append(f'| {rate} | {cells} | {over[0]:.2f} | {over[1]:.2f} |')
     return lines
