@@ -24,6 +24,7 @@
 
 struct cell {
 	uint32_t sent, acked;    /* versions */
+	uint32_t durable;        /* acknowledged before a flush was sent that has ended */
 	bool changing;
 	uint8_t zero[HISTORY / 8];    /* bit of a version: it is zeroes */
 	uint8_t either[HISTORY / 8];  /* ... a discard: zeroes, or what was before */
@@ -33,6 +34,7 @@ struct request {
 	struct load *load;
 	unsigned op, cell, cells;
 	uint32_t version[SPAN_MAX]; /* sent with it, or acknowledged when a read was sent */
+	uint32_t covers[LOAD_CELLS]; /* of a flush: acknowledged when it was sent */
 	char *data;
 };
 
@@ -124,6 +126,17 @@ void load_check_image(const struct load *load, const char *bytes)
 	}
 }
 
+void load_check_after_power_loss(const struct load *load, const char *bytes)
+{
+	for (unsigned i = 0; i < LOAD_CELLS; i++)
+		check_cell(load, bytes + i * LOAD_CELL, i, load->cell[i].durable, load->cell[i].sent);
+}
+
+void load_forget(struct load *load)
+{
+	free(load);
+}
+
 /* ---- sending ---- */
 
 static void answered(struct weft_hop *root, struct weft_hop *child, int status)
@@ -148,6 +161,9 @@ static void answered(struct weft_hop *root, struct weft_hop *child, int status)
 			cell->changing = false;
 		}
 	}
+	for (unsigned i = 0; request->op == WEFT_FLUSH && i < LOAD_CELLS; i++)
+		if (request->covers[i] > load->cell[i].durable)
+			load->cell[i].durable = request->covers[i];
 	sim_trace(load->party->world, "load: %s %u+%u ended", weft_op_name(request->op), request->cell, request->cells);
 	load->used[slot->tag] = false;
 	load->answers++;
@@ -193,6 +209,8 @@ static bool choose(struct load *load, struct request *request)
 	for (unsigned i = 0; i < request->cells; i++)
 		if (load->cell[request->cell + i].changing)
 			return false;
+	for (unsigned i = 0; request->op == WEFT_FLUSH && i < LOAD_CELLS; i++)
+		request->covers[i] = load->cell[i].acked;
 	change(load, request);
 	return true;
 }

@@ -60,6 +60,10 @@ bool load_ended(void *load);
 unsigned load_answers(const struct load *load);
 /* All that was acknowledged is in `bytes`, the image of the disk. Nothing is in flight. */
 void load_check_image(const struct load *load, const char *bytes);
+/* The power has gone: each sector of `bytes` is what the last flush that ended had made durable, or newer. */
+void load_check_after_power_loss(const struct load *load, const char *bytes);
 void load_close(struct load *load);
+/* Its node is dead. */
+void load_forget(struct load *load);
 
 #endif
