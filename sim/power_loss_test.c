@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The power goes at any moment under a file that is in use: unflushed writes are kept, dropped or torn by chance. What was acknowledged
+ * The power goes at any moment under a file that is in use: unflushed writes are kept, dropped or torn by chance. What was
+ * acknowledged
  * before a flush that ended is there. Every seed runs twice, with equal traces.
  *
  * `sim_power_loss_test [SEEDS [FIRST]]`
