@@ -74,10 +74,10 @@ def test_requests_in_flight_are_answered_by_the_next_server(serve, survivor, kin
     sent = {one.ring.request(T_OUT, i * 8, data=bytes([i]) * 512) for i in range(5)}
     one.ring.publish()
     one.ring.kick()
-    step = 16 if kind == 'split' else 32 # of the area: where each request says that it is in flight
+    step = 16 if kind == 'split' else 32  # of the area: where each request says that it is in flight
     while sum(os.pread(one.area[0], 1, step * (1 + i))[0] for i in range(64)) < len(sent):
         pass
-    server.command = [word.replace('2s', '1us') for word in server.command]
+    server.command = [word.replace('=2s', '=1us') for word in server.command]
     restart(server, one)
     assert {one.ring.finish()[0] for _ in sent} == sent
     assert one.ring.take() is None
