@@ -47,8 +47,9 @@ def loaded(serve, folder):
 def test_no_system_call_at_all(loaded, device):
     counted, seen = loaded(device)
     assert counted['requests'] > 1000 and counted['system_calls'] == 0
-    # Those of the control thread (it was asked for its numbers), none for requests.
-    assert seen is None or sum(seen.values()) < 50, seen
+    # Those of the control thread (it was asked for its numbers), and none for requests but one in 65536: there the ring's index
+    # comes round to the event index, with which an initiator that polls says "never".
+    assert seen is None or sum(seen.values()) < 50 + counted['requests'] // 65536 * 2, (seen, counted)
 
 
 def test_one_per_turn_at_most_on_a_file(loaded):
