@@ -44,7 +44,9 @@ void slot_vectors_close(struct weft_reactor *reactor)
 	if (vectors == NULL)
 		return;
 	WEFT_ASSERT(vectors->out == 0);
-	env_pages_free(reactor->core->env, vectors->base, (uint64_t)SLOT_VECTORS * WEFT_VECTOR_SEGS * sizeof(struct weft_seg));
+	if (vectors->base != NULL) /* else there was no memory for them, and the reactor did not open */
+		env_pages_free(reactor->core->env, vectors->base,
+			(uint64_t)SLOT_VECTORS * WEFT_VECTOR_SEGS * sizeof(struct weft_seg));
 	weft_free(reactor->core, vectors);
 	reactor->vectors = NULL;
 }
