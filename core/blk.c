@@ -53,7 +53,8 @@ static int check_and_normalise(struct weft_blk *blk, struct weft_why *why)
 	return 0;
 }
 
-bool blk_is_complete(const struct weft_blk *blk)
+/* True when the device itself takes every request that the waist accepts. */
+static bool is_complete(const struct weft_blk *blk)
 {
 	unsigned wanted = OPS_EMULATED | WEFT_OP_BIT(WEFT_READ) | WEFT_OP_BIT(WEFT_WRITE);
 	unsigned flags = WEFT_FUA | WEFT_NO_UNMAP;
@@ -78,7 +79,7 @@ int blk_started(struct weft_blk *blk, struct weft_why *why)
 	blk->shard = weft_alloc(core, CORE_REACTORS_MAX * sizeof(blk->shard[0]));
 	if (blk->shard == NULL)
 		goto no_memory;
-	if (!blk_is_complete(blk) && (blk->adapter = adapter_make(blk)) == NULL)
+	if (!is_complete(blk) && (blk->adapter = adapter_make(blk)) == NULL)
 		goto no_memory;
 	if (blk->ops->at_home) {
 		WEFT_ASSERT(blk->home != NULL);
@@ -122,7 +123,8 @@ static bool is_block_port(const struct weft_port *port)
 	return strcmp(port->wants->name, weft_blk_iface.name) == 0 && port->wants->version == weft_blk_iface.version;
 }
 
-void blk_each_below(const struct weft_blk *blk, void (*fn)(void *arg, struct weft_blk *lower), void *arg)
+/* Calls fn(arg, lower) for each device that `blk` is bound to. */
+static void each_below(const struct weft_blk *blk, void (*fn)(void *arg, struct weft_blk *lower), void *arg)
 {
 	const struct weft_port *port = blk->object->kind->ports;
 
@@ -164,7 +166,7 @@ uint32_t blk_layout(struct weft_blk *blk)
 {
 	uint32_t stride = 0, span;
 
-	blk_each_below(blk, widest, &stride);
+	each_below(blk, widest, &stride);
 	WEFT_ASSERT((stride > 0) == (blk->ops->width > 0));
 	span = layout(blk, stride);
 	if (blk->carrier != NULL)
@@ -176,7 +178,8 @@ uint32_t blk_layout(struct weft_blk *blk)
 
 /* ---- shards ---- */
 
-uint64_t shard_in_flight(const struct weft_shard *shard)
+/* Requests that were submitted here and have not been delivered. */
+static uint64_t shard_in_flight(const struct weft_shard *shard)
 {
 	uint64_t ended = 0, submitted;
 
@@ -263,7 +266,7 @@ int blk_open_here(struct weft_blk *blk, struct weft_reactor *reactor, struct wef
 	unsigned n = 0;
 
 	WEFT_ASSERT(weft_reactor_here() == reactor);
-	blk_each_below(blk, open_below, &o);
+	each_below(blk, open_below, &o);
 	for (; o.error == 0 && n < WEFT_COUNT(mine); n++)
 		if (mine[n] != NULL && (o.error = open_one(mine[n], reactor, why)) != 0)
 			break;
@@ -272,7 +275,7 @@ int blk_open_here(struct weft_blk *blk, struct weft_reactor *reactor, struct wef
 	while (n-- > 0)
 		if (mine[n] != NULL)
 			close_one(mine[n], reactor);
-	blk_each_below(blk, close_opened, &o);
+	each_below(blk, close_opened, &o);
 	return o.error;
 }
 
@@ -286,7 +289,7 @@ void blk_close_here(struct weft_blk *blk, struct weft_reactor *reactor)
 	if (blk->carrier != NULL)
 		close_one(blk->carrier, reactor);
 	close_one(blk, reactor);
-	blk_each_below(blk, close_opened, &all);
+	each_below(blk, close_opened, &all);
 }
 
 /* ---- facts ---- */

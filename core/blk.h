@@ -23,17 +23,11 @@ struct weft_shard {
 	_Alignas(64) char own[];
 };
 
-/* Requests that were submitted here and have not been delivered. */
-uint64_t shard_in_flight(const struct weft_shard *shard);
-
 /* A device has started: what the core works out. -ENOMEM, or -EINVAL with `why` when what the device says makes no sense.
  * Control. */
 int blk_started(struct weft_blk *blk, struct weft_why *why);
 /* Before the device is destroyed: frees what blk_started made. Control. */
 void blk_stopped(struct weft_blk *blk);
-
-/* Calls fn(arg, lower) for each device that `blk` is bound to. Control. */
-void blk_each_below(const struct weft_blk *blk, void (*fn)(void *arg, struct weft_blk *lower), void *arg);
 
 /* Works out child_at, child_stride and span of the device and of all below it; returns span. Control, nothing in flight. */
 uint32_t blk_layout(struct weft_blk *blk);
@@ -41,9 +35,6 @@ uint32_t blk_layout(struct weft_blk *blk);
 /* Opens (closes) the shards of the device, its adapter, carrier, and all below, on the reactor that runs this. */
 int blk_open_here(struct weft_blk *blk, struct weft_reactor *reactor, struct weft_why *why);
 void blk_close_here(struct weft_blk *blk, struct weft_reactor *reactor);
-
-/* True when the device itself takes every request that the waist accepts. */
-bool blk_is_complete(const struct weft_blk *blk);
 
 /* core/adapter.c: a device in front of `blk` that emulates; NULL: no memory. core/carrier.c: one that carries hops home. */
 struct weft_blk *adapter_make(struct weft_blk *blk);

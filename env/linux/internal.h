@@ -154,8 +154,6 @@ unsigned io_pieces(const struct env_io *io, struct iovec *iov, unsigned max, uin
 bool io_moved(struct env_io *io, int64_t result);
 /* Ends `io` with its result at the next env_loop_poll. */
 void io_ready(struct loop *loop, struct env_io *io, int result);
-/* The whole request in the calling thread, blocking. */
-int io_blocking(struct env_io *io);
 /* By the ring: takes the request, always. */
 void uring_submit_io(struct loop *loop, struct env_io *io);
 

@@ -82,7 +82,8 @@ static int64_t io_once(struct env_io *io, int rw_flags)
 	return rc < 0 ? -errno : rc;
 }
 
-int io_blocking(struct env_io *io)
+/* The whole request in the calling thread, blocking. */
+static int io_blocking(struct env_io *io)
 {
 	bool sync = io->op == WEFT_WRITE && (io->flags & WEFT_FUA) && !medium_of(io)->durable;
 

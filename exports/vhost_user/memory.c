@@ -90,7 +90,8 @@ static int memory_map(struct vux_connection *c, struct vux_memory **memory, unsi
 	return 0;
 }
 
-void memory_drop_old(struct vux_connection *c)
+/* Frees what was replaced; no ring uses it any more. */
+static void memory_drop_old(struct vux_connection *c)
 {
 	WEFT_ASSERT(control_is_here(c->exp) && c->old_memories <= VUX_MEMORY_MAX);
 	for (unsigned i = 0; i < c->old_memories; i++)

@@ -202,8 +202,6 @@ int message_handle(struct vux_connection *c);
 int memory_set_table(struct vux_connection *c);
 int memory_add(struct vux_connection *c);
 int memory_remove(struct vux_connection *c);
-/* Frees what was replaced; no ring uses it any more. */
-void memory_drop_old(struct vux_connection *c);
 bool memory_is_broken(const struct vux_map *map);
 void memory_drop_all(struct vux_connection *c);
 
