@@ -3,8 +3,15 @@
  * error: fails requests on purpose, chosen by operation, range, time, number and chance; all conditions that
  * are given must hold.
  *
- * Requests are numbered over all reactors by one counter, the only thing here that reactors share: only
- * requests that match all the other conditions touch it, and only when every= or first= is given.
+ * Requests are numbered over all reactors by one counter: only requests that match all the other conditions touch
+ * it, and only when every= or first= is given.
+ *
+ * Invariants of live changes, however quickly they follow each other:
+ *  E1  A request is judged by one rule as it was published, never by parts of two: each reactor judges by a copy of
+ *      its own, and takes a new one when `sequence` has moved on and is even before and after. While the control
+ *      thread is just writing, the rule from before is in force.
+ *  E2  A number belongs to one rule: the counter carries the rule's generation.
+ *  E3  A change that is refused changes nothing, not even numbers and time.
  */
 #include <inttypes.h>
 #include <stdatomic.h>
@@ -18,13 +25,14 @@
 
 enum { ERROR_BEFORE, ERROR_AFTER };
 
-/* What is checked on the data path; replaced as a whole when an option changes. */
+/* What is checked on the data path; replaced as a whole when an option changes. Words only: see `words`. */
 struct error_rule {
 	uint64_t offset, end, every, first, from_ns, until_ns, chance; /* chance: of 2^32 */
-	uint32_t ops;
-	int status;
-	bool after;
+	uint64_t generation, ops, after;
+	int64_t status;
 };
+#define ERROR_WORDS (sizeof(struct error_rule) / sizeof(uint64_t))
+#define ERROR_COUNT_BITS 40 /* of `matches`; above them the generation */
 
 struct error {
 	struct weft_object object;
@@ -34,15 +42,46 @@ struct error {
 	uint64_t offset, len, every, first, from_ns, for_ns;
 	double probability;
 	uint32_t when;
-	uint64_t started_ns;
-	struct error_rule rules[2];
-	_Atomic(struct error_rule *) rule;
-	atomic_uint_fast64_t matches, failed;
+	_Atomic uint64_t sequence; /* odd: the rule is being written */
+	_Atomic uint64_t words[ERROR_WORDS]; /* the rule in force */
+	_Atomic uint64_t matches, failed;
+};
+
+struct error_shard {
+	uint64_t sequence; /* that `rule` was taken at */
+	struct error_rule rule;
 };
 
 static struct error *error_of(struct weft_blk *blk)
 {
 	return DEVICE_OF(blk, struct error);
+}
+
+/* E1. False: it is being replaced just now. */
+static bool take_rule(struct error *error, struct error_shard *shard)
+{
+	uint64_t sequence = atomic_load_explicit(&error->sequence, memory_order_acquire), words[ERROR_WORDS];
+
+	for (unsigned i = 0; i < ERROR_WORDS; i++)
+		words[i] = atomic_load_explicit(&error->words[i], memory_order_acquire);
+	if (sequence % 2 != 0 || atomic_load_explicit(&error->sequence, memory_order_relaxed) != sequence)
+		return false;
+	memcpy(&shard->rule, words, sizeof(words));
+	shard->sequence = sequence;
+	return true;
+}
+
+/* E2: the request's number under this rule, from 1; 0: the rule has been replaced, and gives no more numbers. */
+static uint64_t take_number(struct error *error, const struct error_rule *rule)
+{
+	uint64_t last = atomic_load_explicit(&error->matches, memory_order_relaxed);
+
+	do
+		if (last >> ERROR_COUNT_BITS != rule->generation)
+			return 0;
+	while (!atomic_compare_exchange_weak_explicit(
+		&error->matches, &last, last + 1, memory_order_relaxed, memory_order_relaxed));
+	return (last + 1) % (1ull << ERROR_COUNT_BITS);
 }
 
 static bool in_range(const struct error_rule *rule, const struct weft_hop *hop)
@@ -66,8 +105,8 @@ static bool chosen(struct error *error, const struct error_rule *rule, const str
 		return false;
 	if (rule->every <= 1 && rule->first == 0)
 		return true;
-	number = atomic_fetch_add_explicit(&error->matches, 1, memory_order_relaxed) + 1;
-	if (rule->every > 1 && number % rule->every != 0)
+	number = take_number(error, rule);
+	if (number == 0 || (rule->every > 1 && number % rule->every != 0))
 		return false;
 	return rule->first == 0 || number <= rule->first * (rule->every > 1 ? rule->every : 1);
 }
@@ -81,23 +120,40 @@ static void fail_after_done(struct weft_hop *self, struct weft_hop *child, int s
 static void error_submit(struct weft_blk *blk, struct weft_hop *hop)
 {
 	struct error *error = error_of(blk);
-	const struct error_rule *rule = atomic_load_explicit(&error->rule, memory_order_acquire);
-	bool fail = chosen(error, rule, hop);
+	struct error_shard *shard = weft_hop_shard(hop);
+	const struct error_rule *rule = &shard->rule;
 
-	if (WEFT_LIKELY(!fail)) {
+	if (WEFT_UNLIKELY(atomic_load_explicit(&error->sequence, memory_order_relaxed) != shard->sequence))
+		take_rule(error, shard);
+	if (WEFT_LIKELY(!chosen(error, rule, hop))) {
 		weft_hop_submit(weft_hop_down(hop), error->lower, weft_hop_pass);
 		return;
 	}
 	atomic_fetch_add_explicit(&error->failed, 1, memory_order_relaxed);
 	if (rule->after) {
-		hop->scratch[0] = (uint64_t)(int64_t)rule->status;
+		hop->scratch[0] = (uint64_t)rule->status;
 		weft_hop_submit(weft_hop_down(hop), error->lower, fail_after_done);
 	} else {
-		weft_hop_complete(hop, rule->status);
+		weft_hop_complete(hop, (int)rule->status);
 	}
 }
 
-static const struct weft_blk_ops error_ops = { .submit = error_submit, .width = 1 };
+static int error_shard_open(
+	struct weft_blk *blk, void *shard, struct weft_reactor *reactor, struct weft_why *why)
+{
+	WEFT_ASSERT(weft_reactor_here() == reactor);
+	(void)why;
+	while (!take_rule(error_of(blk), shard))
+		; /* for the few stores of error_publish */
+	return 0;
+}
+
+static const struct weft_blk_ops error_ops = {
+	.submit = error_submit,
+	.shard_open = error_shard_open,
+	.shard_size = sizeof(struct error_shard),
+	.width = 1,
+};
 
 /* ---- control ---- */
 
@@ -137,14 +193,30 @@ static uint32_t parse_ops(const char *text)
 	}
 }
 
-/* Works out the rule from the options, into the place that is not in use, and puts it into force. */
-static int error_publish(struct error *error, struct weft_why *why)
+/* Puts a rule into force: E1 and E2. */
+static void publish(struct error *error, struct error_rule rule)
 {
-	struct error_rule *used = atomic_load(&error->rule), *rule = &error->rules[used == &error->rules[0]];
+	uint64_t sequence = atomic_load_explicit(&error->sequence, memory_order_relaxed), words[ERROR_WORDS];
+
+	WEFT_ASSERT(sequence % 2 == 0);
+	rule.generation = (sequence / 2 + 1) % (1ull << (64 - ERROR_COUNT_BITS));
+	memcpy(words, &rule, sizeof(words));
+	atomic_store_explicit(&error->sequence, sequence + 1, memory_order_relaxed);
+	for (unsigned i = 0; i < ERROR_WORDS; i++)
+		atomic_store_explicit(&error->words[i], words[i], memory_order_release);
+	atomic_store_explicit(&error->matches, rule.generation << ERROR_COUNT_BITS, memory_order_relaxed);
+	atomic_store_explicit(&error->sequence, sequence + 2, memory_order_release);
+}
+
+/* Works out the rule from the options, and puts it into force: time and numbers count from here. */
+static int error_begin(struct error *error, struct weft_why *why)
+{
+	uint64_t now = env_now_ns(error->object.core->env);
+	struct error_rule rule;
 	uint32_t ops = parse_ops(error->op);
 	int status = device_error_value(error->errno_name);
 
-	WEFT_ASSERT(rule != used && error->op != NULL && error->errno_name != NULL);
+	WEFT_ASSERT(error->op != NULL && error->errno_name != NULL);
 	if (ops == 0)
 		return weft_why(why, -EINVAL,
 			"error: op=%s: names joined by + are needed, of read, write, flush, discard, zero, "
@@ -157,7 +229,7 @@ static int error_publish(struct error *error, struct weft_why *why)
 	if (error->probability < 0 || error->probability > 1)
 		return weft_why(
 			why, -EINVAL, "error: probability=%g: must be from 0 to 1", error->probability);
-	*rule = (struct error_rule){
+	rule = (struct error_rule){
 		.offset = error->offset,
 		.end = error->len == 0 ? UINT64_MAX : error->offset + error->len,
 		.every = error->every,
@@ -165,13 +237,13 @@ static int error_publish(struct error *error, struct weft_why *why)
 		.ops = ops,
 		.status = status,
 		.after = error->when == ERROR_AFTER,
-		.from_ns = error->started_ns + error->from_ns,
+		.from_ns = now + error->from_ns,
 		.chance = (uint64_t)(error->probability * 4294967296.0),
 	};
-	if (rule->end < rule->offset)
-		rule->end = UINT64_MAX;
-	rule->until_ns = error->for_ns == 0 ? UINT64_MAX : rule->from_ns + error->for_ns;
-	atomic_store_explicit(&error->rule, rule, memory_order_release);
+	if (rule.end < rule.offset)
+		rule.end = UINT64_MAX;
+	rule.until_ns = error->for_ns == 0 ? UINT64_MAX : rule.from_ns + error->for_ns;
+	publish(error, rule);
 	return 0;
 }
 
@@ -180,9 +252,8 @@ static void error_start(struct weft_object *object, struct weft_task *task)
 	struct error *error = DEVICE_OF_OBJECT(object, struct error);
 	int status;
 
-	WEFT_ASSERT(error->lower != NULL && atomic_load(&error->rule) == NULL);
-	error->started_ns = env_now_ns(object->core->env);
-	status = error_publish(error, &task->why);
+	WEFT_ASSERT(error->lower != NULL && atomic_load(&error->sequence) == 0);
+	status = error_begin(error, &task->why);
 	if (status == 0) {
 		weft_blk_like(&error->blk, error->lower);
 		error->blk.ops = &error_ops;
@@ -190,16 +261,11 @@ static void error_start(struct weft_object *object, struct weft_task *task)
 	device_end(task, status);
 }
 
-/* A change begins anew: time and numbers count from here. */
 static int error_changed(struct weft_object *object, const struct weft_option *option, struct weft_why *why)
 {
-	struct error *error = DEVICE_OF_OBJECT(object, struct error);
-
-	WEFT_ASSERT(object->state == WEFT_OBJECT_RUNNING && atomic_load(&error->rule) != NULL);
+	WEFT_ASSERT(object->state == WEFT_OBJECT_RUNNING);
 	(void)option;
-	error->started_ns = env_now_ns(object->core->env);
-	atomic_store(&error->matches, 0);
-	return error_publish(error, why);
+	return error_begin(DEVICE_OF_OBJECT(object, struct error), why);
 }
 
 static void error_lower_resized(struct weft_object *object)

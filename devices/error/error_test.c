@@ -134,6 +134,43 @@ static void names_that_do_not_exist_are_refused(void **state)
 	assert_int_equal(rig_try(&rig, "error:[mem:1MiB],probability=2", &why), -EINVAL);
 }
 
+static void a_refused_change_leaves_numbers_and_time_as_they_are(void **state)
+{
+	(void)state;
+	rig_make(&rig, "error:[delay:[mem:1MiB],all=1ms],op=read,every=3,from=2ms");
+	for (unsigned i = 0; i < 3; i++)
+		assert_int_equal(ask(WEFT_WRITE, 0), 0);
+	assert_int_equal(ask(WEFT_READ, 0), 0);
+	assert_int_equal(ask(WEFT_READ, 0), 0);
+	assert_int_equal(rig_set(&rig, rig.object, "errno", "EFOO"), -EINVAL);
+	assert_int_equal(ask(WEFT_READ, 0), -EIO);
+	rig_unmake(&rig);
+}
+
+/* One change behind the other while a reactor is judging: none may be judged by parts of two rules. ThreadSanitizer
+ * sees what chance does not hit. */
+static void changes_may_follow_each_other_as_quickly_as_they_like(void **state)
+{
+	struct rig_request r[8];
+
+	(void)state;
+	rig_open_linux(&rig, 1, 1);
+	rig_make(&rig, "error:[null:1MiB],op=read,len=4KiB");
+	for (unsigned round = 0; round < 500; round++) {
+		for (unsigned i = 0; i < WEFT_COUNT(r); i++) {
+			r[i] = (struct rig_request){ .op = WEFT_READ, .offset = 4096, .len = sizeof(data), .nsegs = 1 };
+			r[i].segs[0] = (struct weft_seg){ .base = data, .len = sizeof(data) };
+			rig_start(&rig, &r[i]);
+		}
+		for (unsigned i = 0; i < 4; i++)
+			assert_int_equal(rig_set(&rig, rig.object, "offset", i % 2 == 0 ? "8KiB" : "0"), 0);
+		for (unsigned i = 0; i < WEFT_COUNT(r); i++)
+			assert_int_equal(rig_wait(&rig, &r[i]), 0); /* it would fail by one's begin and the other's end */
+	}
+	rig_unmake(&rig);
+	rig_close(&rig);
+}
+
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
 
 int main(void)
@@ -148,6 +185,8 @@ int main(void)
 		TEST(only_in_a_window_of_time),
 		TEST(before_or_after_the_device_below_did_it),
 		TEST(names_that_do_not_exist_are_refused),
+		TEST(a_refused_change_leaves_numbers_and_time_as_they_are),
+		cmocka_unit_test(changes_may_follow_each_other_as_quickly_as_they_like),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
