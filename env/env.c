@@ -375,3 +375,14 @@ int env_file_read(struct env *env, const char *path, char **text, size_t *size, 
 	return env_fault(env) ? env_fault_why(why, "env_file_read")
 			      : env->ops->file_read(env, path, text, size, why);
 }
+
+int env_file_write(struct env *env, const char *path, const char *text, size_t size, struct weft_why *why)
+{
+	return env_fault(env) ? env_fault_why(why, "env_file_write")
+			      : env->ops->file_write(env, path, text, size, why);
+}
+
+int env_file_remove(struct env *env, const char *path, struct weft_why *why)
+{
+	return env_fault(env) ? env_fault_why(why, "env_file_remove") : env->ops->file_remove(env, path, why);
+}

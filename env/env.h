@@ -199,5 +199,10 @@ void env_usage(struct env *env, struct env_usage *out);
 bool env_is_terminal(struct env *env);
 /* The whole of a small file (configuration, spec), NUL-terminated, to be freed by env_free. */
 int env_file_read(struct env *env, const char *path, char **text, size_t *size, struct weft_why *why);
+/* Makes `text` the whole of a small file. Durable when it returns; whoever reads it, also after loss of power at any moment, finds
+ * all of the old text or all of the new one. Any thread; blocks. */
+int env_file_write(struct env *env, const char *path, const char *text, size_t size, struct weft_why *why);
+/* Durably; that there is none is no error. Any thread; blocks. */
+int env_file_remove(struct env *env, const char *path, struct weft_why *why);
 
 #endif

@@ -45,6 +45,8 @@ struct env_ops {
 	void (*usage)(struct env *env, struct env_usage *out);
 	bool (*is_terminal)(struct env *env); /* NULL: never */
 	int (*file_read)(struct env *env, const char *path, char **text, size_t *size, struct weft_why *why);
+	int (*file_write)(struct env *env, const char *path, const char *text, size_t size, struct weft_why *why);
+	int (*file_remove)(struct env *env, const char *path, struct weft_why *why);
 };
 
 /* The head of an environment. env_init fills it. */

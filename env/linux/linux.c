@@ -199,6 +199,8 @@ static const struct env_ops linux_ops = {
 	.fd_size = linux_fd_size,
 	.usage = linux_usage,
 	.file_read = linux_file_read,
+	.file_write = linux_file_write,
+	.file_remove = linux_file_remove,
 	.is_terminal = linux_is_terminal,
 };
 

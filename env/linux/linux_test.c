@@ -181,6 +181,36 @@ static void a_file_is_read_whole(void **state)
 	assert_int_equal(env_file_read(w->env, w->dir, &text, NULL, &w->why), -EISDIR);
 }
 
+static void a_file_is_replaced_whole_and_removed(void **state)
+{
+	struct world *w = *state;
+	char path[256], *text;
+	size_t size;
+
+	snprintf(path, sizeof(path), "%s", world_path(w, "state"));
+	assert_int_equal(env_file_write(w->env, path, "a long text", 11, &w->why), 0);
+	assert_int_equal(env_file_write(w->env, path, "short", 5, &w->why), 0);
+	assert_int_equal(env_file_read(w->env, path, &text, &size, &w->why), 0);
+	assert_string_equal(text, "short");
+	env_free(w->env, text);
+	assert_int_equal(access(world_path(w, "state.new"), F_OK), -1);
+	assert_int_equal(env_file_remove(w->env, path, &w->why), 0);
+	assert_int_equal(env_file_read(w->env, path, &text, &size, &w->why), -ENOENT);
+	assert_int_equal(env_file_remove(w->env, path, &w->why), 0);
+}
+
+static void what_cannot_be_written_leaves_the_old_file_and_says_why(void **state)
+{
+	struct world *w = *state;
+
+	assert_int_equal(env_file_write(w->env, world_path(w, "none/state"), "x", 1, &w->why), -ENOENT);
+	assert_why(w, "cannot be written");
+	assert_int_equal(env_file_write(w->env, w->dir, "x", 1, &w->why), -EISDIR);
+	assert_why(w, "cannot be written");
+	assert_int_equal(env_file_remove(w->env, w->dir, &w->why), -EISDIR);
+	assert_why(w, "cannot be removed");
+}
+
 /* ---- faults ---- */
 
 static int something(struct world *w)
@@ -263,6 +293,8 @@ int main(void)
 		BOTH(signals_are_events),
 		ENTRY(usage_is_plausible, "", WORLD_URING),
 		ENTRY(a_file_is_read_whole, "", WORLD_URING),
+		ENTRY(a_file_is_replaced_whole_and_removed, "", WORLD_URING),
+		ENTRY(what_cannot_be_written_leaves_the_old_file_and_says_why, "", WORLD_URING),
 		BOTH(the_nth_call_fails_once),
 		ENTRY(nothing_is_left_open, "", WORLD_URING),
 	};

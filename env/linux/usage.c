@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* What the process uses; and small files, read whole. */
+/* What the process uses; and small files, read and replaced whole. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -106,4 +106,66 @@ int linux_file_read(struct env *env, const char *path, char **text, size_t *size
 	if (size)
 		*size = length;
 	return 0;
+}
+
+static int write_all(int fd, const char *text, size_t size)
+{
+	while (size > 0) {
+		ssize_t n = write(fd, text, size);
+
+		if (n < 0 && errno != EINTR)
+			return -errno;
+		text += n > 0 ? n : 0;
+		size -= n > 0 ? (size_t)n : 0;
+	}
+	return fsync(fd) ? -errno : 0;
+}
+
+/* What was renamed or removed in it stays so. */
+static int folder_sync(const char *path)
+{
+	char folder[4096] = ".";
+	const char *slash = strrchr(path, '/');
+	int fd, rc;
+
+	if (slash)
+		snprintf(folder, sizeof(folder), "%.*s", slash == path ? 1 : (int)(slash - path), path);
+	fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	rc = fsync(fd) && errno != EINVAL ? -errno : 0;
+	close(fd);
+	return rc;
+}
+
+int linux_file_write(struct env *env, const char *path, const char *text, size_t size, struct weft_why *why)
+{
+	char beside[4096], error[64];
+	int fd, rc;
+
+	(void)env;
+	if ((size_t)snprintf(beside, sizeof(beside), "%s.new", path) >= sizeof(beside))
+		return weft_why(why, -ENAMETOOLONG, "%.150s... is too long a name: choose a shorter one", path);
+	fd = open(beside, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+	rc = fd < 0 ? -errno : write_all(fd, text, size);
+	if (fd >= 0)
+		close(fd);
+	if (rc == 0 && rename(beside, path))
+		rc = -errno;
+	if (rc == 0)
+		rc = folder_sync(path);
+	else if (fd >= 0)
+		unlink(beside);
+	return rc == 0 ? 0 : weft_why(why, rc, "%.150s cannot be written: %s: make room there, or name another file", path,
+		linux_error_text(rc, error, sizeof(error)));
+}
+
+int linux_file_remove(struct env *env, const char *path, struct weft_why *why)
+{
+	char error[64];
+	int rc = unlink(path) ? -errno : folder_sync(path);
+
+	(void)env;
+	return rc == 0 || rc == -ENOENT ? 0 : weft_why(why, rc, "%.150s cannot be removed: %s: remove it by hand", path,
+		linux_error_text(rc, error, sizeof(error)));
 }

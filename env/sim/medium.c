@@ -106,6 +106,51 @@ void sim_file_room(struct sim_world *world, const char *path, uint64_t bytes)
 	file_get(world, path)->room = bytes;
 }
 
+static void unflushed_free(struct sim_file *file);
+
+static void file_free(struct sim_file *file)
+{
+	unflushed_free(file);
+	free(file->now);
+	free(file->durable);
+	free(file->page_used);
+	free(file);
+}
+
+/* As a whole, durable at once: a crash in between is one before or after. */
+int sim_file_write(struct env *env, const char *path, const char *text, size_t size, struct weft_why *why)
+{
+	struct sim_world *world = node_of(env)->world;
+	struct sim_file *file = file_find(world, path);
+
+	(void)why;
+	if (file == NULL) {
+		sim_file_make(world, path, size);
+		file = file_get(world, path);
+	}
+	sim_trace(world, "%s: %s is written: %.*s", node_of(env)->name, path, (int)size, text);
+	file_resize(file, size);
+	memcpy(file->now, text, size);
+	memcpy(file->durable, text, size);
+	return 0;
+}
+
+int sim_file_remove(struct env *env, const char *path, struct weft_why *why)
+{
+	struct sim_file **link = &node_of(env)->world->files, *file;
+
+	(void)why;
+	while (*link != NULL && strcmp((*link)->path, path) != 0)
+		link = &(*link)->next;
+	file = *link;
+	if (file == NULL)
+		return 0;
+	WEFT_ASSERT(file->shared == 0 && file->exclusive == 0);
+	*link = file->next;
+	file_free(file);
+	return 0;
+}
+
 static void unflushed_free(struct sim_file *file)
 {
 	while (file->unflushed != NULL) {
@@ -122,12 +167,18 @@ void sim_files_free(struct sim_world *world)
 		struct sim_file *file = world->files;
 
 		world->files = file->next;
-		unflushed_free(file);
-		free(file->now);
-		free(file->durable);
-		free(file->page_used);
-		free(file);
+		file_free(file);
 	}
+}
+
+/* A hole that was punched and not flushed is none any more: what it held is back. */
+static void use_pages_with_data(struct sim_file *file)
+{
+	for (uint64_t at = 0; at < file->size; at++)
+		if (file->now[at] != 0 && !file->page_used[at / SIM_PAGE]) {
+			file->page_used[at / SIM_PAGE] = 1;
+			file->pages_used++;
+		}
 }
 
 void sim_power_loss(struct sim_world *world, const char *path)
@@ -147,6 +198,7 @@ void sim_power_loss(struct sim_world *world, const char *path)
 	}
 	unflushed_free(file);
 	memcpy(file->now, file->durable, file->size);
+	use_pages_with_data(file);
 }
 
 /* ---- what an operation does when it ends ---- */
