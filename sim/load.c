@@ -51,6 +51,7 @@ struct load {
 	struct request request[LOAD_DEPTH];
 	bool used[LOAD_DEPTH];
 	struct cell cell[LOAD_CELLS];
+	uint32_t covers[LOAD_CELLS]; /* of somebody else's flush */
 };
 
 static bool bit(const uint8_t *bits, uint32_t n)
@@ -137,6 +138,31 @@ void load_forget(struct load *load)
 	free(load);
 }
 
+/* ---- what is durable ---- */
+
+static void covers_note(const struct load *load, uint32_t *covers)
+{
+	for (unsigned i = 0; i < LOAD_CELLS; i++)
+		covers[i] = load->cell[i].acked;
+}
+
+static void covers_are_durable(struct load *load, const uint32_t *covers)
+{
+	for (unsigned i = 0; i < LOAD_CELLS; i++)
+		if (covers[i] > load->cell[i].durable)
+			load->cell[i].durable = covers[i];
+}
+
+void load_flush_begins(struct load *load)
+{
+	covers_note(load, load->covers);
+}
+
+void load_flush_ended(struct load *load)
+{
+	covers_are_durable(load, load->covers);
+}
+
 /* ---- sending ---- */
 
 static void answered(struct weft_hop *root, struct weft_hop *child, int status)
@@ -161,9 +187,8 @@ static void answered(struct weft_hop *root, struct weft_hop *child, int status)
 			cell->changing = false;
 		}
 	}
-	for (unsigned i = 0; request->op == WEFT_FLUSH && i < LOAD_CELLS; i++)
-		if (request->covers[i] > load->cell[i].durable)
-			load->cell[i].durable = request->covers[i];
+	if (request->op == WEFT_FLUSH)
+		covers_are_durable(load, request->covers);
 	sim_trace(load->party->world, "load: %s %u+%u ended", weft_op_name(request->op), request->cell, request->cells);
 	load->used[slot->tag] = false;
 	load->answers++;
@@ -209,8 +234,8 @@ static bool choose(struct load *load, struct request *request)
 	for (unsigned i = 0; i < request->cells; i++)
 		if (load->cell[request->cell + i].changing)
 			return false;
-	for (unsigned i = 0; request->op == WEFT_FLUSH && i < LOAD_CELLS; i++)
-		request->covers[i] = load->cell[i].acked;
+	if (request->op == WEFT_FLUSH)
+		covers_note(load, request->covers);
 	change(load, request);
 	return true;
 }

@@ -194,12 +194,21 @@ static void connection_waits(void *self)
 
 /* ---- settling ---- */
 
+void connection_changed(struct vux_connection *c)
+{
+	WEFT_ASSERT(control_is_here(c->exp));
+	for (unsigned i = 0; i < c->exp->queues; i++)
+		if (c->ring[i] != NULL)
+			ring_changed(c->ring[i]);
+}
+
 void connection_settle(struct vux_connection *c)
 {
 	WEFT_ASSERT(control_is_here(c->exp));
 	for (unsigned i = 0; i < c->exp->queues; i++)
 		if (c->ring[i] != NULL)
 			ring_settle(c->ring[i]);
+	cache_settle(c);
 }
 
 bool connection_is_settled(const struct vux_connection *c)
@@ -207,7 +216,7 @@ bool connection_is_settled(const struct vux_connection *c)
 	for (unsigned i = 0; i < c->exp->queues; i++)
 		if (c->ring[i] != NULL && !ring_is_settled(c->ring[i]))
 			return false;
-	return true;
+	return !c->flush.under_way;
 }
 
 static void connection_free(struct vux_connection *c)
@@ -232,6 +241,27 @@ static void connection_free(struct vux_connection *c)
 	weft_free(export_core(exp), c);
 }
 
+/* All has settled that the message waits for: what it wanted then is done; that may want to wait once more. */
+static void connection_after(struct vux_connection *c)
+{
+	int status = MESSAGE_WAITS;
+
+	while (status == MESSAGE_WAITS && connection_is_settled(c) && !c->flush.wanted) {
+		int (*after)(struct vux_connection *) = c->after;
+
+		WEFT_ASSERT(after != NULL);
+		c->after = NULL;
+		status = after(c);
+		if (status == MESSAGE_WAITS)
+			connection_settle(c);
+	}
+	if (status == MESSAGE_WAITS)
+		return;
+	connection_message_ended(c, status);
+	if (c->stream != NULL)
+		env_stream_watch(c->stream, connection_readable, c);
+}
+
 void connection_settled(struct vux_connection *c)
 {
 	struct vux_export *exp = c->exp;
@@ -239,16 +269,10 @@ void connection_settled(struct vux_connection *c)
 	WEFT_ASSERT(control_is_here(c->exp) && (c->after == NULL || c->state == VUX_OPEN));
 	if ((c->state == VUX_CLOSING && c->go_on_msg.posted) || !connection_is_settled(c))
 		return;
-	if (c->state == VUX_CLOSING) {
+	if (c->state == VUX_CLOSING)
 		connection_free(c);
-	} else if (c->after != NULL) {
-		int (*after)(struct vux_connection *) = c->after;
-
-		c->after = NULL;
-		connection_message_ended(c, after(c));
-		if (c->stream != NULL)
-			env_stream_watch(c->stream, connection_readable, c);
-	}
+	else if (c->after != NULL)
+		connection_after(c);
 	export_settled(exp);
 }
 

@@ -102,9 +102,7 @@ int inflight_set(struct vux_connection *c)
 	WEFT_ASSERT(c->old_inflight.mapping == NULL);
 	c->old_inflight = c->inflight;
 	c->inflight = area;
-	for (unsigned i = 0; i < c->exp->queues; i++)
-		if (c->ring[i] != NULL)
-			ring_changed(c->ring[i]);
+	connection_changed(c);
 	c->after = inflight_after;
 	return MESSAGE_WAITS;
 }

@@ -133,9 +133,7 @@ static int memory_replace(struct vux_connection *c, struct vux_map *map)
 	WEFT_ASSERT(c->old_map == NULL);
 	c->old_map = c->map;
 	c->map = map;
-	for (unsigned i = 0; i < c->exp->queues; i++)
-		if (c->ring[i] != NULL)
-			ring_changed(c->ring[i]);
+	connection_changed(c);
 	c->after = memory_after;
 	return MESSAGE_WAITS;
 }

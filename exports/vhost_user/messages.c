@@ -28,14 +28,6 @@ static int wait_for_rings(struct vux_connection *c)
 	return MESSAGE_WAITS;
 }
 
-static void all_rings_changed(struct vux_connection *c)
-{
-	WEFT_ASSERT(control_is_here(c->exp));
-	for (unsigned i = 0; i < c->exp->queues; i++)
-		if (c->ring[i] != NULL)
-			ring_changed(c->ring[i]);
-}
-
 /* The ring that a message names; NULL with c->why. */
 static struct vux_ring *ring_named(struct vux_connection *c, uint64_t index)
 {
@@ -70,7 +62,7 @@ static int on_set_features(struct vux_connection *c)
 	if (wanted == c->features)
 		return 0;
 	c->features = wanted;
-	all_rings_changed(c);
+	connection_changed(c);
 	return wait_for_rings(c);
 }
 
@@ -139,9 +131,7 @@ static int on_set_config(struct vux_connection *c)
 			said->offset, (uint64_t)said->offset + said->size, at);
 	if (!has_it || (said->region[at - said->offset] & 1) == c->write_cache)
 		return 0;
-	c->write_cache = said->region[at - said->offset] & 1;
-	all_rings_changed(c);
-	return wait_for_rings(c);
+	return cache_switch(c, !c->write_cache);
 }
 
 /* ---- rings ---- */

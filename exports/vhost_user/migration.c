@@ -30,9 +30,7 @@ int migration_set_log_base(struct vux_connection *c)
 	WEFT_ASSERT(c->old_log.mapping == NULL);
 	c->old_log = c->log;
 	c->log = area;
-	for (unsigned i = 0; i < c->exp->queues; i++)
-		if (c->ring[i] != NULL)
-			ring_changed(c->ring[i]);
+	connection_changed(c);
 	c->after = migration_after;
 	return MESSAGE_WAITS;
 }

@@ -31,8 +31,8 @@
 #define SLICE (MEMORY / RINGS)
 #define DATA 4096u
 
-extern const struct weft_kind mem_kind, null_kind, delay_kind;
-static const struct weft_kind *const kinds[] = { &mem_kind, &null_kind, &delay_kind, &export_vhost_user_kind, NULL };
+extern const struct weft_kind mem_kind, null_kind, delay_kind, error_kind;
+static const struct weft_kind *const kinds[] = { &mem_kind, &null_kind, &delay_kind, &error_kind, &export_vhost_user_kind, NULL };
 static const struct weft_module module = { WEFT_ABI, sizeof(module), sizeof(struct weft_kind), "test", "0", kinds };
 
 struct ring {
@@ -153,7 +153,7 @@ static void close_all(void)
 
 /* ---- the front end ---- */
 
-static void say(uint32_t request, const void *payload, uint32_t size, int fd)
+static void say_and(uint32_t request, const void *payload, uint32_t size, int fd, bool acknowledge)
 {
 	struct vhost_user_msg msg;
 	struct iovec iov = { &msg.header, sizeof(msg.header) + size };
@@ -163,7 +163,7 @@ static void say(uint32_t request, const void *payload, uint32_t size, int fd)
 	} control;
 	struct msghdr m = { .msg_iov = &iov, .msg_iovlen = 1 };
 
-	vhost_user_request(&msg, request, size, false);
+	vhost_user_request(&msg, request, size, acknowledge);
 	if (size > 0)
 		memcpy(msg.payload.bytes, payload, size);
 	if (fd >= 0) {
@@ -174,6 +174,11 @@ static void say(uint32_t request, const void *payload, uint32_t size, int fd)
 	}
 	if (sendmsg(t.sock, &m, MSG_NOSIGNAL) != (ssize_t)iov.iov_len)
 		assert_true(t.may_be_cut_off);
+}
+
+static void say(uint32_t request, const void *payload, uint32_t size, int fd)
+{
+	say_and(request, payload, size, fd, false);
 }
 
 static void say_u64(uint32_t request, uint64_t value, int fd)
@@ -188,15 +193,35 @@ static void say_state(uint32_t request, uint32_t index, uint32_t num)
 	say(request, &state, sizeof(state), -1);
 }
 
-/* Everything said before has been done when the answer comes. */
-static void sync_with_server(void)
+/* The number that is answered to the message said last. */
+static uint64_t answer_to(uint32_t request)
 {
 	struct vhost_user_msg msg;
 
-	say(VHOST_USER_GET_FEATURES, NULL, 0, -1);
 	while (recv(t.sock, &msg.header, sizeof(msg.header) + sizeof(uint64_t), MSG_DONTWAIT) != 20)
 		turn();
-	assert_int_equal(msg.header.request, VHOST_USER_GET_FEATURES);
+	assert_int_equal(msg.header.request, request);
+	return msg.payload.u64;
+}
+
+/* Everything said before has been done when the answer comes. */
+static void sync_with_server(void)
+{
+	say(VHOST_USER_GET_FEATURES, NULL, 0, -1);
+	answer_to(VHOST_USER_GET_FEATURES);
+}
+
+static void say_write_cache(bool on)
+{
+	struct vhost_user_config config = { .offset = VIRTIO_BLK_CONFIG_WRITEBACK, .size = 1, .region = { on } };
+
+	say_and(VHOST_USER_SET_CONFIG, &config, VHOST_USER_CONFIG_HEAD + 1, -1, true);
+}
+
+static uint64_t switch_write_cache(bool on)
+{
+	say_write_cache(on);
+	return answer_to(VHOST_USER_SET_CONFIG);
 }
 
 static void ring_up(unsigned index, bool packed)
@@ -227,6 +252,7 @@ static void front_up(unsigned rings, bool packed)
 {
 	struct sockaddr_un address = { .sun_family = AF_UNIX };
 	uint64_t features = VIRTIO_F(PROTOCOL_FEATURES) | VIRTIO_F(VERSION_1) | VIRTIO_F(EVENT_IDX) | VIRTIO_BLK_F(FLUSH) |
+		VIRTIO_BLK_F(CONFIG_WCE) |
 		(packed ? VIRTIO_F(RING_PACKED) : 0);
 	struct vhost_user_memory table = { .nregions = 1 };
 
@@ -437,6 +463,52 @@ static void resize_is_told_once_at_a_time(void **state)
 	close_all();
 }
 
+/* Every second flush fails: so each switch to write-through, and no other, is seen to make one. */
+static void write_through_begins_with_a_flush_and_its_failure_is_told(void **state)
+{
+	(void)state;
+	open_all("error:[mem:1MiB],op=flush,every=2", "", 2, WEFT_MODE_NOTIFY);
+	front_up(2, false);
+	for (unsigned round = 0; round < 5; round++) {
+		assert_int_equal(switch_write_cache(false), 0);
+		assert_true(t.exp->connections->ring[0]->write_through && !t.exp->connections->write_cache);
+		load(&t.ring[0], 10);
+		assert_int_equal(switch_write_cache(true), 0);
+		assert_int_equal(switch_write_cache(false), 1);
+		assert_true(!t.exp->connections->ring[1]->write_through && t.exp->connections->write_cache);
+		load(&t.ring[1], 10);
+	}
+	front_down(2);
+	close_all();
+}
+
+static void a_frozen_export_flushes_when_it_is_thawed(void **state)
+{
+	(void)state;
+	open_all("error:[mem:1MiB],op=flush", "", 1, WEFT_MODE_NOTIFY);
+	front_up(1, false);
+	assert_int_equal(on_control(freeze_here), 0);
+	say_write_cache(false);
+	while (!t.exp->connections->flush.wanted)
+		turn();
+	assert_int_equal(on_control(thaw_here), 0);
+	assert_int_equal(answer_to(VHOST_USER_SET_CONFIG), 1);
+	front_down(1);
+	close_all();
+}
+
+static void a_front_end_may_leave_while_its_cache_is_flushed(void **state)
+{
+	(void)state;
+	open_all("delay:[mem:1MiB],flush=20ms", "", 1, WEFT_MODE_NOTIFY);
+	front_up(1, false);
+	say_write_cache(false);
+	while (!t.exp->connections->flush.under_way)
+		turn();
+	front_down(1);
+	close_all();
+}
+
 /* Makes the n-th call of the environment fail, from the connection to the end, until none is left to fail. */
 static void a_failure_of_any_call_costs_a_connection_at_most(void **state)
 {
@@ -496,6 +568,9 @@ int main(void)
 		cmocka_unit_test(what_is_asked_of_a_frozen_export_is_answered_when_it_is_thawed),
 		cmocka_unit_test(a_frozen_export_can_be_stopped),
 		cmocka_unit_test(resize_is_told_once_at_a_time),
+		cmocka_unit_test(write_through_begins_with_a_flush_and_its_failure_is_told),
+		cmocka_unit_test(a_frozen_export_flushes_when_it_is_thawed),
+		cmocka_unit_test(a_front_end_may_leave_while_its_cache_is_flushed),
 		cmocka_unit_test(a_failure_of_any_call_costs_a_connection_at_most),
 	};
 

@@ -136,6 +136,17 @@ void ring_finish_later(struct vux_ring *ring);
 /* From the ring's reactor: the driver or the front end's memory is broken. Once per start. */
 void ring_report(struct vux_ring *ring);
 
+/* ---- cache.c: a session of its own, for one flush ---- */
+struct vux_flush {
+	/* Of its reactor, from the start to the ended message; else of control. */
+	struct weft_session session;
+	struct weft_why why;
+	int status;
+	/* Of control. */
+	bool wanted, under_way;
+	struct weft_msg begin_msg, end_msg, ended_msg;
+};
+
 /* ---- connection.c ---- */
 enum vux_connection_state { VUX_WAITING, VUX_OPEN, VUX_CLOSING };
 
@@ -155,6 +166,7 @@ struct vux_connection {
 	uint64_t features, protocol;
 	uint8_t status;                /* virtio device status */
 	bool write_cache;              /* config space: 1: write back */
+	struct vux_flush flush;        /* of what was acknowledged in write-back mode */
 	/* What the front end gave. */
 	struct vux_memory *memory[VUX_MEMORY_MAX];
 	unsigned memories;
@@ -177,7 +189,9 @@ void connection_admit(struct vux_connection *c);
 void connection_close(struct vux_connection *c, const char *why);
 /* A ring has moved: goes on with what waits for it. May free the connection. */
 void connection_settled(struct vux_connection *c);
-/* Settles all rings. */
+/* What is wanted of all rings has changed. */
+void connection_changed(struct vux_connection *c);
+/* Settles all rings, and the flush. */
 void connection_settle(struct vux_connection *c);
 bool connection_is_settled(const struct vux_connection *c);
 /* Answers the present message with a payload (and a descriptor, -1: none). */
@@ -197,6 +211,11 @@ static inline bool connection_acked(const struct vux_connection *c, unsigned fea
  * refused. */
 #define MESSAGE_WAITS 1
 int message_handle(struct vux_connection *c);
+
+/* cache.c: the front end switches the write cache; a handler as above. */
+int cache_switch(struct vux_connection *c, bool on);
+/* Begins the flush when one is wanted and can be. */
+void cache_settle(struct vux_connection *c);
 
 /* memory.c: handlers as above. */
 int memory_set_table(struct vux_connection *c);
