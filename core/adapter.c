@@ -11,6 +11,8 @@
  * each pool
  *      has WINDOW of them, so that the first in the queue always gets one.
  *  A4  The flush of a FUA request is sent after its last piece has ended well.
+ *  A5  A piece is whole blocks, and the device takes it as it is: the waist never hands a piece back to the adapter. So a bounce
+ *      buffer, and each segment of zeroes, holds at least one block.
  */
 #include <errno.h>
 #include <string.h>
@@ -22,23 +24,22 @@
 #include "core/counter.h"
 
 #define WINDOW 4
-#define BOUNCE_SIZE (128u << 10)
-#define ZEROES_SIZE (64u << 10)
+#define BOUNCE_LEAST (128u << 10)
+#define ZEROES_LEAST (64u << 10)
 #define ZEROES_SEGS 16
-
-static const char zeroes[ZEROES_SIZE] __attribute__((aligned(4096)));
-#define Z { (void *)(uintptr_t)zeroes, ZEROES_SIZE, WEFT_REGION_NONE, 0, 0 }
-static const struct weft_seg zero_segs[ZEROES_SEGS] = { Z, Z, Z, Z, Z, Z, Z, Z, Z, Z, Z, Z, Z, Z, Z, Z };
 
 struct adapter {
 	struct weft_blk blk;
 	struct weft_blk *device;
+	uint32_t bounce_size;      /* of each buffer */
+	uint32_t zeroes_size;      /* of each segment of zeroes: all are the same memory */
 };
 
 struct adapter_shard {
 	uint64_t splits, bounces, bounced_bytes, zeroes_written, fua_flushes;
-	char *pool;                /* WINDOW buffers */
+	char *pool;                /* WINDOW buffers, then zeroes, which nobody ever writes */
 	unsigned pool_free;        /* bit mask */
+	struct weft_seg zero_segs[ZEROES_SEGS];
 	struct hop_list waiting;
 };
 
@@ -66,9 +67,14 @@ struct emulation {
 
 static void advance(struct weft_hop *hop);
 
+static const struct adapter *adapter_of(const struct weft_hop *hop)
+{
+	return WEFT_CONTAINER(hop->blk, const struct adapter, blk);
+}
+
 static struct weft_blk *device_of(const struct weft_hop *hop)
 {
-	return WEFT_CONTAINER(hop->blk, struct adapter, blk)->device;
+	return adapter_of(hop)->device;
 }
 
 static struct adapter_shard *shard_of(const struct weft_hop *hop)
@@ -102,7 +108,7 @@ static void status_emulated(struct weft_hop *hop)
 
 /* ---- bounce buffers ---- */
 
-static char *bounce_take(struct adapter_shard *shard)
+static char *bounce_take(struct adapter_shard *shard, uint32_t size)
 {
 	int bit = __builtin_ffs((int)shard->pool_free) - 1;
 
@@ -110,13 +116,13 @@ static char *bounce_take(struct adapter_shard *shard)
 	if (bit < 0)
 		return NULL;
 	shard->pool_free &= ~(1u << bit);
-	return shard->pool + (size_t)bit * BOUNCE_SIZE;
+	return shard->pool + (size_t)bit * size;
 }
 
 static void bounce_give(struct weft_hop *hop, struct piece *piece)
 {
 	struct adapter_shard *shard = shard_of(hop);
-	unsigned bit = (unsigned)((piece->bounce - shard->pool) / BOUNCE_SIZE);
+	unsigned bit = (unsigned)((size_t)(piece->bounce - shard->pool) / adapter_of(hop)->bounce_size);
 
 	WEFT_ASSERT((shard->pool_free & (1u << bit)) == 0 && bit < WINDOW);
 	shard->pool_free |= 1u << bit;
@@ -210,10 +216,10 @@ static bool use_bounce(struct weft_hop *hop, struct weft_hop *child, struct piec
 	struct adapter_shard *shard = shard_of(hop);
 	const struct emulation *e = weft_hop_request(hop);
 
-	WEFT_ASSERT(piece->bounce == NULL && piece->len <= BOUNCE_SIZE);
+	WEFT_ASSERT(piece->bounce == NULL && piece->len <= adapter_of(hop)->bounce_size);
 	if (shard->waiting.head != NULL && !e->turn)
 		return false;
-	piece->bounce = bounce_take(shard);
+	piece->bounce = bounce_take(shard, adapter_of(hop)->bounce_size);
 	if (piece->bounce == NULL)
 		return false;
 	counter_add(&shard->bounces, 1);
@@ -240,7 +246,7 @@ static bool shape_data(struct weft_hop *hop, struct emulation *e, struct weft_ho
 		child->nsegs = nsegs;
 		return true;
 	}
-	piece->len = least(most, BOUNCE_SIZE);
+	piece->len = least(most, adapter_of(hop)->bounce_size);
 	if (!use_bounce(hop, child, piece))
 		return false;
 	if (child->op == WEFT_WRITE)
@@ -251,7 +257,7 @@ static bool shape_data(struct weft_hop *hop, struct emulation *e, struct weft_ho
 static bool shape_copy(struct weft_hop *hop, struct emulation *e, struct weft_hop *child, struct piece *piece)
 {
 	WEFT_ASSERT(hop->op == WEFT_COPY && !e->flushing);
-	piece->len = least(least(hop->len - e->at, device_of(hop)->max_len), BOUNCE_SIZE);
+	piece->len = least(least(hop->len - e->at, device_of(hop)->max_len), adapter_of(hop)->bounce_size);
 	piece->copying_back = false;
 	child->op = WEFT_READ;
 	child->flags = 0;
@@ -262,15 +268,16 @@ static bool shape_copy(struct weft_hop *hop, struct emulation *e, struct weft_ho
 static void shape_zeroes(struct weft_hop *hop, struct emulation *e, struct weft_hop *child, struct piece *piece)
 {
 	const struct weft_blk *device = device_of(hop);
-	uint64_t most = (uint64_t)ZEROES_SIZE * least(ZEROES_SEGS, device->max_segs);
+	uint32_t size = adapter_of(hop)->zeroes_size;
+	uint64_t most = (uint64_t)size * least(ZEROES_SEGS, device->max_segs);
 
 	WEFT_ASSERT(hop->op == WEFT_ZERO && device->max_segs > 0);
 	piece->len = least(least(hop->len - e->at, device->max_len), most);
 	child->op = WEFT_WRITE;
 	child->flags &= (uint8_t)~(WEFT_NO_UNMAP | WEFT_FAST);
-	child->segs = zero_segs;
+	child->segs = shard_of(hop)->zero_segs;
 	child->seg_skip = 0;
-	child->nsegs = (uint16_t)((piece->len + ZEROES_SIZE - 1) / ZEROES_SIZE);
+	child->nsegs = (uint16_t)((piece->len + size - 1) / size);
 	counter_add(&shard_of(hop)->zeroes_written, 1);
 }
 
@@ -304,6 +311,7 @@ static bool start_piece(struct weft_hop *hop, struct emulation *e, unsigned inde
 		child->state = WEFT_HOP_IDLE;
 		return false;
 	}
+	WEFT_ASSERT(piece->len > 0 && (piece->len & (device->block - 1)) == 0);
 	child->len = piece->len;
 	if (piece->len < hop->len)
 		counter_add(&shard_of(hop)->splits, 1);
@@ -435,17 +443,26 @@ static void adapter_abort(struct weft_blk *blk, struct weft_hop *hop)
 		end(hop, e);
 }
 
+static uint64_t pool_bytes(const struct adapter *adapter)
+{
+	return (uint64_t)WINDOW * adapter->bounce_size + adapter->zeroes_size;
+}
+
 static int adapter_shard_open(struct weft_blk *blk, void *own, struct weft_reactor *reactor, struct weft_why *why)
 {
+	const struct adapter *adapter = WEFT_CONTAINER(blk, const struct adapter, blk);
 	struct adapter_shard *shard = own;
 
 	WEFT_ASSERT(weft_reactor_here() == reactor);
 	hop_list_init(&shard->waiting);
 	shard->pool_free = (1u << WINDOW) - 1;
-	shard->pool = env_pages_alloc(reactor->core->env, (uint64_t)WINDOW * BOUNCE_SIZE, false);
+	shard->pool = env_pages_alloc(reactor->core->env, pool_bytes(adapter), false);
 	if (shard->pool == NULL)
-		return weft_why(why, -ENOMEM, "%s: no memory for bounce buffers (%u KiB)", blk->object->name,
-			WINDOW * BOUNCE_SIZE / 1024);
+		return weft_why(why, -ENOMEM, "%s: no memory for bounce buffers (%llu KiB)", blk->object->name,
+			(unsigned long long)pool_bytes(adapter) / 1024);
+	for (unsigned i = 0; i < ZEROES_SEGS; i++)
+		shard->zero_segs[i] = (struct weft_seg){ .base = shard->pool + (size_t)WINDOW * adapter->bounce_size,
+			.len = adapter->zeroes_size, .region = WEFT_REGION_NONE };
 	return 0;
 }
 
@@ -454,7 +471,7 @@ static void adapter_shard_close(struct weft_blk *blk, void *own)
 	struct adapter_shard *shard = own;
 
 	WEFT_ASSERT(shard->waiting.head == NULL && shard->pool_free == (1u << WINDOW) - 1);
-	env_pages_free(blk->object->core->env, shard->pool, (uint64_t)WINDOW * BOUNCE_SIZE);
+	env_pages_free(blk->object->core->env, shard->pool, pool_bytes(WEFT_CONTAINER(blk, const struct adapter, blk)));
 }
 
 static const struct weft_blk_ops adapter_ops = {
@@ -476,6 +493,8 @@ struct weft_blk *adapter_make(struct weft_blk *device)
 	if (adapter == NULL)
 		return NULL;
 	adapter->device = device;
+	adapter->bounce_size = device->block > BOUNCE_LEAST ? device->block : BOUNCE_LEAST;
+	adapter->zeroes_size = device->block > ZEROES_LEAST ? device->block : ZEROES_LEAST;
 	adapter->blk.ops = &adapter_ops;
 	adapter->blk.object = device->object;
 	adapter->blk.shard = weft_alloc(core, CORE_REACTORS_MAX * sizeof(adapter->blk.shard[0]));

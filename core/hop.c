@@ -167,7 +167,7 @@ static void waist_slow(struct weft_blk *blk, struct weft_hop *hop, struct weft_s
 	} else if (hop->len == 0 && hop->op != WEFT_FLUSH) {
 		weft_hop_complete(hop, 0);
 	} else {
-		WEFT_ASSERT(blk->adapter != NULL);
+		WEFT_ASSERT(blk->adapter != NULL && hop->up->blk != blk->adapter);
 		counter_add(&shard->submitted, (uint64_t)-1);
 		hop->blk = blk->adapter;
 		counter_add(&hop->blk->shard[hop->lane]->submitted, 1);

@@ -28,7 +28,7 @@ static void unserve(struct served s)
 	rig_close(s.rig);
 }
 
-static char memory[1 << 20] __attribute__((aligned(4096)));
+static char memory[(3 << 20) + 4096] __attribute__((aligned(4096)));
 
 /* ---- the waist ---- */
 
@@ -531,6 +531,67 @@ static void a_copy_is_read_and_written_where_the_device_has_none(void **state)
 	unserve(s);
 }
 
+/* Larger than a bounce buffer and a segment of zeroes usually are, and one segment at a time. */
+static void megabyte_blocks(struct weft_core *core, struct weft_blk *blk)
+{
+	reads_and_writes_only(core, blk);
+	blk->block = 1 << 20;
+	blk->align = 512;
+	blk->max_segs = 1;
+}
+
+static void answer_whole_blocks(struct served s)
+{
+	while (s.leaf->count > 0) {
+		assert_true(s.leaf->asked[0]->len > 0);
+		assert_int_equal(s.leaf->asked[0]->len % s.leaf->blk.block, 0);
+		assert_int_equal(s.leaf->asked[0]->offset % s.leaf->blk.block, 0);
+		leaf_answer(s.leaf, 0, 0);
+		rig_turn(s.rig);
+	}
+}
+
+static void a_device_of_large_blocks_is_asked_for_whole_ones(void **state)
+{
+	struct served s = serve(megabyte_blocks, &leaf_ops, 1, 4);
+	struct weft_slot *slot;
+
+	(void)state;
+	for (unsigned i = 0; i < sizeof(memory); i++)
+		memory[i] = (char)(i * 7 + i / 512);
+	rig_ask(s.rig, WEFT_WRITE, 0, 1 << 20, 3 << 20, memory + 1); /* bounced */
+	rig_turn(s.rig);
+	answer_whole_blocks(s);
+	assert_int_equal(s.rig->answers, 1);
+	assert_int_equal(s.rig->answer, 0);
+	assert_memory_equal(s.leaf->bytes + (1 << 20), memory + 1, 3 << 20);
+
+	rig_ask(s.rig, WEFT_ZERO, WEFT_NO_UNMAP, 2 << 20, 2 << 20, NULL);
+	rig_turn(s.rig);
+	answer_whole_blocks(s);
+	assert_int_equal(s.rig->answer, 0);
+	assert_int_equal(s.leaf->bytes[(2 << 20) - 1], memory[1 << 20]);
+	for (unsigned i = 2 << 20; i < 4 << 20; i++)
+		assert_int_equal(s.leaf->bytes[i], 0);
+
+	slot = weft_session_slot(&s.rig->session);
+	slot->root.source = 1 << 20;
+	weft_slot_submit(slot, WEFT_COPY, 0, 2 << 20, 1 << 20, 0, rig_answered);
+	rig_turn(s.rig);
+	answer_whole_blocks(s);
+	assert_int_equal(s.rig->answer, 0);
+	assert_memory_equal(s.leaf->bytes + (2 << 20), memory + 1, 1 << 20);
+	slot->root.source = 0;
+
+	memset(memory, 0, sizeof(memory));
+	rig_ask(s.rig, WEFT_READ, 0, 1 << 20, 1 << 20, memory + 1);
+	rig_turn(s.rig);
+	answer_whole_blocks(s);
+	assert_int_equal(s.rig->answer, 0);
+	assert_memory_equal(s.leaf->bytes + (1 << 20), memory + 1, 1 << 20);
+	unserve(s);
+}
+
 static void block_status_is_all_data_where_nothing_is_known(void **state)
 {
 	struct served s = serve(reads_and_writes_only, &leaf_ops, 1, 4);
@@ -575,6 +636,7 @@ int main(void)
 		cmocka_unit_test(a_request_that_waits_for_a_buffer_can_be_aborted),
 		cmocka_unit_test(zeroes_are_written_where_the_device_has_none),
 		cmocka_unit_test(a_copy_is_read_and_written_where_the_device_has_none),
+		cmocka_unit_test(a_device_of_large_blocks_is_asked_for_whole_ones),
 		cmocka_unit_test(block_status_is_all_data_where_nothing_is_known),
 	};
 

@@ -22,7 +22,7 @@
 #include "core/stack.h"
 #include "env/sim/sim.h"
 
-#define RIG_SIZE (1u << 20)
+#define RIG_SIZE (4u << 20)
 
 struct rig {
 	struct sim_world *world;
