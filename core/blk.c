@@ -87,7 +87,7 @@ int blk_started(struct weft_blk *blk, struct weft_why *why)
 		if (blk->carrier == NULL)
 			goto no_memory;
 	}
-	blk_layout(blk);
+	blk_span(blk);
 	return 0;
 no_memory:
 	blk_stopped(blk);
@@ -140,7 +140,7 @@ static void each_below(const struct weft_blk *blk, void (*fn)(void *arg, struct 
 
 static void widest(void *arg, struct weft_blk *lower)
 {
-	uint32_t *stride = arg, span = blk_layout(lower);
+	uint32_t *stride = arg, span = blk_span(lower);
 
 	WEFT_ASSERT(span % 128 == 0);
 	if (span > *stride)
@@ -152,17 +152,30 @@ static uint32_t round_to_hops(uint32_t size)
 	return (size + 127) & ~127u;
 }
 
-/* Children of a device that the core made lie behind its hop and its per-request state, like those of any other. */
-static uint32_t layout(struct weft_blk *blk, uint32_t stride)
+static bool is_open_anywhere(struct weft_blk *blk)
 {
-	WEFT_ASSERT(blk->ops->width == 0 || stride % 128 == 0);
-	blk->child_at = (uint32_t)sizeof(struct weft_hop) + round_to_hops(blk->ops->request_size);
-	blk->child_stride = stride;
-	blk->span = blk->child_at + blk->ops->width * stride;
-	return blk->span;
+	for (unsigned lane = 0; lane < CORE_REACTORS_MAX; lane++)
+		if (__atomic_load_n(&blk->shard[lane], __ATOMIC_RELAXED) != NULL)
+			return true;
+	return false;
 }
 
-uint32_t blk_layout(struct weft_blk *blk)
+/* Children of a device that the core made lie behind its hop and its per-request state, like those of any other. Reactors that
+ * have the device open read the layout at any moment: then it is the same as before, and is not touched. */
+static uint32_t layout(struct weft_blk *blk, uint32_t stride)
+{
+	uint32_t child_at = (uint32_t)sizeof(struct weft_hop) + round_to_hops(blk->ops->request_size);
+
+	WEFT_ASSERT(blk->ops->width == 0 || stride % 128 == 0);
+	if (blk->child_at != child_at || blk->child_stride != stride) {
+		WEFT_ASSERT(!is_open_anywhere(blk));
+		blk->child_at = child_at;
+		blk->child_stride = stride;
+	}
+	return child_at + blk->ops->width * stride;
+}
+
+uint32_t blk_span(struct weft_blk *blk)
 {
 	uint32_t stride = 0, span;
 
@@ -173,7 +186,7 @@ uint32_t blk_layout(struct weft_blk *blk)
 		span = layout(blk->carrier, span);
 	if (blk->adapter != NULL)
 		span = layout(blk->adapter, span);
-	return blk->span = span;
+	return blk->span = span; /* control's alone */
 }
 
 /* ---- shards ---- */
@@ -225,7 +238,7 @@ static void close_one(struct weft_blk *blk, struct weft_reactor *reactor)
 	WEFT_ASSERT(shard_in_flight(shard) == 0 && !shard->gathered);
 	if (blk->ops->shard_close != NULL)
 		blk->ops->shard_close(blk, shard->own);
-	blk->shard[reactor->lane] = NULL;
+	__atomic_store_n(&blk->shard[reactor->lane], NULL, __ATOMIC_RELEASE);
 	weft_free(reactor->core, shard);
 }
 

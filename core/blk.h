@@ -29,8 +29,9 @@ int blk_started(struct weft_blk *blk, struct weft_why *why);
 /* Before the device is destroyed: frees what blk_started made. Control. */
 void blk_stopped(struct weft_blk *blk);
 
-/* Works out child_at, child_stride and span of the device and of all below it; returns span. Control, nothing in flight. */
-uint32_t blk_layout(struct weft_blk *blk);
+/* Works out child_at, child_stride and span of the device and of all below it; returns span. Control. What is open stays as it is:
+ * others may be using it, so that a device is not opened while its stack is being changed. */
+uint32_t blk_span(struct weft_blk *blk);
 
 /* Opens (closes) the shards of the device, its adapter, carrier, and all below, on the reactor that runs this. */
 int blk_open_here(struct weft_blk *blk, struct weft_reactor *reactor, struct weft_why *why);

@@ -122,7 +122,7 @@ int weft_stack_open(struct weft_core *core, struct weft_blk *device, const char 
 	stack->opening.out = out;
 	stack->root.ops = &root_ops;
 	stack->root.child_at = (uint32_t)(sizeof(struct weft_slot) + 127) & ~127u;
-	stack->root.child_stride = blk_layout(device);
+	stack->root.child_stride = blk_span(device);
 	weft_object_get(device->object);
 	go_to(stack, 1);
 	return 0;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Two reactors on threads of their own, sessions on both on one device (one that is called everywhere, one that lives on a home
- * reactor), while the control thread switches their modes and reads statistics. Made for ThreadSanitizer.
+ * reactor), while the control thread switches their modes, reads statistics, and opens and closes another stack on it. Made for
+ * ThreadSanitizer.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -189,6 +190,17 @@ static void close_all(struct test *t)
 	env_linux_close(t->env);
 }
 
+/* What another export does when it comes and goes. */
+static void open_and_close_another(struct test *t)
+{
+	struct weft_stack *another;
+
+	assert_int_equal(weft_stack_open(t->core, weft_object_query(t->device, &weft_blk_iface), "another", &another, &t->task), 0);
+	wait_done(t);
+	weft_stack_close(another, &t->task);
+	wait_done(t);
+}
+
 static void two_users_of(const char *device)
 {
 	struct test *t = test_calloc(1, sizeof(*t));
@@ -208,7 +220,8 @@ static void two_users_of(const char *device)
 	while (!atomic_load(&t->user[0].ended) || !atomic_load(&t->user[1].ended)) {
 		reactor_mode_set(t->core->reactor[1 + turns % 2], (enum weft_mode)(turns / 2 % 3));
 		weft_blk_stats(weft_object_query(t->device, &weft_blk_iface), &stats);
-		turns++;
+		if (turns++ % 16 == 0)
+			open_and_close_another(t);
 		step(t);
 	}
 	for (unsigned i = 0; i < 2; i++)
