@@ -19,12 +19,13 @@ def weft_binary():
 
 
 class Server:
-    """A vhost-user-blk server that runs while the block lasts. `command`: words; {socket} stands for its path."""
+    """A vhost-user-blk server that runs while the block lasts. `command`: words; {socket} stands for its path, {folder} for
+    the folder that it lies in, blk.sock there."""
 
     def __init__(self, command):
         self.folder = tempfile.mkdtemp(prefix='weft-bench-')
         self.socket = os.path.join(self.folder, 'blk.sock')
-        self.command = [word.replace('{socket}', self.socket) for word in command]
+        self.command = [word.replace('{socket}', self.socket).replace('{folder}', self.folder) for word in command]
         self.log = tempfile.TemporaryFile('w+')
         self.child = None
 

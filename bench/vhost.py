@@ -6,8 +6,11 @@
 have been; on one that has not, about the same as the rate. A disk answers in bursts: there it says nothing.
 
 Runs are interleaved (each repeat goes through all servers), medians are told, and the table is appended to
-bench/RESULTS.md with the conditions. Another server: --server NAME:CASE='COMMAND with {socket} and {image}',
-where CASE is null, mem, file or tmpfs.
+bench/RESULTS.md with the conditions.
+
+Another server: --server NAME:CASE='COMMAND', where CASE is null, mem, file or tmpfs. In COMMAND, {socket} stands for the
+socket's path, {folder} for the folder that it lies in (there it is blk.sock), {image} for the file, {cpu} for the server's
+processor. What needs more than one command is a script that ends with exec, so that its CPU time is the server's.
 """
 import argparse
 import json
@@ -20,17 +23,20 @@ import tempfile
 from common import MIB, ROOT, Server, append, conditions, fill, median, weft_binary
 
 SIZE = 1 << 30
+CASES = ('null', 'mem', 'file', 'tmpfs')
 TEMPLATES = {
-    ('weft', 'null'): 'WEFT serve null:1GiB --on vhost-user:{socket} --mode poll --cpus 0 --log error',
-    ('weft', 'mem'): 'WEFT serve mem:1GiB --on vhost-user:{socket} --mode poll --cpus 0 --log error',
-    ('weft', 'file'): 'WEFT serve file:{image} --on vhost-user:{socket} --mode poll --cpus 0 --log error',
-    ('weft-adaptive', 'file'): 'WEFT serve file:{image} --on vhost-user:{socket} --mode adaptive --cpus 0 --log error',
-    ('weft', 'tmpfs'): 'WEFT serve file:{image} --on vhost-user:{socket} --mode poll --cpus 0 --log error',
+    ('weft', 'null'): 'WEFT serve null:1GiB --on vhost-user:{socket} --mode poll --cpus {cpu} --log error',
+    ('weft', 'mem'): 'WEFT serve mem:1GiB --on vhost-user:{socket} --mode poll --cpus {cpu} --log error',
+    ('weft', 'file'): 'WEFT serve file:{image} --on vhost-user:{socket} --mode poll --cpus {cpu} --log error',
+    ('weft-adaptive', 'file'): 'WEFT serve file:{image} --on vhost-user:{socket} --mode adaptive --cpus {cpu} --log error',
+    ('weft', 'tmpfs'): 'WEFT serve file:{image} --on vhost-user:{socket} --mode poll --cpus {cpu} --log error',
 }
-QEMU = ('taskset -c 0 qemu-storage-daemon --blockdev {blockdev},node-name=disk --export type=vhost-user-blk,id=e,node-name=disk,'
-        'writable=on,addr.type=unix,addr.path={socket}')
+QEMU = ('taskset -c {cpu} qemu-storage-daemon --blockdev {blockdev},node-name=disk '
+        '--export type=vhost-user-blk,id=e,node-name=disk,writable=on,addr.type=unix,addr.path={socket}')
 # In a thread of its own, which polls for a while before it sleeps.
 QEMU_IOTHREAD = QEMU.replace('--blockdev', '--object iothread,id=io --blockdev').replace('writable=on,', 'writable=on,iothread=io,')
+# In a thread of its own, which sleeps at once.
+QEMU_SLEEPING = QEMU_IOTHREAD.replace('iothread,id=io', 'iothread,id=io,poll-max-ns=0')
 BLOCKDEVS = {
     'null': 'driver=null-co,size=1073741824',
     'file': 'driver=file,filename={image},cache.direct=on,aio=io_uring',
@@ -45,11 +51,13 @@ def servers(options):
         for case, blockdev in BLOCKDEVS.items():
             found['qemu', case] = QEMU.replace('{blockdev}', blockdev)
             found['qemu-iothread', case] = QEMU_IOTHREAD.replace('{blockdev}', blockdev)
+        found['qemu-sleeping', 'null'] = QEMU_SLEEPING.replace('{blockdev}', BLOCKDEVS['null'])
     for text in options.server:
         where, command = text.split('=', 1)
         name, case = where.split(':')
         found[name, case] = command
-    return {key: shlex.split(command) for key, command in found.items()}
+    return {(name, case): shlex.split(command) for (name, case), command in found.items()
+            if case in options.cases and (not options.only or name in options.only)}
 
 
 def images(options):
@@ -66,8 +74,9 @@ def images(options):
 def fio(image, depth, options):
     """What the kernel gives without anything between: fio's io_uring engine."""
     run = subprocess.run(['fio', '--name=x', '--ioengine=io_uring', '--direct=1', '--rw=randread', '--bs=4k', f'--iodepth={depth}',
-                          f'--filename={image}', f'--runtime={options.seconds}', '--time_based', '--cpus_allowed=0',
-                          '--output-format=json'], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, check=True)
+                          f'--filename={image}', f'--runtime={options.seconds}', '--time_based',
+                          f'--cpus_allowed={options.cpus[0]}', '--output-format=json'],
+                         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, check=True)
     read = json.loads(run.stdout[run.stdout.index('{'):])['jobs'][0]['read']
     late = read['clat_ns']['percentile']
     return {'iops': read['iops'], 'requests': 0,
@@ -79,22 +88,37 @@ def measure(options, commands, paths):
     results = {}
     for repeat in range(options.repeats):
         for case in options.cases:
-            for name in sorted({n for n, c in commands if c == case}, key=lambda n: (repeat % 2) ^ n.startswith('weft')):
-                command = [word.replace('{image}', paths.get(case, '')) for word in commands[name, case]]
+            for name in sorted((n for n, c in commands if c == case), reverse=repeat % 2):
+                command = [word.replace('{image}', paths.get(case, '')).replace('{cpu}', options.cpus[0])
+                           for word in commands[name, case]]
                 command[0] = weft_binary() if command[0] == 'WEFT' else command[0]
                 with Server(command) as server:
                     if case == 'mem':  # memory that is there
                         server.bench('--rw', 'write', '--bs', '1MiB', '--depth', 4, '--amount', '1GiB', '--time', '0')
                     for depth in options.depths:
                         result = server.bench('--rw', 'randread', '--bs', '4KiB', '--depth', depth, '--time', f'{options.seconds}s',
-                                              '--mode', 'poll', '--cpus', '1', options=f',depth={depth}')
+                                              '--mode', options.mode, '--cpus', options.cpus[1], options=f',depth={depth}')
                         results.setdefault((case, depth, name), []).append(result)
                         print(f'{repeat + 1}/{options.repeats} {case:6} depth {depth:4} {name:13} {result["iops"] / 1e6:8.4f} M/s',
                               flush=True)
-            if case == 'file' and shutil.which('fio'):
+            if case == 'file' and shutil.which('fio') and (not options.only or 'fio' in options.only):
                 for depth in options.depths:
                     results.setdefault((case, depth, 'fio'), []).append(fio(paths[case], depth, options))
     return results
+
+
+def remembered(options, results):
+    """The results with those of earlier calls that the file --samples holds; it then holds both."""
+    earlier = []
+    if os.path.exists(options.samples):
+        with open(options.samples, encoding='utf-8') as f:
+            earlier = json.load(f)
+    joined = {}
+    for case, depth, name, runs in [*earlier, *([*key, runs] for key, runs in results.items())]:
+        joined.setdefault((case, depth, name), []).extend(runs)
+    with open(options.samples, 'w', encoding='utf-8') as f:
+        json.dump([[*key, runs] for key, runs in joined.items()], f)
+    return joined
 
 
 def rate(case, runs):
@@ -106,20 +130,20 @@ def cpu_us(runs):
     return f'{median(per):.3f}' if per else ''
 
 
-def table(options, results):
+def table(results):
     """Markdown: one line for each case, depth and server; ratio: ours to theirs, undisturbed where that says something."""
     lines = ['| on | depth | server | M/s median | least to most | undisturbed | p50 us | p99 us | server CPU us/request '
              '| weft is |',
              '| --- | ---: | --- | ---: | --- | ---: | ---: | ---: | ---: | ---: |']
-    for case in options.cases:
-        for depth in options.depths:
-            ours = rate(case, results[case, depth, 'weft'])
+    for case in CASES:
+        for depth in sorted({d for c, d, _ in results if c == case}):
+            ours = results.get((case, depth, 'weft'))
             for name in sorted(n for c, d, n in results if (c, d) == (case, depth)):
                 runs = results[case, depth, name]
                 iops = [r['iops'] for r in runs]
                 p50, p99 = (median([r['latency_ns'][p] for r in runs]) / 1e3 for p in ('p50', 'p99'))
                 best = '' if case == 'file' else f'{rate(case, runs) / 1e6:.4f}'
-                ratio = '' if name == 'weft' else f'{ours / rate(case, runs):.2f} x'
+                ratio = f'{rate(case, ours) / rate(case, runs):.2f} x' if ours and name != 'weft' else ''
                 lines.append(f'| {case} | {depth} | {name} | {median(iops) / 1e6:.4f} | {min(iops) / 1e6:.4f} to '
                              f'{max(iops) / 1e6:.4f} | {best} | {p50:.1f} | {p99:.1f} | {cpu_us(runs)} | {ratio} |')
     return lines
@@ -127,13 +151,17 @@ def table(options, results):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--cases', default='null,mem,file,tmpfs', type=lambda t: t.split(','))
+    parser.add_argument('--cases', default=','.join(CASES), type=lambda t: t.split(','))
     parser.add_argument('--depths', default='1,32,128', type=lambda t: [int(n) for n in t.split(',')])
     parser.add_argument('--repeats', default=5, type=int)
     parser.add_argument('--seconds', default=2, type=int, help='of each run')
     parser.add_argument('--folder', default=ROOT, help='where the file on a disk is made')
     parser.add_argument('--server', action='append', default=[], help="NAME:CASE='COMMAND'")
+    parser.add_argument('--only', default='', type=lambda t: t.split(',') if t else [], help='names of servers; without it: all')
     parser.add_argument('--no-qemu', action='store_true')
+    parser.add_argument('--cpus', default='0,1', type=lambda t: t.split(','), help='processors of server and initiator')
+    parser.add_argument('--mode', default='poll', help='how the initiator waits: poll, adaptive or notify')
+    parser.add_argument('--samples', help='file of results: a table grows over several calls (with the same other options)')
     parser.add_argument('--results', default=os.path.join(ROOT, 'bench/RESULTS.md'),
                         help='appended to; empty: standard output only')
     options = parser.parse_args()
@@ -145,12 +173,15 @@ def main():
     finally:
         for path in paths.values():
             os.unlink(path)
+    if options.samples:
+        results = remembered(options, results)
     lines = ['', '## vhost-user-blk side by side', '', *where,
-             f'- 4 KiB random reads of {SIZE // MIB} MiB, {options.repeats} interleaved repeats of {options.seconds} s; '
-             'server on processor 0, initiator on processor 1, both polling', '',
-             *table(options, results), '', 'Commands:', '', '```']
+             f'- 4 KiB random reads of {SIZE // MIB} MiB, {max(map(len, results.values()))} interleaved repeats of '
+             f'{options.seconds} s; server on processor {options.cpus[0]}, initiator on processor {options.cpus[1]} in mode '
+             f'{options.mode}', '',
+             *table(results), '', 'Commands:', '', '```']
     lines += [f'{name} {case}: ' + shlex.join(command).replace('WEFT', 'weft')
-              for (name, case), command in sorted(commands.items()) if case in options.cases]
+              for (name, case), command in sorted(commands.items())]
     lines += ['load: ' + next(iter(results.values()))[0]['command'], '```']
     print('\n'.join(lines))
     if options.results:
