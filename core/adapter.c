@@ -480,6 +480,7 @@ static const struct weft_blk_ops adapter_ops = {
 	.shard_open = adapter_shard_open,
 	.shard_close = adapter_shard_close,
 	.shard_size = sizeof(struct adapter_shard),
+	.shard_kept = offsetof(struct adapter_shard, pool),
 	.request_size = sizeof(struct emulation),
 	.width = WINDOW,
 };
@@ -497,7 +498,7 @@ struct weft_blk *adapter_make(struct weft_blk *device)
 	adapter->zeroes_size = device->block > ZEROES_LEAST ? device->block : ZEROES_LEAST;
 	adapter->blk.ops = &adapter_ops;
 	adapter->blk.object = device->object;
-	adapter->blk.shard = weft_alloc(core, CORE_REACTORS_MAX * sizeof(adapter->blk.shard[0]));
+	adapter->blk.shard = shards_make(core);
 	if (adapter->blk.shard == NULL) {
 		weft_free(core, adapter);
 		return NULL;
@@ -509,7 +510,7 @@ void adapter_stats(const struct weft_blk *blk, struct weft_stats *out)
 {
 	WEFT_ASSERT(blk->shard != NULL);
 	for (unsigned lane = 0; lane < CORE_REACTORS_MAX; lane++) {
-		const struct weft_shard *shard = __atomic_load_n(&blk->shard[lane], __ATOMIC_ACQUIRE);
+		const struct weft_shard *shard = shard_ever(blk, lane);
 		const struct adapter_shard *own;
 
 		if (shard == NULL)

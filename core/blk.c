@@ -76,7 +76,7 @@ int blk_started(struct weft_blk *blk, struct weft_why *why)
 	WEFT_ASSERT(blk->shard == NULL && blk->adapter == NULL && blk->carrier == NULL);
 	if (error != 0)
 		return error;
-	blk->shard = weft_alloc(core, CORE_REACTORS_MAX * sizeof(blk->shard[0]));
+	blk->shard = shards_make(core);
 	if (blk->shard == NULL)
 		goto no_memory;
 	if (!is_complete(blk) && (blk->adapter = adapter_make(blk)) == NULL)
@@ -96,8 +96,10 @@ no_memory:
 
 static void stopped(struct weft_core *core, struct weft_blk *blk)
 {
-	for (unsigned i = 0; blk->shard != NULL && i < CORE_REACTORS_MAX; i++)
+	for (unsigned i = 0; blk->shard != NULL && i < CORE_REACTORS_MAX; i++) {
 		WEFT_ASSERT(blk->shard[i] == NULL);
+		weft_free(core, shard_ever(blk, i));
+	}
 	weft_free(core, blk->shard);
 	blk->shard = NULL;
 }
@@ -203,6 +205,26 @@ static uint64_t shard_in_flight(const struct weft_shard *shard)
 	return submitted > ended ? submitted - ended : 0;
 }
 
+/* The shard's memory, as its device is to find it. NULL: there is none. */
+static struct weft_shard *shard_get(struct weft_blk *blk, struct weft_reactor *reactor)
+{
+	struct weft_shard *shard = shard_ever(blk, reactor->lane);
+
+	WEFT_ASSERT(blk->ops->shard_kept <= blk->ops->shard_size);
+	if (shard != NULL) {
+		WEFT_ASSERT(shard->blk == blk && shard->users == 0 && !shard->gathered);
+		memset(shard->own + blk->ops->shard_kept, 0, blk->ops->shard_size - blk->ops->shard_kept);
+		return shard;
+	}
+	shard = weft_alloc_aligned(reactor->core, 64, sizeof(*shard) + blk->ops->shard_size);
+	if (shard == NULL)
+		return NULL;
+	shard->blk = blk;
+	shard->reactor = reactor;
+	__atomic_store_n(&blk->shard[CORE_REACTORS_MAX + reactor->lane], shard, __ATOMIC_RELEASE);
+	return shard;
+}
+
 static int open_one(struct weft_blk *blk, struct weft_reactor *reactor, struct weft_why *why)
 {
 	struct weft_shard *shard = blk->shard[reactor->lane];
@@ -210,18 +232,14 @@ static int open_one(struct weft_blk *blk, struct weft_reactor *reactor, struct w
 
 	WEFT_ASSERT(shard == NULL || (shard->blk == blk && shard->reactor == reactor && shard->users > 0));
 	if (shard == NULL) {
-		shard = weft_alloc_aligned(reactor->core, 64, sizeof(*shard) + blk->ops->shard_size);
+		shard = shard_get(blk, reactor);
 		if (shard == NULL)
 			return weft_why(why, -ENOMEM, "%s: no memory for its part on a reactor", blk->object->name);
-		shard->blk = blk;
-		shard->reactor = reactor;
 		if (blk->ops->shard_open != NULL)
 			error = blk->ops->shard_open(blk, shard->own, reactor, why);
-		if (error != 0) {
-			WEFT_ASSERT(error < 0);
-			weft_free(reactor->core, shard);
+		WEFT_ASSERT(error <= 0);
+		if (error != 0)
 			return error;
-		}
 		__atomic_store_n(&blk->shard[reactor->lane], shard, __ATOMIC_RELEASE);
 	}
 	shard->users++;
@@ -239,7 +257,6 @@ static void close_one(struct weft_blk *blk, struct weft_reactor *reactor)
 	if (blk->ops->shard_close != NULL)
 		blk->ops->shard_close(blk, shard->own);
 	__atomic_store_n(&blk->shard[reactor->lane], NULL, __ATOMIC_RELEASE);
-	weft_free(reactor->core, shard);
 }
 
 struct opening {
@@ -336,7 +353,7 @@ void weft_blk_stats(const struct weft_blk *blk, struct weft_stats *out)
 {
 	memset(out, 0, sizeof(*out));
 	for (unsigned lane = 0; blk->shard != NULL && lane < CORE_REACTORS_MAX; lane++) {
-		const struct weft_shard *shard = __atomic_load_n(&blk->shard[lane], __ATOMIC_ACQUIRE);
+		const struct weft_shard *shard = shard_ever(blk, lane);
 
 		if (shard == NULL)
 			continue;

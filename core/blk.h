@@ -5,10 +5,14 @@
 
 #include <weft/blk.h>
 
+#include <weft/memory.h>
+
+#include "core/core.h"
 #include "core/reactor.h"
 
 /* What a device has on one reactor: counters, then the device's own bytes. The number of requests is the sum of the
- * latencies'. */
+ * latencies'. It stays until the device stops, closed or not: others may be reading the counters, and a layer that comes or goes
+ * must not set them back. */
 struct weft_shard {
 	uint64_t submitted;
 	uint64_t bytes[WEFT_STAT_COUNT];
@@ -22,6 +26,18 @@ struct weft_shard {
 	struct weft_histogram latency[WEFT_STAT_COUNT];
 	_Alignas(64) char own[];
 };
+
+/* A device's table of shards, in two halves: by lane those that are open (weft_blk.shard), behind them all that there are. NULL:
+ * no memory. */
+static inline struct weft_shard **shards_make(struct weft_core *core)
+{
+	return weft_alloc(core, 2 * CORE_REACTORS_MAX * sizeof(struct weft_shard *));
+}
+/* Open or closed; NULL: it was never opened there. Any thread, to read counters. */
+static inline struct weft_shard *shard_ever(const struct weft_blk *blk, unsigned lane)
+{
+	return __atomic_load_n(&blk->shard[CORE_REACTORS_MAX + lane], __ATOMIC_ACQUIRE);
+}
 
 /* A device has started: what the core works out. -ENOMEM, or -EINVAL with `why` when what the device says makes no sense.
  * Control. */

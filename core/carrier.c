@@ -147,6 +147,7 @@ static const struct weft_blk_ops carrier_ops = {
 	.submit = carrier_submit,
 	.abort = carrier_abort,
 	.shard_size = sizeof(struct carrier_shard),
+	.shard_kept = sizeof(struct carrier_shard),
 	.request_size = sizeof(struct carried),
 	.width = 1,
 };
@@ -162,7 +163,7 @@ struct weft_blk *carrier_make(struct weft_blk *device)
 	carrier->device = device;
 	carrier->blk.ops = &carrier_ops;
 	carrier->blk.object = device->object;
-	carrier->blk.shard = weft_alloc(core, CORE_REACTORS_MAX * sizeof(carrier->blk.shard[0]));
+	carrier->blk.shard = shards_make(core);
 	if (carrier->blk.shard == NULL) {
 		weft_free(core, carrier);
 		return NULL;
@@ -174,7 +175,7 @@ void carrier_stats(const struct weft_blk *blk, struct weft_stats *out)
 {
 	WEFT_ASSERT(blk->shard != NULL);
 	for (unsigned lane = 0; lane < CORE_REACTORS_MAX; lane++) {
-		const struct weft_shard *shard = __atomic_load_n(&blk->shard[lane], __ATOMIC_ACQUIRE);
+		const struct weft_shard *shard = shard_ever(blk, lane);
 
 		if (shard != NULL)
 			out->carried += counter_read(&((const struct carrier_shard *)(const void *)shard->own)->carried);

@@ -392,7 +392,7 @@ static void after_an_error_no_further_piece_goes_out(void **state)
 
 static void aligned_memory(struct weft_core *core, struct weft_blk *blk)
 {
-	(void)core;
+	blk->home = core->reactor[2]; /* for those that have one */
 	blk->align = 512;
 }
 
@@ -410,6 +410,30 @@ static void misaligned_memory_is_bounced_both_ways(void **state)
 	assert_memory_equal(memory + 500001, s.leaf->bytes + 512, 299520);
 	weft_blk_stats(&s.leaf->blk, &stats);
 	assert_int_equal(stats.bounced_bytes, 2 * 299520);
+	unserve(s);
+}
+
+/* A layer comes or goes: the stack is closed, and opened anew. */
+static void statistics_outlive_a_stack(void **state)
+{
+	struct served s = serve(aligned_memory, &leaf_home_ops, 1, 4);
+	struct weft_stats stats;
+
+	(void)state;
+	for (unsigned i = 1; i <= 3; i++) {
+		assert_int_equal(ask_once(s, WEFT_WRITE, 0, 512, 1024, memory + 3), 0);
+		assert_int_equal(ask_once(s, WEFT_READ, 0, RIG_SIZE, 512, memory), -ERANGE);
+		rig_unserve(s.rig);
+		weft_blk_stats(&s.leaf->blk, &stats);
+		assert_int_equal(stats.of[WEFT_STAT_WRITE].requests, i);
+		assert_int_equal(stats.of[WEFT_STAT_WRITE].bytes, i * 1024);
+		assert_int_equal(stats.of[WEFT_STAT_READ].errors, i);
+		assert_int_equal(stats.refused, i);
+		assert_int_equal(stats.bounces, i);
+		assert_int_equal(stats.carried, 2 * i);
+		assert_int_equal(stats.in_flight, 0);
+		rig_serve(s.rig, &s.leaf->blk, 1, 4);
+	}
 	unserve(s);
 }
 
@@ -631,6 +655,7 @@ int main(void)
 		cmocka_unit_test(a_long_request_goes_out_in_pieces_four_at_a_time),
 		cmocka_unit_test(after_an_error_no_further_piece_goes_out),
 		cmocka_unit_test(misaligned_memory_is_bounced_both_ways),
+		cmocka_unit_test(statistics_outlive_a_stack),
 		cmocka_unit_test(pieces_that_are_no_whole_blocks_are_bounced),
 		cmocka_unit_test(requests_wait_in_order_for_a_bounce_buffer),
 		cmocka_unit_test(a_request_that_waits_for_a_buffer_can_be_aborted),

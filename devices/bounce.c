@@ -6,6 +6,7 @@
 #include <errno.h>
 
 #include "core/core.h"
+#include "core/counter.h"
 #include "env/env.h"
 
 int bounce_open(struct bounce_pool *pool, struct weft_core *core, void (*ready)(struct weft_hop *hop),
@@ -57,7 +58,7 @@ static void take(struct bounce_pool *pool, struct weft_hop *hop)
 		left -= bounce->segs[i].len;
 	}
 	WEFT_ASSERT(left == 0);
-	pool->taken++;
+	counter_add(&pool->taken, 1);
 }
 
 bool bounce_take(struct bounce_pool *pool, struct weft_hop *hop)
@@ -73,7 +74,7 @@ bool bounce_take(struct bounce_pool *pool, struct weft_hop *hop)
 	hop->queue = NULL;
 	*pool->wait_tail = hop;
 	pool->wait_tail = &hop->queue;
-	pool->waited++;
+	counter_add(&pool->waited, 1);
 	return false;
 }
 

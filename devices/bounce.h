@@ -23,6 +23,7 @@ struct bounce {
 };
 
 struct bounce_pool {
+	uint64_t taken, waited; /* counters: kept when the shard that begins with the pool is closed (BOUNCE_KEPT) */
 	struct weft_core *core;
 	char *base;
 	/* Has what it waited for. Called by bounce_give. */
@@ -31,9 +32,10 @@ struct bounce_pool {
 	struct bounce *(*of)(struct weft_hop *hop);
 	struct weft_hop *wait_head, **wait_tail;
 	uint32_t nfree;
-	uint64_t taken, waited;
 	uint16_t free[BOUNCE_CHUNKS];
 };
+
+#define BOUNCE_KEPT offsetof(struct bounce_pool, core)
 
 /* In shard_open and shard_close. */
 int bounce_open(struct bounce_pool *pool, struct weft_core *core, void (*ready)(struct weft_hop *hop),

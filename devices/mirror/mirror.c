@@ -19,6 +19,7 @@
 
 #include "core/blk.h"
 #include "core/core.h"
+#include "core/counter.h"
 #include "devices/bounce.h"
 #include "devices/device.h"
 
@@ -36,7 +37,7 @@ struct mirror {
 };
 
 struct mirror_shard {
-	struct bounce_pool pool;
+	struct bounce_pool pool; /* first: BOUNCE_KEPT */
 	uint32_t next;
 	uint32_t busy[MIRROR_LEGS];
 };
@@ -251,6 +252,7 @@ static const struct weft_blk_ops mirror_ops = {
 	.shard_open = mirror_shard_open,
 	.shard_close = mirror_shard_close,
 	.shard_size = sizeof(struct mirror_shard),
+	.shard_kept = BOUNCE_KEPT,
 	.request_size = sizeof(struct bounce),
 	.width = MIRROR_LEGS,
 };
@@ -313,12 +315,12 @@ static void mirror_describe(const struct weft_object *object, weft_describe_put 
 		put(self, name, text);
 	}
 	for (unsigned lane = 0; mirror->blk.shard != NULL && lane < CORE_REACTORS_MAX; lane++) {
-		const struct weft_shard *shard = __atomic_load_n(&mirror->blk.shard[lane], __ATOMIC_ACQUIRE);
+		const struct weft_shard *shard = shard_ever(&mirror->blk, lane);
 
 		if (shard == NULL)
 			continue;
-		copies += ((const struct mirror_shard *)(const void *)shard->own)->pool.taken;
-		waited += ((const struct mirror_shard *)(const void *)shard->own)->pool.waited;
+		copies += counter_read(&((const struct mirror_shard *)(const void *)shard->own)->pool.taken);
+		waited += counter_read(&((const struct mirror_shard *)(const void *)shard->own)->pool.waited);
 	}
 	snprintf(copied, sizeof(copied), "%" PRIu64 ", of which %" PRIu64 " had to wait for room", copies,
 		waited);

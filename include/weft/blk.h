@@ -28,11 +28,11 @@ struct weft_blk_ops {
 	/* The request should end sooner (weft_hop_abort). Optional; default: the children in flight are asked. */
 	void (*abort)(struct weft_blk *blk, struct weft_hop *hop);
 	/* On each reactor that will submit, before the first request and after the last. Optional. 0 or -errno with `why`. The
-	 * memory is
-	 * zeroed, aligned to 64. */
+	 * memory is aligned to 64 and zeroed, but for the first shard_kept bytes when it is opened again. */
 	int (*shard_open)(struct weft_blk *blk, void *shard, struct weft_reactor *reactor, struct weft_why *why);
 	void (*shard_close)(struct weft_blk *blk, void *shard);
 	uint32_t shard_size;   /* bytes of per-reactor state */
+	uint32_t shard_kept;   /* the first of them that outlive closing: counters */
 	uint32_t request_size; /* bytes of per-request state beyond hop->scratch (weft_hop_request) */
 	uint8_t width;         /* children in flight at once per request; 0: a leaf */
 	bool at_home;          /* submit is called on weft_blk.home only: the waist carries hops there and back */
@@ -64,7 +64,7 @@ struct weft_blk {
 	uint32_t child_at;         /* bytes from a hop of this device to its child 0 */
 	uint32_t child_stride;     /* bytes from child to child */
 	uint32_t span;             /* bytes that one request to this device takes: hops of all below, adapter included */
-	struct weft_shard **shard; /* by lane; NULL where no reactor has opened it */
+	struct weft_shard **shard; /* by lane; NULL where no reactor has it open */
 	uint8_t deny[WEFT_OP_COUNT]; /* per operation the flags that submit() does not take; 0xff: not the operation */
 };
 
@@ -97,7 +97,7 @@ struct weft_stats {
 	uint64_t zeroes_written, fua_flushes;
 	uint64_t carried;                         /* hops taken to the home reactor */
 };
-/* Sums the shards of all lanes. Control thread; a snapshot while I/O goes on. */
+/* Sums the shards of all lanes since the device started, closed ones as well. Control thread; a snapshot while I/O goes on. */
 WEFT_API void weft_blk_stats(const struct weft_blk *blk, struct weft_stats *out);
 
 #ifdef __cplusplus
