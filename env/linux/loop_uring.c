@@ -120,6 +120,7 @@ static void uring_entered(struct loop *loop, int rc)
 
 	WEFT_ASSERT(rc != -EEXIST && rc != -EBADF); /* the loop has moved to another thread; or was closed */
 	loop->stats.system_calls++;
+	gather_fetched(&u->gather);
 	if (io_uring_sq_ready(&u->ring) == 0)
 		u->iovecs_used = 0;
 }
@@ -229,6 +230,20 @@ static bool uring_reap(struct loop *loop)
 	return any;
 }
 
+/*
+ * Nothing is left of what the kernel gave, and it has more: now, or, for a loop that spins, when some have
+ * gathered. A turn that submits collects as well.
+ */
+static bool uring_fetch_now(struct loop *loop)
+{
+	struct uring *u = loop->uring;
+
+	if (u->fetched || io_uring_cq_ready(&u->ring) > 0 || !uring_kernel_calls(u))
+		return false;
+	return u->awake < URING_SPINS || loop->fd_used ||
+		!gather_more(&u->gather, u->transfers, env_now_ns(loop->head.env));
+}
+
 static bool uring_poll(struct env_loop *head)
 {
 	struct loop *loop = loop_of(head);
@@ -236,8 +251,9 @@ static bool uring_poll(struct env_loop *head)
 	bool any = loop_deliver(loop);
 
 	uring_enable(loop);
-	/* A turn that submits collects as well; who only polls must do so here. */
-	if (!u->fetched && io_uring_cq_ready(&u->ring) == 0 && uring_kernel_calls(u))
+	if (u->awake < URING_SPINS)
+		u->awake++;
+	if (WEFT_UNLIKELY(uring_fetch_now(loop)))
 		uring_enter(loop);
 	u->fetched = false;
 	any |= uring_reap(loop);
@@ -257,9 +273,10 @@ static void uring_submit(struct env_loop *head)
 	struct uring *u = loop->uring;
 
 	uring_enable(loop);
-	if (io_uring_sq_ready(&u->ring) || u->waiting || u->unarmed || uring_kernel_calls(u))
+	if (io_uring_sq_ready(&u->ring) || u->waiting || u->unarmed) {
 		uring_enter(loop);
-	u->fetched = true;
+		u->fetched = true;
+	}
 	if (WEFT_UNLIKELY(loop->fd_used) && loop->ready)
 		loop_wake(head);
 }
@@ -282,6 +299,7 @@ static void uring_sleep(struct loop *loop, uint64_t timeout_ns)
 			return;
 	}
 	loop->stats.sleeps++;
+	u->awake = 0;
 	rc = io_uring_submit_and_wait_timeout(&u->ring, &cqe, 1, timeout_ns == ENV_FOREVER ? NULL : &t, NULL);
 	uring_entered(loop, rc);
 }

@@ -5,12 +5,14 @@
 
 #include <liburing.h>
 
+#include "env/linux/gather.h"
 #include "env/linux/internal.h"
 
 #define URING_ENTRIES 256u
 #define URING_COMPLETIONS 1024u
 #define URING_IOVECS 2048u /* of one turn; what does not fit waits for the next system call */
 #define URING_BUFFERS 1024u
+#define URING_SPINS 256u /* a loop that has not slept for so many turns spins */
 
 /* user_data: a pointer to env_io, or one of these (pointers are aligned to 8). */
 enum uring_tag {
@@ -42,6 +44,9 @@ struct uring {
 	bool poller_ready; /* the epoll set has something */
 	unsigned unarmed;  /* TAG_WAKE, TAG_POLLER: to be polled for (again) */
 	struct env_io *waiting, **waiting_tail; /* for room in the ring */
+	uint64_t transfers;			/* asked of the kernel, or waiting; not ended */
+	unsigned awake;				/* turns since it last slept, up to URING_SPINS */
+	struct gather gather;
 	struct iovec *iovecs;
 	unsigned iovecs_used;
 	struct watch *watches;

@@ -90,10 +90,16 @@ static void uring_io_wait(struct uring *u, struct env_io *io)
 	u->waiting_tail = &io->next;
 }
 
-void uring_submit_io(struct loop *loop, struct env_io *io)
+static void uring_ask(struct loop *loop, struct env_io *io)
 {
 	if (WEFT_UNLIKELY(loop->uring->waiting) || !uring_prep(loop, io))
 		uring_io_wait(loop->uring, io);
+}
+
+void uring_submit_io(struct loop *loop, struct env_io *io)
+{
+	loop->uring->transfers++;
+	uring_ask(loop, io);
 }
 
 void uring_fill(struct loop *loop)
@@ -113,10 +119,15 @@ void uring_fill(struct loop *loop)
 
 void uring_io_done(struct loop *loop, struct env_io *io, int32_t result)
 {
+	struct uring *u = loop->uring;
+
 	if (!io_moved(io, result)) {
-		uring_submit_io(loop, io);
+		uring_ask(loop, io);
 		return;
 	}
+	WEFT_ASSERT(u->transfers > 0);
+	u->transfers--;
+	gather_ended(&u->gather);
 	loop->stats.completions++;
 	io->done(io, io_own(io)->result);
 }
