@@ -2,7 +2,7 @@
 /* Loops of both kinds: sleeping and waking, notifiers, workers, a program's own poll; few system calls. */
 #include "env/linux/test_linux.h"
 
-#include "env/linux/internal.h"
+#include "env/linux/uring.h"
 
 #include <fcntl.h>
 #include <poll.h>
@@ -204,6 +204,60 @@ static void a_watch_may_end_itself(void **state)
 	env_notifier_signal(s.n);
 	world_until(s.w, &s.gone);
 	world_settle(s.w);
+}
+
+/* As it does when the completion ring is full: here it is asked to, behind the back of the watch. */
+static void the_kernel_ends_the_watch(struct loop *loop)
+{
+	struct io_uring_sqe *sqe = uring_sqe(loop);
+
+	assert_non_null(sqe);
+	io_uring_prep_poll_remove(sqe, (uintptr_t)loop->uring->watches | TAG_WATCH);
+	io_uring_sqe_set_data64(sqe, TAG_IGNORE);
+	env_loop_submit(&loop->head);
+}
+
+static void the_ring_is_full(struct loop *loop)
+{
+	struct io_uring_sqe *sqe;
+
+	while ((sqe = io_uring_get_sqe(&loop->uring->ring)) != NULL) {
+		io_uring_prep_nop(sqe);
+		io_uring_sqe_set_data64(sqe, TAG_IGNORE);
+	}
+}
+
+static void a_watch_that_the_kernel_ends_goes_on(void **state)
+{
+	struct world *w = *state;
+	struct loop *loop = loop_of(w->loop);
+	struct env_notifier *n;
+
+	if (!loop->uring)
+		skip();
+	assert_int_equal(env_notifier_open(w->env, -1, &n), 0);
+	assert_int_equal(env_notifier_watch(w->loop, n, count_call, w), 0);
+	for (unsigned round = 0; round < 4; round++) {
+		world_settle(w);
+		the_kernel_ends_the_watch(loop);
+		if (round & 1)
+			the_ring_is_full(loop); /* when it is to be armed again */
+		w->calls = 0;
+		world_settle(w);
+		assert_true(w->calls >= 1); /* there may have been a signal that nobody will tell of */
+		w->calls = 0;
+		env_notifier_signal(n);
+		env_loop_wait(w->loop, UINT64_C(5000000000));
+		world_settle(w);
+		assert_int_equal(w->calls, 1);
+	}
+	/* Ended, and not yet armed again, it is unwatched like any other. */
+	the_kernel_ends_the_watch(loop);
+	env_loop_poll(w->loop);
+	env_notifier_unwatch(w->loop, n);
+	world_settle(w);
+	assert_null(loop->uring->watches);
+	env_notifier_close(n);
 }
 
 /* What a client may send as a notifier: nothing that could block us or take our bytes. */
@@ -411,6 +465,7 @@ int main(void)
 		BOTH(a_signal_before_the_watch_is_told),
 		BOTH(after_unwatch_nothing_is_told),
 		BOTH(a_watch_may_end_itself),
+		ENTRY(a_watch_that_the_kernel_ends_goes_on, "", WORLD_URING),
 		BOTH(only_an_eventfd_is_adopted),
 		BOTH(work_runs_elsewhere_and_ends_here),
 		BOTH(the_descriptor_tells_of_everything),

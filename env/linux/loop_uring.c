@@ -105,6 +105,8 @@ static void uring_arm(struct loop *loop)
 		uring_arm_one(loop, TAG_WAKE);
 	if (loop->uring->unarmed & TAG_POLLER)
 		uring_arm_one(loop, TAG_POLLER);
+	if (WEFT_UNLIKELY(loop->uring->unarmed & TAG_WATCH))
+		uring_watches_arm(loop);
 }
 
 /* ---- entering the kernel ---- */
@@ -166,7 +168,7 @@ void uring_enable(struct loop *loop)
 	rc = syscall(SYS_io_uring_register, u->ring.ring_fd, IORING_REGISTER_ENABLE_RINGS, NULL, 0);
 	WEFT_ASSERT(rc == 0);
 	u->enabled = true;
-	u->unarmed = TAG_WAKE | TAG_POLLER;
+	u->unarmed |= TAG_WAKE | TAG_POLLER;
 	uring_enter(loop);
 }
 
@@ -180,7 +182,7 @@ static void uring_cqe(struct loop *loop, uint64_t data, int32_t result, bool mor
 			uring_io_done(loop, (struct env_io *)(uintptr_t)data, result);
 		break;
 	case TAG_WATCH:
-		uring_watch_done(loop, (struct watch *)(uintptr_t)(data & ~(uint64_t)TAG_MASK), result, more);
+		uring_watch_done(loop, (struct watch *)(uintptr_t)(data & ~(uint64_t)TAG_MASK), more);
 		break;
 	case TAG_WAKE:
 		if (!more)

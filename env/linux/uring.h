@@ -28,7 +28,7 @@ struct watch {
 	void (*fn)(void *self); /* NULL: unwatched; freed when the kernel has said its last word */
 	void *self;
 	int fd;
-	bool dead; /* the kernel watches no more */
+	bool armed; /* the kernel watches; until it has said its last word */
 };
 
 struct pinned {
@@ -42,7 +42,7 @@ struct uring {
 	bool enabled;	   /* by the thread that runs the loop: the ring is its own from then on */
 	bool fetched;	   /* completions have been asked for since the last poll */
 	bool poller_ready; /* the epoll set has something */
-	unsigned unarmed;  /* TAG_WAKE, TAG_POLLER: to be polled for (again) */
+	unsigned unarmed;  /* TAG_WAKE, TAG_POLLER, TAG_WATCH (some of the watches): to be polled for (again) */
 	struct env_io *waiting, **waiting_tail; /* for room in the ring */
 	uint64_t transfers;			/* asked of the kernel, or waiting; not ended */
 	unsigned awake;				/* turns since it last slept, up to URING_SPINS */
@@ -62,7 +62,9 @@ struct io_uring_sqe *uring_sqe(struct loop *loop);
 void uring_fill(struct loop *loop);
 /* The kernel has ended a transfer. */
 void uring_io_done(struct loop *loop, struct env_io *io, int32_t result);
-void uring_watch_done(struct loop *loop, struct watch *watch, int32_t result, bool more);
+void uring_watch_done(struct loop *loop, struct watch *watch, bool more);
+/* Watches what the kernel does not watch (any more), for as long as there is room. */
+void uring_watches_arm(struct loop *loop);
 
 int uring_pin(struct env_loop *loop, unsigned region, void *base, uint64_t size, struct weft_why *why);
 void uring_unpin(struct env_loop *loop, unsigned region);
