@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* What is collected from the reactors, each in its own thread: a message goes round. */
+/* What is collected from the reactors, each in its own thread (round.c). */
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -22,12 +22,9 @@ struct lane_look {
 };
 
 struct look {
-	struct weft_msg msg;
+	struct round round;
 	struct order *order;
-	struct weft_core *core;
-	unsigned lane;
-	void (*visit)(struct look *look, struct weft_reactor *reactor); /* on the reactor */
-	json_t *(*told)(struct look *look);                             /* on the control reactor */
+	json_t *(*told)(struct look *look); /* on the control reactor */
 	/* requests */
 	unsigned count, beyond;
 	uint8_t lane_of[PATHS_MAX];
@@ -36,25 +33,22 @@ struct look {
 	struct lane_look lanes[CORE_REACTORS_MAX];
 };
 
-static void look_msg(void *self)
+static struct look *look_of(struct round *round)
 {
-	struct look *look = self;
-	struct order *order = look->order;
-	json_t *result;
-
-	if (look->lane != 0)
-		look->visit(look, look->core->reactor[look->lane]);
-	if (look->lane == 0) {
-		result = look->told(look);
-		weft_free(look->core, look);
-		order_answer(order, result);
-		return;
-	}
-	look->lane = look->lane + 1 < look->core->reactors ? look->lane + 1 : 0;
-	weft_reactor_post(look->core->reactor[look->lane], &look->msg);
+	return WEFT_CONTAINER(round, struct look, round);
 }
 
-static void look_begin(struct order *order, void (*visit)(struct look *, struct weft_reactor *), json_t *(*told)(struct look *))
+static void look_ended(struct round *round)
+{
+	struct look *look = look_of(round);
+	struct order *order = look->order;
+	json_t *result = look->told(look);
+
+	weft_free(round->core, look);
+	order_answer(order, result);
+}
+
+static void look_begin(struct order *order, void (*visit)(struct round *, struct weft_reactor *), json_t *(*told)(struct look *))
 {
 	struct weft_core *core = order->serve->w.core;
 	struct look *look = weft_alloc(core, sizeof(*look));
@@ -66,13 +60,9 @@ static void look_begin(struct order *order, void (*visit)(struct look *, struct 
 		return;
 	}
 	look->order = order;
-	look->core = core;
-	look->visit = visit;
 	look->told = told;
-	look->msg.fn = look_msg;
-	look->msg.self = look;
-	look->lane = 1;
-	weft_reactor_post(core->reactor[1], &look->msg);
+	look->round = (struct round){ .core = core, .visit = visit, .ended = look_ended };
+	round_begin(&look->round);
 }
 
 /* ---- waiting requests ---- */
@@ -96,9 +86,9 @@ static void take_path(void *arg, struct weft_slot *slot)
 	look->count++;
 }
 
-static void visit_requests(struct look *look, struct weft_reactor *reactor)
+static void visit_requests(struct round *round, struct weft_reactor *reactor)
 {
-	struct request_look r = { look, reactor };
+	struct request_look r = { look_of(round), reactor };
 
 	slots_each(reactor, take_path, &r);
 }
@@ -120,9 +110,9 @@ void look_requests(struct order *order)
 
 /* ---- counters ---- */
 
-static void visit_stats(struct look *look, struct weft_reactor *reactor)
+static void visit_stats(struct round *round, struct weft_reactor *reactor)
 {
-	struct lane_look *lane = &look->lanes[reactor->lane];
+	struct lane_look *lane = &look_of(round)->lanes[reactor->lane];
 
 	lane->stats = reactor->stats;
 	lane->mode = (unsigned)atomic_load(&reactor->mode);
@@ -171,19 +161,20 @@ static json_t *lane_json(const struct lane_look *l, unsigned number)
 static json_t *tell_stats(struct look *look)
 {
 	json_t *devices = json_array(), *reactors = json_array();
+	struct weft_core *core = look->round.core;
 	struct env_usage usage;
 
-	for (struct weft_object *object = NULL; (object = objects_next(look->core, object)) != NULL;) {
+	for (struct weft_object *object = NULL; (object = objects_next(core, object)) != NULL;) {
 		const struct weft_blk *blk = weft_object_query(object, &weft_blk_iface);
 
 		if (blk != NULL)
 			json_array_append_new(devices, device_json(object, blk));
 	}
-	for (unsigned lane = 1; lane < look->core->reactors; lane++)
+	for (unsigned lane = 1; lane < core->reactors; lane++)
 		json_array_append_new(reactors, lane_json(&look->lanes[lane], lane));
-	env_usage(look->core->env, &usage);
+	env_usage(core->env, &usage);
 	return json_pack("{s:o, s:o, s:{s:I, s:I, s:I, s:I}}", "devices", devices, "reactors", reactors, "process", "at_ns",
-		(json_int_t)env_now_ns(look->core->env), "cpu_ns", (json_int_t)usage.cpu_ns, "rss_anon", (json_int_t)usage.rss_anon,
+		(json_int_t)env_now_ns(core->env), "cpu_ns", (json_int_t)usage.cpu_ns, "rss_anon", (json_int_t)usage.rss_anon,
 		"rss_file", (json_int_t)usage.rss_file);
 }
 

@@ -24,6 +24,8 @@ static const struct weft_option options[] = {
 	{ .name = "control", .type = WEFT_OPTION_PATH, AT(control_path), .help = "listen at this socket for `weft ctl`" },
 	{ .name = "reactors", .type = WEFT_OPTION_UINT, AT(reactors), .fallback = "0", .max = CORE_REACTORS_MAX - 1,
 	  .help = "threads that do I/O; 0: one for each of --cpus, else one" },
+	{ .name = "grace", .type = WEFT_OPTION_DURATION, AT(grace_ns), .fallback = "5s", .max = 3600000000000ull,
+	  .help = "when told to end, wait so long for requests in flight, then abort them" },
 	WORLD_OPTIONS(struct serve, world),
 	{ .name = "json", .type = WEFT_OPTION_BOOL, AT(json), .help = "tell what is served as JSON, an object on each line" },
 	{ 0 },
@@ -127,6 +129,7 @@ static void tell(struct serve *s)
 void serve_stop(struct serve *s)
 {
 	s->stopping = true;
+	grace_begin(&s->grace, s->w.core, s->grace_ns);
 	if (s->running && !control_is_busy(s->control))
 		core_quit(s->w.core);
 }
@@ -164,6 +167,7 @@ static void end(struct serve *s)
 	while (s->exports > 0)
 		world_release(&s->w, s->export[--s->exports]);
 	world_release(&s->w, s->device);
+	grace_end(&s->grace);
 }
 
 static int run(struct serve *s)
@@ -239,8 +243,10 @@ const struct command command_serve = {
 	.text = "Opens a device, puts the layers of --through on it, and serves it at every address that --on names. When all of "
 		"them are listening it prints a line for each.\n\n"
 		"It ends at SIGTERM or SIGINT, or when weft-ctl says quit: requests in flight are carried out, sockets are "
-		"removed. A second signal ends it at once, as if it were killed: what is in flight then is carried out when it is "
-		"started again. When it cannot begin, it leaves nothing behind.",
+		"removed. Requests that have not ended after the time of --grace, since a server below is away or slow, are "
+		"aborted; what cannot be aborted, like a request to a disk, is waited for. A second signal ends it at once, as "
+		"if it were killed. What was aborted or in flight then is not answered: a client that notes what is in flight "
+		"has it carried out by the server that is started next. When it cannot begin, it leaves nothing behind.",
 	.options = options,
 	.examples = examples,
 	.run = serve_main,

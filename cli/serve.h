@@ -6,6 +6,8 @@
  *   change.c   live changes: a layer more or less while requests are in flight
  *   control.c  the control socket: clients, requests, replies
  *   orders.c   what can be asked there, a table
+ *   round.c    a message goes round the reactors
+ *   grace.c    the end: requests that do not end are aborted
  *   look.c     what is collected from the reactors: waiting requests, counters
  */
 #ifndef CLI_SERVE_H
@@ -19,11 +21,40 @@
 
 struct control;
 
+/* ---- round.c ---- */
+
+/* A message that goes round: visit() on each reactor that does I/O, then ended() on the control reactor. */
+struct round {
+	struct weft_core *core;
+	void (*visit)(struct round *round, struct weft_reactor *reactor);
+	void (*ended)(struct round *round);
+	/* */
+	struct weft_msg msg;
+	unsigned lane;
+};
+void round_begin(struct round *round);
+
+/* ---- grace.c ---- */
+
+/* Zero-initialised. */
+struct grace {
+	struct round round;
+	struct weft_timer timer;
+	unsigned aborted;              /* in this round */
+	bool under_way, closing;
+};
+/* From `ns` on, what is in flight is aborted. Once; the second time does nothing. On the control reactor. */
+void grace_begin(struct grace *grace, struct weft_core *core, uint64_t ns);
+/* Everything has been released. */
+void grace_end(struct grace *grace);
+
+/* ---- serve.c ---- */
+
 enum { SERVE_EXPORTS_MAX = ARGS_LIST_MAX };
 
 struct serve {
 	struct world_options world;
-	uint64_t reactors;
+	uint64_t reactors, grace_ns;
 	bool json;
 	const char *config, *control_path;
 	struct args_list on, through;
@@ -34,6 +65,7 @@ struct serve {
 	bool frozen[SERVE_EXPORTS_MAX];
 	unsigned exports;              /* running */
 	struct control *control;
+	struct grace grace;
 	bool running, stopping;        /* core_run; it is to end */
 	struct weft_why why;
 };

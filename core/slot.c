@@ -193,6 +193,31 @@ void slots_each(struct weft_reactor *reactor, void (*fn)(void *arg, struct weft_
 		}
 }
 
+struct aborting {
+	int status;
+	unsigned count;
+};
+
+static void abort_one(void *arg, struct weft_slot *slot)
+{
+	struct aborting *a = arg;
+	struct weft_hop *top = hop_child(&slot->root, 0);
+
+	if (top->state != WEFT_HOP_ASKED || top->status != 0)
+		return; /* not submitted yet (a long chain that waits for its vector), ended, or asked before */
+	weft_hop_abort(top, a->status);
+	a->count++;
+}
+
+unsigned slots_abort(struct weft_reactor *reactor, int status)
+{
+	struct aborting a = { .status = status };
+
+	WEFT_ASSERT(status < 0);
+	slots_each(reactor, abort_one, &a);
+	return a.count;
+}
+
 struct expiring {
 	uint64_t now_ns, earliest;
 };

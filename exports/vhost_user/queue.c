@@ -63,6 +63,15 @@ static inline void queue_answer(struct vux_ring *ring, struct weft_slot *slot, u
 		weft_source_flush_later(ring->session.reactor, &ring->session.source);
 }
 
+/* The server ends before the request could: the front end finds it unanswered, and in flight, for the next server to do. */
+static void queue_leave(struct vux_ring *ring, struct weft_slot *slot)
+{
+	WEFT_ASSERT(ring->stopping);
+	weft_slot_give(slot);
+	if (ring->session.slots == 0)
+		ring_finish_later(ring);
+}
+
 static void queue_done(struct weft_hop *root, struct weft_hop *child, int status)
 {
 	struct weft_slot *slot = WEFT_CONTAINER(root, struct weft_slot, root);
@@ -70,7 +79,10 @@ static void queue_done(struct weft_hop *root, struct weft_hop *child, int status
 
 	(void)child;
 	WEFT_ASSERT(slot->in_use && status <= 0);
-	queue_answer(ring, slot, virtio_blk_status(status));
+	if (WEFT_UNLIKELY(status == -ESHUTDOWN) && ring->stopping)
+		queue_leave(ring, slot);
+	else
+		queue_answer(ring, slot, virtio_blk_status(status));
 }
 
 /* Goes out with data segments; the slot has room for them. */

@@ -7,6 +7,8 @@ import subprocess
 
 import pytest
 
+from command import WEFT
+
 MIB = 1 << 20
 
 
@@ -100,21 +102,46 @@ def test_one_served_device_takes_little_memory(serve, weft):
     assert memory_kib(server.child.pid) <= 32 << 10
 
 
-def test_a_second_signal_does_not_wait_for_requests_in_flight(serve, folder):
-    server = serve('mem:16MiB', '--through', 'delay:all=10min')
-    client = subprocess.Popen([*server.command[:1], 'bench', 'vhost-user:vm0.sock', '--time', '0'], cwd=folder,
-                              stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        while not server.ctl('requests')['requests']:
-            assert client.poll() is None
-        server.child.send_signal(signal.SIGTERM)
-        while os.path.exists(f'{folder}/ctl0.sock'):  # it has understood
-            assert server.child.poll() is None
-        server.child.send_signal(signal.SIGTERM)
-        assert server.child.wait(60) == 1
-        assert 'asked twice' in server.log()
-    finally:
-        client.kill()
-        client.wait()
+@pytest.fixture
+def client(folder):
+    """client('bench', ...) -> Popen; it is ended with the test"""
+    children = []
+
+    def start(*arguments):
+        children.append(subprocess.Popen([WEFT, *arguments], cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                                         stderr=subprocess.DEVNULL))
+        return children[-1]
+
+    yield start
+    for child in children:
+        child.kill()
+        child.wait()
+
+
+def wait_for_requests(server, child):
+    while not server.ctl('requests')['requests']:
+        assert child.poll() is None
+
+
+def test_a_second_signal_does_not_wait_for_requests_in_flight(serve, client, folder):
+    server = serve('mem:16MiB', '--through', 'delay:all=10min', '--grace', '10min')
+    wait_for_requests(server, client('bench', 'vhost-user:vm0.sock', '--time', '0'))
+    server.child.send_signal(signal.SIGTERM)
+    while os.path.exists(f'{folder}/ctl0.sock'):  # it has understood
+        assert server.child.poll() is None
+    server.child.send_signal(signal.SIGTERM)
+    assert server.child.wait(60) == 1
+    assert 'asked twice' in server.log()
     server.start()  # the sockets that were left are replaced
     assert server.ctl('mode') == {'mode': 'adaptive'}
+
+
+def test_requests_that_do_not_end_are_left_to_the_next_server_after_the_grace(serve, client):
+    server = serve('file:new.img,create=1MiB', '--through', 'delay:write=10min', '--grace', '100ms')
+    child = client('bench', 'vhost-user:vm0.sock', '--rw', 'write', '--verify', '--amount', '1MiB')
+    wait_for_requests(server, child)
+    assert server.stop() == 0
+    assert 'aborted (--grace)' in server.log()
+    server.command[server.command.index('delay:write=10min')] = 'delay:write=1ms'
+    server.start()
+    assert child.wait(60) == 0  # nothing failed, and all is as it was written
