@@ -141,7 +141,6 @@ static int run(struct bench_command *c)
 		return error;
 	c->bench.core = c->w.core;
 	c->bench.options = *o;
-	c->bench.memory_fd = -1;
 	c->bench.server_pid = c->server_pid;
 	error = bench_memory_open(&c->bench, &c->why);
 	if (error == 0)

@@ -15,6 +15,7 @@
 
 #include <weft/export.h>
 
+#include "cli/io_memory.h"
 #include "core/core.h"
 #include "core/reactor.h"
 
@@ -100,8 +101,7 @@ struct bench {
 	struct weft_stack *stack;
 	unsigned nloads, loads_open, loads_cold;
 	struct bench_load *load;      /* nloads of them */
-	int region, memory_fd;
-	struct env_mapping *mapping;
+	struct io_memory memory;
 	uint32_t gap_of[BENCH_GAPS];  /* Poisson: gap in 1/256 of the mean, by quantile */
 	void (*ended)(struct bench *bench, int status);
 	struct weft_task task;
@@ -122,8 +122,7 @@ int bench_device(const struct bench_options *options, const struct world_options
 	struct bench_result *out, struct weft_why *why);
 
 /* ---- bench_load.c ---- */
-/* The memory of all loads: shared and registered, so that a vhost-user server uses it in place. Before the device is
- * built. 0 or -errno. */
+/* The memory of all loads. Before the device is built. 0 or -errno. */
 int bench_memory_open(struct bench *bench, struct weft_why *why);
 void bench_memory_close(struct bench *bench);
 /* Runs the load on bench->device; bench->ended is called on the control reactor. */

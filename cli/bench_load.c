@@ -215,7 +215,7 @@ static void start_msg(void *self)
 	while (load->open && (slot = weft_session_slot(&load->session)) != NULL) {
 		slot->tag = load->nslots;
 		slot->segs[0] = (struct weft_seg){ .base = load->memory + load->nslots * load->block_bytes,
-			.len = (uint32_t)load->block_bytes, .region = (uint16_t)bench->region };
+			.len = (uint32_t)load->block_bytes, .region = (uint16_t)bench->memory.region };
 		load->nslots++;
 		load->ready[load->nready++] = slot;
 	}
@@ -441,42 +441,30 @@ int bench_memory_open(struct bench *bench, struct weft_why *why)
 {
 	struct weft_core *core = bench->core;
 	const struct bench_options *o = &bench->options;
-	uint64_t each = o->depth * o->block_bytes, bytes;
+	uint64_t each = o->depth * o->block_bytes;
 	int error;
 
 	bench->nloads = (unsigned)(o->queues * o->connections);
-	bytes = (each * bench->nloads + 4095) & ~(uint64_t)4095;
 	bench->load = weft_alloc_aligned(core, 128, bench->nloads * sizeof(bench->load[0]));
 	if (bench->load == NULL)
 		return weft_why(why, -ENOMEM, "no memory for %u connections", bench->nloads);
-	error = env_shm_create(core->env, "weft-bench", bytes, &bench->memory_fd);
-	if (error != 0)
-		return weft_why(why, error, "no shared memory of %llu bytes: lower depth or bs", (unsigned long long)bytes);
-	error = env_map(core->env, bench->memory_fd, 0, bytes, true, &bench->mapping, why);
-	if (error != 0)
-		return error;
-	bench->region = weft_region_add(core, env_mapping_base(bench->mapping), bytes, bench->memory_fd, 0, false, why);
-	for (unsigned i = 0; bench->region > 0 && i < bench->nloads; i++) {
+	error = io_memory_open(&bench->memory, core, "weft-bench", each * bench->nloads, "lower depth or bs", why);
+	for (unsigned i = 0; error == 0 && i < bench->nloads; i++) {
 		bench->load[i].depth = (unsigned)o->depth;
-		bench->load[i].memory = (uint8_t *)env_mapping_base(bench->mapping) + i * each;
+		bench->load[i].memory = bench->memory.base + i * each;
 		bench->load[i].ready = weft_alloc(core, o->depth * sizeof(struct weft_slot *));
 		bench->load[i].slice = weft_alloc(core, BENCH_SLICES * sizeof(float));
 		if (bench->load[i].ready == NULL || bench->load[i].slice == NULL)
 			return weft_why(why, -ENOMEM, "no memory for %u connections", bench->nloads);
 	}
-	return bench->region > 0 ? 0 : bench->region;
+	return error;
 }
 
 void bench_memory_close(struct bench *bench)
 {
 	struct weft_core *core = bench->core;
 
-	if (bench->region > 0)
-		weft_region_remove(core, bench->region);
-	if (bench->mapping != NULL)
-		env_unmap(bench->mapping);
-	if (bench->memory_fd >= 0)
-		env_fd_close(core->env, bench->memory_fd);
+	io_memory_close(&bench->memory);
 	for (unsigned i = 0; bench->load != NULL && i < bench->nloads; i++) {
 		bench_verify_close(&bench->load[i]);
 		weft_free(core, bench->load[i].ready);

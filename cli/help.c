@@ -169,7 +169,8 @@ static void man_all(void)
 	printf(".El\n");
 	man_status();
 	printf(".Sh SEE ALSO\n"
-	       ".Xr weft-bench 1 ,\n.Xr weft-ctl 1 ,\n.Xr weft-demo 1 ,\n.Xr weft-explain 1 ,\n.Xr weft-info 1 ,\n"
+	       ".Xr weft-bench 1 ,\n.Xr weft-copy 1 ,\n"
+	       ".Xr weft-ctl 1 ,\n.Xr weft-demo 1 ,\n.Xr weft-explain 1 ,\n.Xr weft-info 1 ,\n"
 	       ".Xr weft-list 1 ,\n.Xr weft-serve 1 ,\n.Xr weft-top 1\n");
 }
 

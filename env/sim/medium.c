@@ -101,12 +101,18 @@ void sim_file_fault(struct sim_world *world, const char *path, unsigned op, unsi
 	file->fault_error = error;
 }
 
+void sim_file_mend(struct sim_world *world, const char *path)
+{
+	file_get(world, path)->fault_nth = 0;
+}
+
 void sim_file_room(struct sim_world *world, const char *path, uint64_t bytes)
 {
 	file_get(world, path)->room = bytes;
 }
 
 static void unflushed_free(struct sim_file *file);
+static void use_pages_with_data(struct sim_file *file);
 
 static void file_free(struct sim_file *file)
 {
@@ -128,10 +134,11 @@ int sim_file_write(struct env *env, const char *path, const char *text, size_t s
 		sim_file_make(world, path, size);
 		file = file_get(world, path);
 	}
-	sim_trace(world, "%s: %s is written: %.*s", node_of(env)->name, path, (int)size, text);
+	sim_trace(world, "%s: %s is written: %zu bytes", node_of(env)->name, path, size);
 	file_resize(file, size);
 	memcpy(file->now, text, size);
 	memcpy(file->durable, text, size);
+	use_pages_with_data(file);
 	return 0;
 }
 

@@ -56,6 +56,8 @@ void sim_power_loss(struct sim_world *world, const char *path);
 enum sim_fault { SIM_FAULT_ERROR, SIM_FAULT_LOST, SIM_FAULT_MISDIRECTED, SIM_FAULT_BIT_ROT };
 /* The n-th next operation `op` on the file (1: the next one) goes wrong; `error`: for SIM_FAULT_ERROR, -errno. One at a time. */
 void sim_file_fault(struct sim_world *world, const char *path, unsigned op, unsigned nth, enum sim_fault fault, int error);
+/* The fault that is still to come does not. */
+void sim_file_mend(struct sim_world *world, const char *path);
 /* Latency of each operation: between least and most, ns. */
 void sim_file_latency(struct sim_world *world, const char *path, uint64_t least_ns, uint64_t most_ns);
 /* Room on the disk, bytes of pages: writes into new pages beyond it fail with -ENOSPC. 0: no limit. */

@@ -1,0 +1,376 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * A worker: a session on each of the two devices, on one reactor. It goes through its part and hands out one piece after the
+ * other, as long as there are free ones; what both devices say of themselves decides what a piece is.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "cli/copy.h"
+
+/* ---- where the worker stands ---- */
+
+/* Pieces that have ended make room, in order; C1. */
+static void mark_move(struct copy_worker *w)
+{
+	struct copy_piece *piece;
+
+	while ((piece = w->order) != NULL && piece->ended && !piece->failed) {
+		w->order = piece->next;
+		if (w->order == NULL)
+			w->order_tail = &w->order;
+		piece->next = w->free;
+		w->free = piece;
+	}
+	atomic_store_explicit(&w->mark, w->order != NULL ? w->order->from : w->at, memory_order_release);
+}
+
+void copy_piece_ended(struct copy_piece *piece)
+{
+	WEFT_ASSERT(piece->in_flight == 0 && !piece->ended && piece->worker->in_flight > 0);
+	piece->ended = true;
+	piece->worker->in_flight--;
+	mark_move(piece->worker);
+}
+
+void copy_failed(struct copy_worker *w, int error, const char *what, uint64_t offset, uint64_t len, bool target)
+{
+	const struct copy *copy = w->copy;
+
+	w->running = false;
+	if (w->error != 0)
+		return;
+	w->error = error;
+	weft_why(&w->why, error, "copy: %s %llu bytes at %llu of %s '%.60s' failed: %s: mend it, then %s", what,
+		(unsigned long long)len, (unsigned long long)offset, target ? "the destination" : "the source",
+		target ? copy->target_text : copy->source_text, strerrordesc_np(-error),
+		copy->options.resume != NULL ? "give the same command again" : "copy again (--resume FILE goes on where it "
+		"stopped)");
+}
+
+/* ---- what comes next ---- */
+
+static uint64_t down(const struct copy_worker *w, uint64_t at)
+{
+	return at & ~(w->copy->align - 1);
+}
+
+static uint64_t least(uint64_t a, uint64_t b)
+{
+	return a < b ? a : b;
+}
+
+static void hand_out(struct copy_worker *w, uint64_t to, bool zero, bool target_zero)
+{
+	const struct copy_options *o = &w->copy->options;
+	struct copy_piece *piece = w->free;
+
+	WEFT_ASSERT(piece != NULL && w->at < to && to <= w->to);
+	w->free = piece->next;
+	piece->next = NULL;
+	*w->order_tail = piece;
+	w->order_tail = &piece->next;
+	piece->from = w->at;
+	piece->len = to - w->at;
+	piece->zero = zero;
+	piece->target_zero = target_zero;
+	w->at = to;
+	w->in_flight++;
+	if (o->rate != 0 && (!zero || (w->copy->target->ops_can & WEFT_OP_BIT(WEFT_ZERO)) == 0)) {
+		uint64_t now = weft_reactor_now(w->reactor), from = w->next_at_ns > now ? w->next_at_ns : now;
+
+		w->next_at_ns = from + (uint64_t)((double)piece->len * 1e9 * (double)o->queues / (double)o->rate);
+	}
+	copy_piece_begin(piece);
+}
+
+/* Zeroes up to `to`: nothing to do where the destination has them, too. */
+static void zeroes_next(struct copy_worker *w, uint64_t to)
+{
+	const struct copy *copy = w->copy;
+	bool verifying = copy->phase == COPY_VERIFYING, target_zero;
+	uint64_t same = copy_map_run(&w->target_map, w->at, &target_zero);
+
+	if (copy->options.target_is_zero && !verifying) {
+		target_zero = true;
+		same = to;
+	}
+	if (target_zero && (same >= to || down(w, same) > w->at)) {
+		same = same >= to ? to : down(w, same);
+		*(verifying ? &w->counts.compared : &w->counts.left_zero) += same - w->at;
+		w->at = same;
+		mark_move(w);
+		return;
+	}
+	same = least(to, target_zero ? w->at + copy->align : down(w, same + copy->align - 1));
+	hand_out(w, least(same, w->at + (verifying ? copy->options.piece_bytes : COPY_ZERO_MAX)), true, false);
+}
+
+static void data_next(struct copy_worker *w, uint64_t to)
+{
+	bool target_zero;
+	uint64_t same = copy_map_run(&w->target_map, w->at, &target_zero);
+
+	to = least(to, w->at + w->copy->options.piece_bytes);
+	hand_out(w, to, false, w->copy->options.target_is_zero || (target_zero && same >= to));
+}
+
+static void source_told(struct weft_hop *root, struct weft_hop *child, int status)
+{
+	struct copy_worker *w = (struct copy_worker *)(uintptr_t)WEFT_CONTAINER(root, struct weft_slot, root)->tag;
+
+	w->in_flight--;
+	copy_map_fill(&w->source_map, child->offset, child->offset + child->len, status);
+}
+
+static void target_told(struct weft_hop *root, struct weft_hop *child, int status)
+{
+	struct copy_worker *w = (struct copy_worker *)(uintptr_t)WEFT_CONTAINER(root, struct weft_slot, root)->tag;
+
+	w->in_flight--;
+	copy_map_fill(&w->target_map, child->offset, child->offset + child->len, status);
+}
+
+/* Is what the device says of `at` known? Else it is asked. */
+static bool is_known(struct copy_worker *w, struct copy_map *map, weft_hop_done *done)
+{
+	if (w->at >= map->from && w->at < map->to)
+		return true;
+	if (!map->asking) {
+		w->in_flight++;
+		copy_map_ask(map, w->at, w->to, done);
+	}
+	return false;
+}
+
+/* One step through the part; false: nothing can be done now. */
+static bool step(struct copy_worker *w)
+{
+	const struct copy_range *settled = copy_state_at(&w->copy->before, w->at);
+	uint64_t to = w->to, run;
+	bool zero;
+
+	if (w->free == NULL || w->at == w->to)
+		return false;
+	if (settled != NULL && w->copy->phase == COPY_COPYING) {
+		to = least(to, settled->from > w->at ? settled->from : settled->to);
+		if (settled->from <= w->at) {
+			w->counts.settled += to - w->at;
+			w->at = to;
+			mark_move(w);
+			return true;
+		}
+	}
+	if (!is_known(w, &w->source_map, source_told) | !is_known(w, &w->target_map, target_told))
+		return false;
+	run = copy_map_run(&w->source_map, w->at, &zero);
+	if (zero && (run >= to || down(w, run) > w->at))
+		zeroes_next(w, run >= to ? to : down(w, run));
+	else
+		data_next(w, least(to, down(w, (zero ? w->at + 1 : run) + w->copy->align - 1)));
+	return true;
+}
+
+/* ---- a turn ---- */
+
+static bool is_early(const struct copy_worker *w)
+{
+	return w->copy->options.rate != 0 && weft_reactor_now(w->reactor) < w->next_at_ns;
+}
+
+static struct copy_worker *worker_of(struct weft_source *source)
+{
+	return WEFT_CONTAINER(WEFT_CONTAINER(source, struct weft_session, source), struct copy_worker, source);
+}
+
+static void answer(struct copy_worker *w)
+{
+	weft_reactor_post(w->copy->core->reactor[0], &w->up_msg);
+}
+
+static bool is_over(const struct copy_worker *w)
+{
+	return !w->told && w->in_flight == 0 && (!w->running || w->at == w->to);
+}
+
+static bool worker_poll(struct weft_source *source)
+{
+	struct copy_worker *w = worker_of(source);
+	bool any = false;
+
+	while (w->running && !is_early(w) && step(w))
+		any = true;
+	if (!is_over(w))
+		return any;
+	w->running = false;
+	w->told = true;
+	answer(w);
+	return true;
+}
+
+static void nothing(void *self)
+{
+	(void)self;
+}
+
+/* About to sleep: is there work that nothing will wake us for? */
+static bool worker_arm(struct weft_source *source)
+{
+	struct copy_worker *w = worker_of(source);
+
+	if (!w->running || w->free == NULL || w->at == w->to || w->source_map.asking || w->target_map.asking)
+		return is_over(w);
+	if (!is_early(w))
+		return true;
+	weft_timer_disarm(w->reactor, &w->timer);
+	weft_timer_arm(w->reactor, &w->timer, w->next_at_ns);
+	return false;
+}
+
+/* The destination's session: what comes back there is looked at by the other one. */
+static bool quiet_poll(struct weft_source *source)
+{
+	(void)source;
+	return false;
+}
+
+/* ---- messages ---- */
+
+static struct weft_slot *take_slot(struct weft_session *session, const void *tag)
+{
+	struct weft_slot *slot = weft_session_slot(session);
+
+	if (slot != NULL)
+		slot->tag = (uintptr_t)tag;
+	return slot;
+}
+
+static bool map_open(struct copy_worker *w, struct copy_map *map, struct weft_session *session, uint8_t *memory)
+{
+	map->slot = take_slot(session, w);
+	if (map->slot == NULL)
+		return false;
+	map->slot->segs[0] = (struct weft_seg){ .base = memory, .len = COPY_MAP_BYTES,
+		.region = (uint16_t)w->copy->memory.region };
+	return true;
+}
+
+static bool slots_open(struct copy_worker *w)
+{
+	const struct copy_options *o = &w->copy->options;
+	uint8_t *memory = w->memory + 2 * COPY_MAP_BYTES;
+
+	if (!map_open(w, &w->source_map, &w->source, w->memory) ||
+			!map_open(w, &w->target_map, &w->target, w->memory + COPY_MAP_BYTES))
+		return false;
+	w->flush = take_slot(&w->target, w);
+	for (w->npieces = 0; w->npieces < o->depth; w->npieces++) {
+		struct copy_piece *piece = &w->pieces[w->npieces];
+
+		*piece = (struct copy_piece){ .worker = w, .next = w->free, .data = memory };
+		memory += o->piece_bytes;
+		if (o->verify) {
+			piece->other = memory;
+			memory += o->piece_bytes;
+		}
+		piece->source = take_slot(&w->source, piece);
+		piece->target = take_slot(&w->target, piece);
+		if (piece->source == NULL || piece->target == NULL)
+			return false;
+		w->free = piece;
+	}
+	return w->flush != NULL;
+}
+
+static void session_fill(struct weft_session *session, const struct copy_worker *w, const char *name)
+{
+	*session = (struct weft_session){ .slots_max = (uint32_t)w->copy->options.depth + 2 };
+	snprintf(session->name, sizeof(session->name), "copy %s", name);
+}
+
+void copy_worker_open(void *worker)
+{
+	struct copy_worker *w = worker;
+
+	w->told = true;
+	w->timer = (struct weft_timer){ .fn = nothing };
+	session_fill(&w->source, w, "from");
+	session_fill(&w->target, w, "to");
+	w->source.source = (struct weft_source){ .poll = worker_poll, .arm = worker_arm };
+	w->target.source = (struct weft_source){ .poll = quiet_poll };
+	w->error = weft_session_open(&w->source, w->reactor, w->copy->source_stack, &w->why);
+	if (w->error == 0) {
+		w->error = weft_session_open(&w->target, w->reactor, w->copy->target_stack, &w->why);
+		if (w->error != 0)
+			weft_session_close(&w->source);
+	}
+	w->open = w->error == 0;
+	if (w->open && !slots_open(w))
+		w->error = weft_why(&w->why, -ENOSPC, "--depth=%llu: the reactor has not so many slots: lower it",
+			(unsigned long long)w->copy->options.depth);
+	answer(w);
+}
+
+void copy_worker_go(void *worker)
+{
+	struct copy_worker *w = worker;
+
+	WEFT_ASSERT(w->open && w->told && w->in_flight == 0 && w->order == NULL);
+	w->order_tail = &w->order;
+	w->at = w->from;
+	atomic_store_explicit(&w->mark, w->from, memory_order_release);
+	w->source_map.from = w->source_map.to = w->target_map.from = w->target_map.to = 0;
+	w->running = true;
+	w->told = false;
+}
+
+void copy_worker_stop(void *worker)
+{
+	((struct copy_worker *)worker)->running = false;
+}
+
+static void flushed(struct weft_hop *root, struct weft_hop *child, int status)
+{
+	struct copy_worker *w = (struct copy_worker *)(uintptr_t)WEFT_CONTAINER(root, struct weft_slot, root)->tag;
+
+	(void)child;
+	w->flush_error = status;
+	weft_reactor_post(w->copy->core->reactor[0], &w->flushed_msg);
+}
+
+void copy_worker_flush(void *worker)
+{
+	struct copy_worker *w = worker;
+
+	WEFT_ASSERT(w->open);
+	weft_slot_submit(w->flush, WEFT_FLUSH, 0, 0, 0, 0, flushed);
+}
+
+static void give(struct weft_slot **slot)
+{
+	if (*slot != NULL)
+		weft_slot_give(*slot);
+	*slot = NULL;
+}
+
+void copy_worker_close(void *worker)
+{
+	struct copy_worker *w = worker;
+
+	WEFT_ASSERT(!w->running && w->in_flight == 0);
+	weft_timer_disarm(w->reactor, &w->timer);
+	for (unsigned i = 0; i < w->copy->options.depth; i++) {
+		give(&w->pieces[i].source);
+		give(&w->pieces[i].target);
+	}
+	give(&w->source_map.slot);
+	give(&w->target_map.slot);
+	give(&w->flush);
+	if (w->open) {
+		weft_session_close(&w->source);
+		weft_session_close(&w->target);
+	}
+	w->open = false;
+	answer(w);
+}
