@@ -290,20 +290,20 @@ static void accepted(void *self, struct env_stream *stream)
 
 int control_open(struct serve *s, const char *path, struct control **out, struct weft_why *why)
 {
-	const struct env_listen_wants wants = { .mode = 0600, .fd = -1 };
 	struct control *control = weft_alloc(s->w.core, sizeof(*control));
 	struct weft_why inner = { 0 };
 	char where[256];
+	struct listening listening = { .where = where, .wants = { .mode = 0600, .fd = -1 }, .accepted = accepted, .self = control };
 	int error;
 
 	if (control == NULL)
 		return weft_why(why, -ENOMEM, "--control='%.80s': no memory for it: raise the memory limit", path);
 	control->serve = s;
+	listening.out = &control->listener;
 	if ((size_t)snprintf(where, sizeof(where), "unix:%s", path) >= sizeof(where))
 		error = weft_why(&inner, -ENAMETOOLONG, "a socket's name can have 107 bytes: choose a shorter one");
 	else
-		error = env_listen(reactor_loop(s->w.core->reactor[0]), where, &wants, accepted, control, &control->listener,
-			&inner);
+		error = world_listen(&s->w, &listening, &inner);
 	if (error != 0) {
 		const char *text = strncmp(inner.text, "address: ", 9) == 0 ? inner.text + 9 : inner.text;
 

@@ -222,6 +222,17 @@ void world_release(struct world *world, struct weft_object *object)
 	core_run(world->core);
 }
 
+int world_listen(struct world *world, struct listening *listening, struct weft_why *why)
+{
+	world->job = (struct objects_job){ .task.done = ended };
+	listening->core = world->core;
+	listening_start(listening, &world->job.task);
+	core_run(world->core);
+	if (world->status != 0)
+		*why = world->job.task.why;
+	return world->status;
+}
+
 /* ---- errors ---- */
 
 void world_leave(void)

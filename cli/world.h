@@ -8,6 +8,7 @@
 
 #include "cli/args.h"
 #include "core/core.h"
+#include "core/listening.h"
 #include "core/objects.h"
 #include "env/linux/linux.h"
 
@@ -65,6 +66,8 @@ int world_parse_file(struct world *world, const char *path, const struct weft_if
 int world_build(struct world *world, const struct tree *tree, const struct weft_iface *wants, struct weft_object **out,
 	struct weft_why *why);
 void world_release(struct world *world, struct weft_object *object);
+/* Listens (its core is filled in here), and runs the core until that has ended. */
+int world_listen(struct world *world, struct listening *listening, struct weft_why *why);
 
 /* A second signal: the process ends as it is, as if it were killed, without waiting for what is in flight. */
 void world_leave(void) __attribute__((noreturn));

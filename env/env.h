@@ -168,10 +168,12 @@ struct env_listen_wants {
 	const char *group;   /* NULL: unchanged */
 	int fd;              /* >= 0: an inherited listening (or, with `connected`, connected) socket; adopted, also on failure */
 	bool connected;
+	bool unlocked;       /* another process in the same folder is not waited for any longer */
 };
 /* where: "unix:/path". accepted(self, stream) runs on the loop; the callee owns the stream. A stale socket file that nobody
  * listens on
- * is replaced; -EADDRINUSE otherwise. */
+ * is replaced; -EADDRINUSE otherwise. -EWOULDBLOCK: another process is making a socket in the same folder: try again in a moment
+ * (core/listening.h does), or with `unlocked`. */
 int env_listen(struct env_loop *loop, const char *where, const struct env_listen_wants *wants,
 	void (*accepted)(void *self, struct env_stream *stream), void *self, struct env_listener **out, struct weft_why *why);
 void env_listener_close(struct env_listener *listener); /* removes its socket file */

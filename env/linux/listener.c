@@ -10,13 +10,11 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "env/linux/internal.h"
 
 #define BACKLOG 128
-#define FOLDER_PATIENCE_MS 500
 
 struct listener {
 	struct env_listener head;
@@ -201,26 +199,23 @@ static void listener_close(struct env_listener *head)
 /*
  * One after the other in a folder: between bind and listen a socket looks stale to others, and of two that
  * find the same stale file the second would remove what the first has put there. Where the folder cannot be
- * locked it must go without. -1, or a descriptor that holds the lock.
+ * locked it must go without. 0 with *lock: a descriptor that holds it, or -1; -EWOULDBLOCK: it is another's.
  */
-static int folder_lock(const char *path)
+static int folder_lock(const char *path, int *lock)
 {
-	const struct timespec moment = {0, 1000000};
 	const char *slash = strrchr(path, '/');
 	char folder[sizeof(((struct sockaddr_un *)0)->sun_path)] = ".";
-	int fd;
 
 	if (slash) {
 		memcpy(folder, path, (size_t)(slash - path) + 1);
 		folder[slash - path + 1] = 0;
 	}
-	fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	for (unsigned i = 0; fd >= 0 && i < FOLDER_PATIENCE_MS; i++) {
-		if (flock(fd, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK)
-			break;
-		nanosleep(&moment, NULL);
-	}
-	return fd;
+	*lock = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (*lock < 0 || flock(*lock, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK)
+		return 0;
+	close(*lock);
+	*lock = -1;
+	return -EWOULDBLOCK;
 }
 
 static int listen_locked(struct listener *l, const struct sockaddr_un *address,
@@ -252,7 +247,11 @@ static int listen_path(
 
 	if (rc)
 		return rc;
-	folder = folder_lock(address.sun_path);
+	rc = folder_lock(address.sun_path, &folder);
+	if (rc && !wants->unlocked)
+		return weft_why(why, rc,
+			"address: another process has locked the folder of %s: try again in a moment",
+			address.sun_path);
 	rc = listen_locked(l, &address, wants, why);
 	if (folder >= 0)
 		close(folder);

@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <grp.h>
 #include <pthread.h>
+#include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -296,8 +297,34 @@ static void *rival_main(void *arg)
 	struct weft_why why;
 
 	pthread_barrier_wait(r->start);
-	r->rc = env_listen(r->loop, r->where, &plain, nobody_comes, NULL, &r->listener, &why);
+	do
+		r->rc = env_listen(r->loop, r->where, &plain, nobody_comes, NULL, &r->listener, &why);
+	while (r->rc == -EWOULDBLOCK);
 	return NULL;
+}
+
+/* It is not waited for in here, the thread has other things to do. */
+static void a_folder_that_another_has_locked_is_said_to_be(void **state)
+{
+	struct env_listen_wants wants = plain;
+	struct env_listener *listener;
+	struct world *w = *state;
+	int lock = open(w->dir, O_RDONLY | O_DIRECTORY);
+	char where[140];
+
+	snprintf(where, sizeof(where), "unix:%s", world_path(w, "socket"));
+	assert_int_equal(flock(lock, LOCK_EX | LOCK_NB), 0);
+	assert_int_equal(listen_at(w, where, &wants), -EWOULDBLOCK);
+	assert_why(w, "another process has locked the folder of");
+	assert_int_equal(access(where + 5, F_OK), -1);
+	wants.unlocked = true;
+	assert_int_equal(env_listen(w->loop, where, &wants, nobody_comes, NULL, &listener, &w->why), 0);
+	env_listener_close(listener);
+	assert_int_equal(flock(lock, LOCK_UN), 0);
+	wants.unlocked = false;
+	assert_int_equal(env_listen(w->loop, where, &wants, nobody_comes, NULL, &listener, &w->why), 0);
+	env_listener_close(listener);
+	close(lock);
 }
 
 static void of_many_that_find_a_stale_socket_one_gets_it(void **state)
@@ -508,6 +535,7 @@ int main(void)
 		BOTH(a_slow_reader_gets_all_of_it),
 		BOTH(a_peer_that_does_not_read_is_not_waited_for),
 		BOTH(a_stale_socket_is_replaced),
+		BOTH(a_folder_that_another_has_locked_is_said_to_be),
 		ENTRY(of_many_that_find_a_stale_socket_one_gets_it, ", epoll", WORLD_EPOLL),
 		BOTH(a_socket_in_use_is_left_alone),
 		BOTH(sentences_name_the_remedy),

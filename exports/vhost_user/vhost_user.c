@@ -44,22 +44,6 @@ static void export_accepted(void *self, struct env_stream *stream)
 	connection_open(exp, stream);
 }
 
-static int export_listen(struct vux_export *exp, struct weft_why *why)
-{
-	struct env_listen_wants wants = { .mode = exp->mode != 0 ? (int)exp->mode : -1, .group = exp->group,
-		.fd = exp->fd != 0 ? (int)exp->fd : -1 };
-	char where[256];
-
-	WEFT_ASSERT(exp->listener == NULL);
-	if (exp->path != NULL && (size_t)snprintf(where, sizeof(where), "unix:%s", exp->path) >= sizeof(where))
-		return weft_why(why, -ENAMETOOLONG,
-			"vhost-user: path '%.60s...' is longer than a socket's name can be (107 bytes): "
-			"choose a shorter one", exp->path);
-	return env_listen(reactor_loop(export_core(exp)->reactor[0]), exp->path != NULL ? where : "unix:", &wants,
-		export_accepted, exp,
-		&exp->listener, why);
-}
-
 static void start_undone_done(struct weft_task *task, int status)
 {
 	struct vux_export *exp = of_stack_task(task);
@@ -68,6 +52,21 @@ static void start_undone_done(struct weft_task *task, int status)
 	(void)status;
 	exp->stack = NULL;
 	export_task_ends(exp, exp->start_status);
+}
+
+static void start_listening_done(struct weft_task *task, int status)
+{
+	struct vux_export *exp = of_stack_task(task);
+
+	WEFT_ASSERT(exp->task != NULL && exp->stack != NULL && (status == 0) == (exp->listener != NULL));
+	if (status == 0) {
+		export_task_ends(exp, 0);
+		return;
+	}
+	exp->task->why = task->why;
+	exp->start_status = status;
+	exp->stack_task = (struct weft_task){ .done = start_undone_done };
+	weft_stack_close(exp->stack, &exp->stack_task);
 }
 
 static void start_stack_done(struct weft_task *task, int status)
@@ -81,18 +80,21 @@ static void start_stack_done(struct weft_task *task, int status)
 		export_task_ends(exp, status);
 		return;
 	}
-	status = export_listen(exp, &exp->task->why);
-	if (status == 0) {
-		export_task_ends(exp, 0);
-		return;
-	}
-	exp->start_status = status;
-	exp->stack_task = (struct weft_task){ .done = start_undone_done };
-	weft_stack_close(exp->stack, &exp->stack_task);
+	exp->listening = (struct listening){ .core = export_core(exp), .where = exp->where, .accepted = export_accepted,
+		.self = exp, .out = &exp->listener, .wants = { .mode = exp->mode != 0 ? (int)exp->mode : -1,
+		.group = exp->group, .fd = exp->fd != 0 ? (int)exp->fd : -1 } };
+	exp->stack_task = (struct weft_task){ .done = start_listening_done };
+	listening_start(&exp->listening, &exp->stack_task);
 }
 
-static int export_check(const struct vux_export *exp, struct weft_why *why)
+static int export_check(struct vux_export *exp, struct weft_why *why)
 {
+	size_t len = (size_t)snprintf(exp->where, sizeof(exp->where), "unix:%s", exp->path != NULL ? exp->path : "");
+
+	if (len >= sizeof(exp->where))
+		return weft_why(why, -ENAMETOOLONG,
+			"vhost-user: path '%.60s...' is longer than a socket's name can be (107 bytes): "
+			"choose a shorter one", exp->path);
 	if (exp->path == NULL && exp->fd == 0)
 		return weft_why(why, -EINVAL,
 			"vhost-user: no address: give a socket's path (vhost-user:/run/vm.sock) or fd=NUMBER");

@@ -10,6 +10,7 @@
 #include <weft/memory.h>
 
 #include "core/core.h"
+#include "core/listening.h"
 #include "core/reactor.h"
 #include "wire/vhost_user.h"
 #include "wire/virtio_blk.h"
@@ -265,6 +266,8 @@ struct vux_export {
 	/* control */
 	struct weft_stack *stack;
 	struct env_listener *listener;
+	struct listening listening;         /* while it starts */
+	char where[256];
 	struct vux_connection *connections; /* in order of arrival */
 	unsigned open;                      /* not WAITING */
 	unsigned waiting;
