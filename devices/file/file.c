@@ -18,9 +18,8 @@
 #include "core/core.h"
 #include "core/reactor.h"
 #include "devices/device.h"
+#include "devices/opening.h"
 #include "env/env.h"
-
-#define FILE_LOCK_RETRY_NS 10000000ull
 
 struct file {
 	struct weft_object object;
@@ -32,9 +31,8 @@ struct file {
 	struct env_medium *medium;
 	struct env_medium_info info;
 	/* control thread */
-	struct weft_timer retry;
+	struct opening opening;
 	struct weft_task *starting;
-	uint64_t give_up_ns;
 	struct weft_msg size_msg;
 	/* any reactor */
 	atomic_bool asking; /* size_msg is on its way */
@@ -219,57 +217,24 @@ static int file_check(struct file *file, struct weft_why *why)
 	return device_check_geometry("file", info->size - info->size % block, block, why);
 }
 
-static int file_open(struct file *file, struct weft_why *why)
+/* The medium is open, or cannot be opened. */
+static void file_opened(struct opening *opening, int error)
 {
-	const struct env_medium_wants wants = {
-		.readonly = file->readonly,
-		.direct = (uint8_t)file->direct,
-		.create_size = file->create,
-		.lock = true,
-	};
-	int error;
+	struct file *file = WEFT_CONTAINER(opening, struct file, opening);
+	struct weft_task *task = file->starting;
 
-	WEFT_ASSERT(file->medium == NULL);
-	error = env_medium_open(file->object.core->env, file->path, &wants, &file->medium, &file->info, why);
-	if (error != 0) {
-		file->medium = NULL;
-		return error;
-	}
-	error = file_check(file, why);
-	if (error != 0) {
+	WEFT_ASSERT(task != NULL && (error == 0) == (file->medium != NULL));
+	if (error == -EWOULDBLOCK)
+		weft_why(&task->why, error,
+			"file: path=%s is locked by another process, also after lock-wait=%" PRIu64
+			"ms: stop the other (fuser %s shows it)%s",
+			file->path, file->lock_wait_ns / 1000000, file->path,
+			file->readonly ? "" : ", or open both with readonly=on");
+	if (error == 0 && (error = file_check(file, &task->why)) != 0) {
 		if (file->info.created)
 			env_medium_unlink_created(file->medium);
 		env_medium_close(file->medium);
 		file->medium = NULL;
-	}
-	return error;
-}
-
-/* Opens, or comes back later while somebody holds the lock. */
-static void file_try(void *self)
-{
-	struct file *file = self;
-	struct weft_task *task = file->starting;
-	int error;
-
-	WEFT_ASSERT(task != NULL && file->medium == NULL && !file->retry.armed);
-	error = file_open(file, &task->why);
-	/* Busy, for a block device: the claim of a killed process lasts as long as its lock. */
-	if (error == -EWOULDBLOCK || error == -EBUSY) {
-		uint64_t now = env_now_ns(file->object.core->env);
-
-		if (now < file->give_up_ns) {
-			uint64_t left = file->give_up_ns - now;
-			weft_timer_arm(control(file), &file->retry,
-				now + (left < FILE_LOCK_RETRY_NS ? left : FILE_LOCK_RETRY_NS));
-			return;
-		}
-		if (error == -EWOULDBLOCK)
-			weft_why(&task->why, error,
-				"file: path=%s is locked by another process, also after lock-wait=%" PRIu64
-				"ms: stop the other (fuser %s shows it)%s",
-				file->path, file->lock_wait_ns / 1000000, file->path,
-				file->readonly ? "" : ", or open both with readonly=on");
 	}
 	file->starting = NULL;
 	if (error == 0)
@@ -291,12 +256,20 @@ static void file_start(struct weft_object *object, struct weft_task *task)
 		return;
 	}
 	file->starting = task;
-	file->retry.fn = file_try;
-	file->retry.self = file;
 	file->size_msg.fn = file_size_msg;
 	file->size_msg.self = file;
-	file->give_up_ns = env_now_ns(object->core->env) + file->lock_wait_ns;
-	file_try(file);
+	file->opening = (struct opening){
+		.core = object->core,
+		.path = file->path,
+		.wants = { .readonly = file->readonly, .direct = (uint8_t)file->direct, .create_size = file->create,
+			.lock = true },
+		.patience_ns = file->lock_wait_ns,
+		.medium = &file->medium,
+		.info = &file->info,
+		.why = &task->why,
+		.done = file_opened,
+	};
+	opening_begin(&file->opening);
 }
 
 /* A file that we made, and on which nobody ever opened a stack, goes again: something above it, or beside it, failed to
@@ -305,7 +278,7 @@ static void file_stop(struct weft_object *object, struct weft_task *task)
 {
 	struct file *file = DEVICE_OF_OBJECT(object, struct file);
 
-	WEFT_ASSERT(file->starting == NULL && !file->retry.armed && !file->size_msg.posted);
+	WEFT_ASSERT(file->starting == NULL && !file->size_msg.posted);
 	if (file->medium != NULL) {
 		if (file->info.created && (object->core->abandoned || !atomic_load(&file->opened)))
 			env_medium_unlink_created(file->medium);

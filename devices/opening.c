@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Opening a medium that somebody else may hold for a moment. */
+#include "devices/opening.h"
+
+#include <errno.h>
+
+#include "core/core.h"
+
+#define RETRY_NS 10000000ull
+
+static void opening_try(void *self)
+{
+	struct opening *o = self;
+	uint64_t now = env_now_ns(o->core->env);
+	int error;
+
+	WEFT_ASSERT(*o->medium == NULL && !o->retry.armed);
+	error = env_medium_open(o->core->env, o->path, &o->wants, o->medium, o->info, o->why);
+	WEFT_ASSERT(error <= 0);
+	if (error != 0)
+		*o->medium = NULL;
+	/* Busy, for a block device: the claim of a killed process lasts as long as its lock. */
+	if ((error == -EWOULDBLOCK || error == -EBUSY) && now < o->give_up_ns) {
+		uint64_t left = o->give_up_ns - now;
+
+		weft_timer_arm(o->core->reactor[0], &o->retry, now + (left < RETRY_NS ? left : RETRY_NS));
+		return;
+	}
+	o->done(o, error);
+}
+
+void opening_begin(struct opening *o)
+{
+	WEFT_ASSERT(o->core != NULL && o->path != NULL && o->why != NULL && o->done != NULL);
+	o->retry.fn = opening_try;
+	o->retry.self = o;
+	o->give_up_ns = env_now_ns(o->core->env) + o->patience_ns;
+	opening_try(o);
+}

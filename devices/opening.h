@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Opening a medium that somebody else may hold for a moment: the lock of a killed process lasts until the last of its
+ * requests has ended. Control thread.
+ */
+#ifndef DEVICES_OPENING_H
+#define DEVICES_OPENING_H
+
+#include <weft/reactor.h>
+
+#include "env/env.h"
+
+/* Fill what stands above the line, zero the rest; ends through `done`, once, maybe inside the call. */
+struct opening {
+	struct weft_core *core;
+	const char *path;
+	struct env_medium_wants wants;
+	uint64_t patience_ns; /* how long to ask again while it is held */
+	struct env_medium **medium;
+	struct env_medium_info *info;
+	struct weft_why *why;
+	/* -EWOULDBLOCK: still locked, -EBUSY: a block device still claimed, when patience was over. *medium is NULL then. */
+	void (*done)(struct opening *opening, int error);
+	/* ---- */
+	struct weft_timer retry;
+	uint64_t give_up_ns;
+};
+
+void opening_begin(struct opening *opening);
+
+#endif
