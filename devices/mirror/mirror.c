@@ -1,18 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * mirror: two to eight devices that hold the same. A write goes to all live legs, and is acknowledged when
- * all have it; a read asks one.
- *
- * Invariants:
- *  M1  Every live leg holds every acknowledged write. So a leg that failed a write which another live leg took is
- *      dropped before the write is acknowledged, and a write that no live leg took fails.
- *  M2  There is always a live leg: `live` only loses legs, never the last one, and each change is one atomic step
- *      that looks at both sides (settle).
- *  M3  All legs get the same bytes: data that somebody outside could change meanwhile is copied once.
- *  M4  Legs agree about discarded ranges, too: a discard is passed on as a zeroing, which may unmap.
+ * all have it; a read asks one. Invariants: mirror.h.
  */
+#include <errno.h>
 #include <inttypes.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <weft/log.h>
 #include <weft/reactor.h>
@@ -20,21 +12,10 @@
 #include "core/blk.h"
 #include "core/core.h"
 #include "core/counter.h"
-#include "devices/bounce.h"
 #include "devices/device.h"
+#include "devices/mirror/mirror.h"
 
-#define MIRROR_LEGS 8
-
-enum { MIRROR_ROUND_ROBIN, MIRROR_FIRST, MIRROR_LEAST_BUSY };
-
-struct mirror {
-	struct weft_object object;
-	struct weft_blk blk;
-	struct weft_blk *leg[MIRROR_LEGS];
-	uint32_t policy;
-	unsigned legs;
-	atomic_uint live; /* bit per leg; any reactor */
-};
+#define MIRROR_AGAIN_US 5000000u /* how long a leg may take to do again what was aborted, when the request says nothing */
 
 struct mirror_shard {
 	struct bounce_pool pool; /* first: BOUNCE_KEPT */
@@ -42,10 +23,10 @@ struct mirror_shard {
 	uint32_t busy[MIRROR_LEGS];
 };
 
-/* In hop->scratch. */
+/* In hop->scratch. Legs by bit: done it, failed, of these aborted, of these become smaller (M8). */
 struct mirror_state {
-	uint8_t pending, ok, failed; /* children in flight; legs, by bit */
-	bool aborted, bounced, waiting;
+	uint8_t pending, ok, failed, cut, smaller; /* pending: children in flight */
+	bool aborted, again, bounced, waiting;
 	int error; /* the first one */
 };
 _Static_assert(sizeof(struct mirror_state) <= sizeof(((struct weft_hop *)0)->scratch), "fits");
@@ -58,9 +39,47 @@ static struct mirror_state *state_of(struct weft_hop *hop)
 {
 	return (void *)hop->scratch;
 }
-static struct bounce *bounce_of(struct weft_hop *hop)
+static struct mirror_request *request_of(struct weft_hop *hop)
 {
 	return weft_hop_request(hop);
+}
+static struct bounce *bounce_of(struct weft_hop *hop)
+{
+	return &request_of(hop)->bounce;
+}
+
+/* M8 */
+static bool became_smaller(const struct weft_blk *leg, const struct weft_hop *hop, int status)
+{
+	return status == -ERANGE && hop->offset + hop->len > __atomic_load_n(&leg->size, __ATOMIC_RELAXED);
+}
+
+/* M7 */
+static void become_suspect(struct mirror *mirror)
+{
+	if (!atomic_exchange(&mirror->suspect, true))
+		weft_log(mirror->object.core, WEFT_LOG_WARN,
+			"%s: a write was cut short or failed: legs may differ there, and only one is read from now on",
+			mirror->object.name);
+}
+
+/* M5: may it go on without a leg? */
+static bool may_drop(const struct mirror *mirror)
+{
+	return mirror->state != NULL || mirror->unrecorded == MIRROR_ACKNOWLEDGE;
+}
+
+/* No leg is dropped, some have failed. */
+static void tell_failed(const struct mirror *mirror, const struct weft_hop *hop, unsigned failed, int error)
+{
+	for (unsigned i = 0; i < mirror->legs; i++)
+		if ((failed >> i & 1) != 0)
+			weft_log(mirror->object.core, WEFT_LOG_ERROR,
+				"%s: leg %u (%s) failed a %s with %s%s", mirror->object.name, i,
+				mirror->leg[i]->object->name, weft_op_name(hop->op), device_error_name(error),
+				hop->op == WEFT_READ || hop->op == WEFT_STATUS
+					? "; another one answers it"
+					: ", and so do we: without state= no leg can be done without");
 }
 
 /* M1 and M2: what a request did to the legs, as one step. 0, or `error` when no live leg did it. */
@@ -77,9 +96,11 @@ static int settle(struct mirror *mirror, unsigned ok, unsigned failed, int error
 	for (unsigned i = 0; i < mirror->legs; i++)
 		if (((live & ~left) >> i & 1) != 0)
 			weft_log(mirror->object.core, WEFT_LOG_ERROR,
-				"%s: leg %u (%s) failed with %s: dropped, %d of %u left", mirror->object.name,
+				"%s: leg %u (%s) failed with %s: dropped, %d of %u left%s", mirror->object.name,
 				i, mirror->leg[i]->object->name, device_error_name(error),
-				__builtin_popcount(left), mirror->legs);
+				__builtin_popcount(left), mirror->legs,
+				mirror->state != NULL ? "" : "; no state= records it: do not start the mirror with it again "
+							     "before it has been copied anew");
 	return 0;
 }
 
@@ -91,6 +112,8 @@ static unsigned pick(const struct mirror *mirror, struct mirror_shard *shard, un
 	uint32_t policy = __atomic_load_n(&mirror->policy, __ATOMIC_RELAXED); /* changeable live */
 
 	WEFT_ASSERT(candidates != 0);
+	if (WEFT_UNLIKELY(atomic_load_explicit(&mirror->suspect, memory_order_relaxed)))
+		policy = MIRROR_FIRST;
 	if (policy == MIRROR_ROUND_ROBIN) {
 		do
 			shard->next = shard->next + 1 < mirror->legs ? shard->next + 1 : 0;
@@ -124,9 +147,17 @@ static void read_done(struct weft_hop *self, struct weft_hop *child, int status)
 	WEFT_ASSERT(shard->busy[leg] > 0);
 	shard->busy[leg]--;
 	if (WEFT_LIKELY(status == 0)) {
-		if (WEFT_UNLIKELY(state->failed != 0))
-			settle(mirror, 1u << leg, state->failed, state->error);
+		if (WEFT_UNLIKELY(state->failed != 0)) {
+			if (may_drop(mirror))
+				settle(mirror, 1u << leg, state->failed, state->error);
+			else
+				tell_failed(mirror, self, state->failed, state->error);
+		}
 		weft_hop_complete(self, 0);
+		return;
+	}
+	if (became_smaller(mirror->leg[leg], self, status)) {
+		weft_hop_complete(self, status);
 		return;
 	}
 	state->failed |= (uint8_t)(1u << leg);
@@ -141,49 +172,133 @@ static void read_done(struct weft_hop *self, struct weft_hop *child, int status)
 
 /* ---- writing, and all that changes what the legs hold ---- */
 
+static void write_done(struct weft_hop *self, struct weft_hop *child, int status);
+
+/* To the legs of `mask`, by bit. */
+static void write_to(struct weft_hop *hop, unsigned mask, uint32_t deadline_us)
+{
+	struct mirror *mirror = mirror_of(hop->blk);
+	struct mirror_state *state = state_of(hop);
+
+	WEFT_ASSERT(mask != 0 && state->pending == 0);
+	state->pending = (uint8_t)__builtin_popcount(mask);
+	for (unsigned i = 0; i < mirror->legs; i++) {
+		if ((mask >> i & 1) == 0)
+			continue;
+		struct weft_hop *child = weft_hop_fork(hop, i);
+		if (hop->op == WEFT_DISCARD)
+			child->op = WEFT_ZERO;
+		child->deadline_us = deadline_us;
+		if (state->bounced)
+			bounce_use(bounce_of(hop), child);
+		weft_hop_submit(child, mirror->leg[i], write_done);
+	}
+}
+
+static void write_end(struct weft_hop *hop, int status)
+{
+	if (state_of(hop)->bounced)
+		bounce_give(&((struct mirror_shard *)weft_hop_shard(hop))->pool, hop);
+	weft_hop_complete(hop, status);
+}
+
+static void write_recorded(void *self)
+{
+	struct weft_hop *hop = self;
+
+	WEFT_ASSERT(hop->state == WEFT_HOP_ASKED && hop->reactor == weft_reactor_here());
+	write_end(hop, request_of(hop)->status);
+}
+
+/* M5: legs that the record calls in sync have missed this one. */
+static void write_missed(struct weft_hop *hop)
+{
+	struct mirror *mirror = mirror_of(hop->blk);
+	struct mirror_request *request = request_of(hop);
+
+	WEFT_ASSERT(may_drop(mirror));
+	if (mirror->state == NULL) {
+		atomic_fetch_and(&mirror->recorded, atomic_load(&mirror->live));
+		write_end(hop, 0);
+		return;
+	}
+	request->hop = hop;
+	request->ok = state_of(hop)->ok;
+	request->resume = write_recorded;
+	state_record(mirror, request);
+}
+
+/* Did the device refuse what it was asked before it touched anything? */
+static bool is_refusal(int status)
+{
+	return status == -EOPNOTSUPP || status == -EROFS || status == -EINVAL || status == -ERANGE;
+}
+
+/* All children have ended, and not all legs that should have done it. */
+static void write_judge(struct weft_hop *hop)
+{
+	struct mirror *mirror = mirror_of(hop->blk);
+	struct mirror_state *state = state_of(hop);
+	unsigned failed = state->failed & ~(unsigned)state->smaller;
+	bool fails; /* the request */
+
+	WEFT_ASSERT(state->pending == 0 && (state->ok & state->failed) == 0);
+	if (state->ok != 0 && state->cut != 0 && !state->again) { /* M7 */
+		unsigned mask = state->cut;
+
+		state->again = true;
+		state->failed &= (uint8_t)~mask;
+		state->cut = 0;
+		write_to(hop, mask, hop->deadline_us != 0 ? hop->deadline_us : MIRROR_AGAIN_US);
+		return;
+	}
+	fails = state->ok == 0 || state->smaller != 0 || (failed != 0 && !may_drop(mirror));
+	if (fails && hop->op != WEFT_FLUSH && !(state->ok == 0 && is_refusal(state->error)))
+		become_suspect(mirror);
+	if (failed != 0 && state->ok != 0) {
+		if (may_drop(mirror))
+			settle(mirror, state->ok, failed, state->error);
+		else
+			tell_failed(mirror, hop, failed, state->error);
+	}
+	if (fails)
+		write_end(hop, state->smaller != 0 ? -ERANGE : state->aborted ? -ECANCELED : state->error);
+	else if ((atomic_load(&mirror->recorded) & ~(unsigned)state->ok) != 0)
+		write_missed(hop);
+	else
+		write_end(hop, 0);
+}
+
 static void write_done(struct weft_hop *self, struct weft_hop *child, int status)
 {
+	struct mirror *mirror = mirror_of(self->blk);
 	struct mirror_state *state = state_of(self);
-	uint8_t bit = (uint8_t)(1u << device_child_index(self->blk, self, child));
+	unsigned leg = device_child_index(self->blk, self, child);
+	uint8_t bit = (uint8_t)(1u << leg);
 
 	WEFT_ASSERT(state->pending > 0 && ((state->ok | state->failed) & bit) == 0);
 	if (WEFT_LIKELY(status == 0)) {
 		state->ok |= bit;
 	} else {
 		state->failed |= bit;
+		if (became_smaller(mirror->leg[leg], self, status))
+			state->smaller |= bit;
+		else if (state->aborted && status == -ECANCELED)
+			state->cut |= bit;
 		state->error = state->error == 0 ? status : state->error;
 	}
 	if (--state->pending > 0)
 		return;
-	if (state->bounced)
-		bounce_give(&((struct mirror_shard *)weft_hop_shard(self))->pool, self);
-	if (WEFT_UNLIKELY(state->failed != 0 && state->aborted))
-		weft_hop_complete(self, -ECANCELED);
+	if (WEFT_LIKELY(state->failed == 0 &&
+		    (atomic_load_explicit(&mirror->recorded, memory_order_acquire) & ~(unsigned)state->ok) == 0))
+		write_end(self, 0);
 	else
-		weft_hop_complete(self,
-			state->failed == 0
-				? 0
-				: settle(mirror_of(self->blk), state->ok, state->failed, state->error));
+		write_judge(self);
 }
 
 static void write_all(struct weft_hop *hop)
 {
-	struct mirror *mirror = mirror_of(hop->blk);
-	struct mirror_state *state = state_of(hop);
-	unsigned live = atomic_load_explicit(&mirror->live, memory_order_relaxed);
-
-	WEFT_ASSERT(live != 0 && state->pending == 0);
-	state->pending = (uint8_t)__builtin_popcount(live);
-	for (unsigned i = 0; i < mirror->legs; i++) {
-		if ((live >> i & 1) == 0)
-			continue;
-		struct weft_hop *child = weft_hop_fork(hop, i);
-		if (hop->op == WEFT_DISCARD)
-			child->op = WEFT_ZERO;
-		if (state->bounced)
-			bounce_use(bounce_of(hop), child);
-		weft_hop_submit(child, mirror->leg[i], write_done);
-	}
+	write_to(hop, atomic_load_explicit(&mirror_of(hop->blk)->live, memory_order_relaxed), 0);
 }
 
 /* The copy has room: now, or after waiting. */
@@ -236,7 +351,7 @@ static int mirror_shard_open(
 	struct mirror_shard *mine = shard;
 
 	WEFT_ASSERT(weft_reactor_here() == reactor);
-	(void)blk;
+	atomic_store(&mirror_of(blk)->opened, true);
 	return bounce_open(&mine->pool, weft_reactor_core(reactor), write_bounced, bounce_of, why);
 }
 
@@ -253,7 +368,7 @@ static const struct weft_blk_ops mirror_ops = {
 	.shard_close = mirror_shard_close,
 	.shard_size = sizeof(struct mirror_shard),
 	.shard_kept = BOUNCE_KEPT,
-	.request_size = sizeof(struct bounce),
+	.request_size = sizeof(struct mirror_request),
 	.width = MIRROR_LEGS,
 };
 
@@ -280,12 +395,27 @@ static void mirror_start(struct weft_object *object, struct weft_task *task)
 		mirror->legs++)
 		device_narrow(blk, mirror->leg[mirror->legs]);
 	atomic_store(&mirror->live, (1u << mirror->legs) - 1);
+	atomic_store(&mirror->recorded, (1u << mirror->legs) - 1);
 	blk->ops = &mirror_ops;
 	blk->size = smallest(mirror, blk->block);
 	blk->max_len = BOUNCE_MAX_LEN;
 	blk->ops_can &= (uint16_t)~WEFT_OP_BIT(WEFT_COMPARE_WRITE);
 	blk->ops_can |= WEFT_OP_BIT(WEFT_DISCARD);
-	device_end(task, 0);
+	if (mirror->state != NULL)
+		state_start(mirror, task);
+	else
+		device_end(task, 0);
+}
+
+static void mirror_stop(struct weft_object *object, struct weft_task *task)
+{
+	struct mirror *mirror = DEVICE_OF_OBJECT(object, struct mirror);
+
+	WEFT_ASSERT(atomic_load(&mirror->live) != 0);
+	if (mirror->state != NULL)
+		state_stop(mirror, task);
+	else
+		device_end(task, 0);
 }
 
 static void mirror_lower_resized(struct weft_object *object)
@@ -314,6 +444,9 @@ static void mirror_describe(const struct weft_object *object, weft_describe_put 
 			(live >> i & 1) != 0 ? "live" : "dropped");
 		put(self, name, text);
 	}
+	put(self, "state", mirror->state != NULL ? mirror->state : "none");
+	put(self, "reads",
+		atomic_load(&mirror->suspect) ? "one leg: the others may differ where a write was cut short" : "all legs");
 	for (unsigned lane = 0; mirror->blk.shard != NULL && lane < CORE_REACTORS_MAX; lane++) {
 		const struct weft_shard *shard = shard_ever(&mirror->blk, lane);
 
@@ -335,6 +468,16 @@ static const struct weft_option mirror_options[] = {
 		.fallback = "round-robin",
 		.help = "which leg a read asks",
 		.choices = "round-robin|first|least-busy" },
+	{ .name = "state",
+		.type = WEFT_OPTION_PATH,
+		.offset = offsetof(struct mirror, state),
+		.help = "small file that records which legs are in sync; made when there is none" },
+	{ .name = "unrecorded",
+		.type = WEFT_OPTION_CHOICE,
+		.offset = offsetof(struct mirror, unrecorded),
+		.fallback = "fail",
+		.help = "without state=: what becomes of writes that a leg has missed",
+		.choices = "fail|acknowledge" },
 	{ 0 },
 };
 
@@ -362,6 +505,7 @@ const struct weft_kind mirror_kind = {
 	.ports = mirror_ports,
 	.offers = mirror_offers,
 	.start = mirror_start,
+	.stop = mirror_stop,
 	.lower_resized = mirror_lower_resized,
 	.describe = mirror_describe,
 };
