@@ -322,6 +322,29 @@ void blk_close_here(struct weft_blk *blk, struct weft_reactor *reactor)
 	each_below(blk, close_opened, &all);
 }
 
+struct looking {
+	struct weft_reactor *reactor;
+	bool busy;
+};
+
+static void look_below(void *arg, struct weft_blk *lower)
+{
+	struct looking *looking = arg;
+
+	looking->busy = looking->busy || blk_is_busy_here(lower, looking->reactor);
+}
+
+bool blk_is_busy_here(struct weft_blk *blk, struct weft_reactor *reactor)
+{
+	struct looking looking = { reactor, false };
+
+	WEFT_ASSERT(weft_reactor_here() == reactor && blk->shard[reactor->lane] != NULL);
+	if (blk->ops->shard_busy != NULL && blk->ops->shard_busy(blk, blk->shard[reactor->lane]->own))
+		return true;
+	each_below(blk, look_below, &looking);
+	return looking.busy;
+}
+
 /* ---- facts ---- */
 
 void weft_blk_like(struct weft_blk *blk, const struct weft_blk *lower)

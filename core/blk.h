@@ -52,6 +52,8 @@ uint32_t blk_span(struct weft_blk *blk);
 /* Opens (closes) the shards of the device, its adapter, carrier, and all below, on the reactor that runs this. */
 int blk_open_here(struct weft_blk *blk, struct weft_reactor *reactor, struct weft_why *why);
 void blk_close_here(struct weft_blk *blk, struct weft_reactor *reactor);
+/* Is any of them busy (weft_blk_ops.shard_busy)? Then it cannot be closed yet. */
+bool blk_is_busy_here(struct weft_blk *blk, struct weft_reactor *reactor);
 
 /* core/adapter.c: a device in front of `blk` that emulates; NULL: no memory. core/carrier.c: one that carries hops home. */
 struct weft_blk *adapter_make(struct weft_blk *blk);

@@ -2,7 +2,8 @@
 /*
  * Opening a stack: the layout of its hops is worked out, then each reactor that does I/O opens the shards and gets a pool of
  * slots, one
- * reactor after the other. What has been opened is closed again in the same way when one fails.
+ * reactor after the other. What has been opened is closed again in the same way when one fails. Closing waits for what a device
+ * has left behind below it (weft_blk_ops.shard_busy).
  */
 #include <errno.h>
 #include <stdio.h>
@@ -12,6 +13,8 @@
 
 #include "core/blk.h"
 #include "core/stack.h"
+
+#define BUSY_LOOK_NS 10000000u
 
 static void step_msg(void *self);
 
@@ -81,6 +84,9 @@ static void step_msg(void *self)
 	WEFT_ASSERT(weft_reactor_here() == reactor);
 	if (o->lane == 0) {
 		finish(stack);
+	} else if (o->closing && blk_is_busy_here(stack->device, reactor)) {
+		o->later = (struct weft_timer){ .fn = step_msg, .self = stack };
+		weft_timer_arm(reactor, &o->later, weft_reactor_now(reactor) + BUSY_LOOK_NS);
 	} else if (o->closing) {
 		pool_close(stack, reactor);
 		blk_close_here(stack->device, reactor);

@@ -18,6 +18,7 @@ struct slot_pool {
 
 struct stack_opening {
 	struct weft_msg msg;
+	struct weft_timer later;         /* on the reactor of `lane` */
 	unsigned lane;
 	int error;
 	bool closing;

@@ -14,6 +14,7 @@ extern const struct weft_kind mirror_kind;
 extern const struct weft_kind null_kind;
 extern const struct weft_kind slice_kind;
 extern const struct weft_kind stripe_kind;
+extern const struct weft_kind timeout_kind;
 extern const struct weft_kind vhost_user_kind;
 
 static const struct weft_kind *const kinds[] = {
@@ -29,6 +30,7 @@ static const struct weft_kind *const kinds[] = {
 	&null_kind,
 	&slice_kind,
 	&stripe_kind,
+	&timeout_kind,
 	&vhost_user_kind,
 	/* exports */
 	&export_vhost_user_kind,

@@ -31,6 +31,8 @@ struct weft_blk_ops {
 	 * memory is aligned to 64 and zeroed, but for the first shard_kept bytes when it is opened again. */
 	int (*shard_open)(struct weft_blk *blk, void *shard, struct weft_reactor *reactor, struct weft_why *why);
 	void (*shard_close)(struct weft_blk *blk, void *shard);
+	/* Is something of the device still under way below it, though its own requests have ended? Then closing waits. Optional. */
+	bool (*shard_busy)(const struct weft_blk *blk, const void *shard);
 	uint32_t shard_size;   /* bytes of per-reactor state */
 	uint32_t shard_kept;   /* the first of them that outlive closing: counters */
 	uint32_t request_size; /* bytes of per-request state beyond hop->scratch (weft_hop_request) */
