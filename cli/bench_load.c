@@ -72,7 +72,7 @@ static void load_done(struct weft_hop *root, struct weft_hop *child, int status)
 	struct weft_slot *slot = WEFT_CONTAINER(root, struct weft_slot, root);
 	struct bench_load *load = WEFT_CONTAINER(slot->session, struct bench_load, session);
 	struct bench_counts *counts = &load->counts;
-	uint64_t now = root->reactor->now;
+	uint64_t now = load->session.reactor->now;
 
 	counts->requests++;
 	counts->reads += child->op == WEFT_READ;

@@ -84,7 +84,7 @@ static struct adapter_shard *shard_of(const struct weft_hop *hop)
 
 static unsigned piece_index(struct weft_hop *hop, struct weft_hop *child)
 {
-	unsigned index = (unsigned)(((char *)child - (char *)hop - hop->blk->child_at) / hop->blk->child_stride);
+	unsigned index = (unsigned)(((char *)child - (char *)(hop + 1)) / hop->blk->child_stride);
 
 	WEFT_ASSERT(index < WINDOW && hop_child(hop, index) == child);
 	return index;

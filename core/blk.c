@@ -44,6 +44,7 @@ static int check_and_normalise(struct weft_blk *blk, struct weft_why *why)
 	blk->max_len = blk->max_len == 0 || blk->max_len > WEFT_MAX_LEN ? WEFT_MAX_LEN : blk->max_len & ~(blk->block - 1);
 	blk->max_segs = blk->max_segs == 0 ? UINT16_MAX : blk->max_segs;
 	blk->align = blk->align == 0 ? 1 : blk->align;
+	blk->picky = blk->align > 1 || blk->max_segs < UINT16_MAX || blk->ops->at_home;
 	blk->physical = blk->physical < blk->block ? blk->block : blk->physical;
 	blk->discard_align = blk->discard_align < blk->block ? blk->block : blk->discard_align;
 	if (blk->readonly)
@@ -162,19 +163,20 @@ static bool is_open_anywhere(struct weft_blk *blk)
 	return false;
 }
 
-/* Children of a device that the core made lie behind its hop and its per-request state, like those of any other. Reactors that
- * have the device open read the layout at any moment: then it is the same as before, and is not touched. */
+/* Behind a hop lie its children, and behind these the per-request state: what all layers touch lies together. The same for devices
+ * that the core made. Reactors that have the device open read the layout at any moment: then it is the same as before, and is not
+ * touched. */
 static uint32_t layout(struct weft_blk *blk, uint32_t stride)
 {
-	uint32_t child_at = (uint32_t)sizeof(struct weft_hop) + round_to_hops(blk->ops->request_size);
+	uint32_t request_at = (uint32_t)sizeof(struct weft_hop) + blk->ops->width * stride;
 
 	WEFT_ASSERT(blk->ops->width == 0 || stride % 128 == 0);
-	if (blk->child_at != child_at || blk->child_stride != stride) {
+	if (blk->request_at != request_at || blk->child_stride != stride) {
 		WEFT_ASSERT(!is_open_anywhere(blk));
-		blk->child_at = child_at;
+		blk->request_at = request_at;
 		blk->child_stride = stride;
 	}
-	return child_at + blk->ops->width * stride;
+	return request_at + round_to_hops(blk->ops->request_size);
 }
 
 uint32_t blk_span(struct weft_blk *blk)
@@ -184,10 +186,11 @@ uint32_t blk_span(struct weft_blk *blk)
 	each_below(blk, widest, &stride);
 	WEFT_ASSERT((stride > 0) == (blk->ops->width > 0));
 	span = layout(blk, stride);
-	if (blk->carrier != NULL)
-		span = layout(blk->carrier, span);
+	/* From the device outwards, as a request meets them: it is carried home, and adapted there. */
 	if (blk->adapter != NULL)
 		span = layout(blk->adapter, span);
+	if (blk->carrier != NULL)
+		span = layout(blk->carrier, span);
 	return blk->span = span; /* control's alone */
 }
 

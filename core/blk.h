@@ -14,16 +14,17 @@
  * latencies'. It stays until the device stops, closed or not: others may be reading the counters, and a layer that comes or goes
  * must not set them back. */
 struct weft_shard {
+	/* The line that every request touches; besides it only its latency's. */
+	struct weft_reactor *reactor;
 	uint64_t submitted;
 	uint64_t bytes[WEFT_STAT_COUNT];
+	bool gathered;
+	struct weft_shard *gather_next;
+	_Alignas(64) struct weft_histogram latency[WEFT_STAT_COUNT];
 	uint64_t errors[WEFT_STAT_COUNT];
 	uint64_t refused;
 	struct weft_blk *blk;
-	struct weft_shard *gather_next;
-	struct weft_reactor *reactor;
-	bool gathered;
 	uint32_t users;   /* stacks that have it open here */
-	struct weft_histogram latency[WEFT_STAT_COUNT];
 	_Alignas(64) char own[];
 };
 
@@ -45,8 +46,8 @@ int blk_started(struct weft_blk *blk, struct weft_why *why);
 /* Before the device is destroyed: frees what blk_started made. Control. */
 void blk_stopped(struct weft_blk *blk);
 
-/* Works out child_at, child_stride and span of the device and of all below it; returns span. Control. What is open stays as it is:
- * others may be using it, so that a device is not opened while its stack is being changed. */
+/* Works out child_stride, request_at and span of the device and of all below it; returns span. Control. What is open stays as it
+ * is: others may be using it, so that a device is not opened while its stack is being changed. */
 uint32_t blk_span(struct weft_blk *blk);
 
 /* Opens (closes) the shards of the device, its adapter, carrier, and all below, on the reactor that runs this. */
@@ -78,8 +79,29 @@ uint64_t hop_expire(struct weft_hop *hop, uint64_t now_ns);
 /* Child `index` of a hop, whatever its state: for walking. */
 static inline struct weft_hop *hop_child(const struct weft_hop *hop, unsigned index)
 {
-	return (struct weft_hop *)(void *)((char *)(uintptr_t)hop + hop->blk->child_at + (size_t)index * hop->blk->child_stride);
+	return (struct weft_hop *)(void *)((char *)(uintptr_t)(hop + 1) + (size_t)index * hop->blk->child_stride);
 }
+
+/* The asking layer's hop. */
+static inline struct weft_hop *hop_up(const struct weft_hop *hop)
+{
+	return (struct weft_hop *)(void *)((char *)(uintptr_t)hop - hop->up_at);
+}
+/* Of a hop that was submitted. */
+static inline struct weft_reactor *hop_reactor(const struct weft_hop *hop)
+{
+	return hop->blk->shard[hop->lane]->reactor;
+}
+/* Parts of weft_hop.progress, read as a whole. */
+static inline unsigned progress_state(uint64_t progress) { return (uint8_t)(progress >> 32); }
+static inline unsigned progress_lane(uint64_t progress) { return (unsigned)(progress >> 40) & 0x7f; }
+static inline bool progress_timed(uint64_t progress) { return (progress >> 47 & 1) != 0; }
+/* In this state and nothing else: no deadline, no status. */
+static inline bool progress_is(uint64_t progress, enum weft_hop_state state)
+{
+	return (progress >> 32 & ~0x7f00ull) == state;
+}
+static inline int progress_status(uint64_t progress) { return (int)((int64_t)progress >> 48); }
 
 /* core/reactor.c */
 void reactor_post_hop(struct weft_reactor *reactor, struct weft_hop *hop);

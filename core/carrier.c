@@ -56,26 +56,25 @@ static void carrier_submit(struct weft_blk *blk, struct weft_hop *hop)
 	struct weft_hop *child = weft_hop_down(hop);
 	struct carried *carried = weft_hop_request(hop);
 
-	WEFT_ASSERT(home != hop->reactor);
+	WEFT_ASSERT(home != hop_reactor(hop));
 	*carried = (struct carried){ .child = child, .self = hop };
 	counter_add(&((struct carrier_shard *)weft_hop_shard(hop))->carried, 1);
 	child->blk = carrier->device;
 	child->done = child_done;
-	child->reactor = home;
-	child->lane = (uint8_t)home->lane;
+	child->lane = (uint8_t)(home->lane & 0x7f);
 	reactor_post_hop(home, child);
 }
 
 static struct carried *carried_of(struct weft_hop *child)
 {
-	return weft_hop_request(child->up);
+	return weft_hop_request(hop_up(child));
 }
 
 void carrier_arrived(struct weft_reactor *home, struct weft_hop *child)
 {
 	struct carried *carried = carried_of(child);
 
-	WEFT_ASSERT(weft_reactor_here() == home && child->reactor == home && carried->child == child);
+	WEFT_ASSERT(weft_reactor_here() == home && child->lane == home->lane && carried->child == child);
 	carried->prev = NULL;
 	carried->next = home->visitors;
 	if (home->visitors != NULL)
@@ -114,7 +113,7 @@ static void abort_back_msg(void *self)
 {
 	struct carried *carried = self;
 
-	WEFT_ASSERT(carried->aborting && weft_reactor_here() == carried->self->reactor);
+	WEFT_ASSERT(carried->aborting && weft_reactor_here() == hop_reactor(carried->self));
 	carried->aborting = false;
 	if (carried->ended)
 		weft_hop_complete(carried->self, carried->status);
@@ -124,11 +123,11 @@ static void abort_at_home_msg(void *self)
 {
 	struct carried *carried = self;
 
-	WEFT_ASSERT(carried->aborting && weft_reactor_here() != carried->self->reactor);
+	WEFT_ASSERT(carried->aborting && weft_reactor_here() != hop_reactor(carried->self));
 	/* If the child has ended, and is on its way back, it is too late, which weft_hop_abort sees. */
 	weft_hop_abort(carried->child, -ECANCELED);
 	carried->abort.fn = abort_back_msg;
-	weft_reactor_post(carried->self->reactor, &carried->abort);
+	weft_reactor_post(hop_reactor(carried->self), &carried->abort);
 }
 
 static void carrier_abort(struct weft_blk *blk, struct weft_hop *hop)

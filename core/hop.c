@@ -18,7 +18,8 @@
 #include "core/counter.h"
 #include "core/histogram.h"
 
-static const uint8_t stat_class[WEFT_OP_COUNT] = {
+static const uint8_t stat_class[UINT8_MAX + 1] = {
+	[WEFT_OP_COUNT ... UINT8_MAX] = WEFT_STAT_OTHER, /* refused */
 	[WEFT_READ] = WEFT_STAT_READ, [WEFT_WRITE] = WEFT_STAT_WRITE, [WEFT_FLUSH] = WEFT_STAT_FLUSH,
 	[WEFT_DISCARD] = WEFT_STAT_OTHER, [WEFT_ZERO] = WEFT_STAT_OTHER, [WEFT_COMPARE_WRITE] = WEFT_STAT_WRITE,
 	[WEFT_COPY] = WEFT_STAT_OTHER, [WEFT_STATUS] = WEFT_STAT_OTHER,
@@ -28,6 +29,8 @@ static const uint8_t flags_of_op[WEFT_OP_COUNT] = {
 	[WEFT_WRITE] = WEFT_FUA, [WEFT_DISCARD] = WEFT_FUA, [WEFT_ZERO] = WEFT_FUA | WEFT_NO_UNMAP | WEFT_FAST,
 	[WEFT_COMPARE_WRITE] = WEFT_FUA, [WEFT_COPY] = WEFT_FUA,
 };
+
+_Static_assert(CORE_REACTORS_MAX <= 128, "a lane has 7 bits");
 
 /* Operations that change what the device holds, and those that move bytes to or from segments. */
 #define OPS_CHANGING (WEFT_OP_BIT(WEFT_WRITE) | WEFT_OP_BIT(WEFT_DISCARD) | WEFT_OP_BIT(WEFT_ZERO) | \
@@ -45,38 +48,6 @@ static inline void hop_list_add(struct hop_list *list, struct weft_hop *hop)
 	hop->queue = NULL;
 	*list->tail = hop;
 	list->tail = &hop->queue;
-}
-
-/* seg_skip, nsegs, op and flags in one word; state, lane, status and deadline in another: one load and one store each, since
- * loads that
- * span several recent stores are slow. */
-_Static_assert(offsetof(struct weft_hop, seg_skip) == 56 && offsetof(struct weft_hop, source) == 64, "one word");
-_Static_assert(offsetof(struct weft_hop, state) == 88 && offsetof(struct weft_hop, scratch) == 96, "one word");
-
-static inline struct weft_hop *prepare(struct weft_hop *self, struct weft_hop *child)
-{
-	uint64_t word = WEFT_HOP_READY | (uint64_t)self->lane << 8;
-
-	WEFT_ASSERT(child->state == WEFT_HOP_IDLE);
-	child->up = self;
-	child->offset = self->offset;
-	child->len = self->len;
-	child->segs = self->segs;
-	memcpy(&child->seg_skip, &self->seg_skip, sizeof(uint64_t));
-	child->source = self->source;
-	child->reactor = self->reactor;
-	memcpy(&child->state, &word, sizeof(word));
-	return child;
-}
-
-struct weft_hop *weft_hop_fork(struct weft_hop *self, unsigned index)
-{
-	return prepare(self, hop_child(self, index));
-}
-
-struct weft_hop *weft_hop_down(struct weft_hop *self)
-{
-	return prepare(self, (struct weft_hop *)(void *)((char *)self + self->blk->child_at));
 }
 
 /* Each piece begins at a multiple of `align` and is whole blocks: a device that cares about one cares about the other. */
@@ -106,25 +77,28 @@ static bool memory_is_aligned(const struct weft_hop *hop, uint32_t align, uint32
 	return (bits & (align - 1)) == 0 && (lengths & (block - 1)) == 0;
 }
 
+static bool memory_is_taken(const struct weft_blk *blk, const struct weft_hop *hop)
+{
+	return hop->nsegs <= blk->max_segs && (blk->align <= 1 || (WEFT_OP_BIT(hop->op) & OPS_DATA) == 0 ||
+		memory_is_aligned(hop, blk->align, blk->block));
+}
+
 /* H3 at one glance: what the device takes as it is. Everything else is sorted out by waist_slow. */
 static inline bool takes_as_is(const struct weft_blk *blk, const struct weft_hop *hop)
 {
-	uint64_t size = __atomic_load_n(&blk->size, __ATOMIC_RELAXED), end;
+	uint64_t size = __atomic_load_n(&blk->size, __ATOMIC_RELAXED), offset = hop->offset, len = hop->len;
 
 	if (hop->op >= WEFT_OP_COUNT || (blk->deny[hop->op] & (hop->flags | 0x80)) != 0)
 		return false;
-	if (((hop->offset | hop->len) & (blk->block - 1)) != 0 || hop->nsegs > blk->max_segs)
+	if (((offset | len) & (blk->block - 1)) != 0 || offset > size || len > size - offset)
 		return false;
-	if (__builtin_add_overflow(hop->offset, hop->len, &end) || end > size)
-		return false;
-	if ((WEFT_OP_BIT(hop->op) & OPS_DATA) != 0)
-		return hop->len - 1 < blk->max_len && (blk->align <= 1 || memory_is_aligned(hop, blk->align, blk->block));
+	if (WEFT_LIKELY((WEFT_OP_BIT(hop->op) & OPS_DATA) != 0))
+		return len - 1 < blk->max_len;
 	if (hop->op == WEFT_FLUSH)
-		return (hop->offset | hop->len) == 0;
-	if (hop->op == WEFT_COPY && ((hop->source & (blk->block - 1)) != 0 || hop->source > size ||
-			hop->len > size - hop->source))
+		return (offset | len) == 0;
+	if (hop->op == WEFT_COPY && ((hop->source & (blk->block - 1)) != 0 || hop->source > size || len > size - hop->source))
 		return false;
-	return hop->len > 0;
+	return len > 0;
 }
 
 /* A request that no device could take: the reason as -errno; 0: it is sound, only the device needs help with it. */
@@ -167,7 +141,7 @@ static void waist_slow(struct weft_blk *blk, struct weft_hop *hop, struct weft_s
 	} else if (hop->len == 0 && hop->op != WEFT_FLUSH) {
 		weft_hop_complete(hop, 0);
 	} else {
-		WEFT_ASSERT(blk->adapter != NULL && hop->up->blk != blk->adapter);
+		WEFT_ASSERT(blk->adapter != NULL && hop_up(hop)->blk != blk->adapter);
 		counter_add(&shard->submitted, (uint64_t)-1);
 		hop->blk = blk->adapter;
 		counter_add(&hop->blk->shard[hop->lane]->submitted, 1);
@@ -175,42 +149,109 @@ static void waist_slow(struct weft_blk *blk, struct weft_hop *hop, struct weft_s
 	}
 }
 
-static void watch_deadline(struct weft_hop *hop)
+static void watch_deadline(struct weft_reactor *reactor, const struct weft_hop *hop)
 {
-	struct weft_reactor *reactor = hop->reactor;
-
 	WEFT_ASSERT(hop->deadline_us != 0 && hop->state == WEFT_HOP_ASKED);
 	reactor->deadlines++;
 	reactor_deadline(reactor, hop->asked_at + (uint64_t)hop->deadline_us * 1000);
 }
 
-void weft_hop_submit(struct weft_hop *child, struct weft_blk *blk, weft_hop_done *done)
+/* READY -> ASKED: from now on the device's. */
+static inline struct weft_shard *hand_over(struct weft_hop *child, struct weft_blk *blk, uint64_t progress)
 {
-	struct weft_reactor *reactor = child->reactor;
+	struct weft_shard *shard = blk->shard[progress_lane(progress)];
+
+	WEFT_ASSERT(shard != NULL);
+	child->blk = blk;
+	child->asked_at = shard->reactor->now;
+	child->progress = progress + WEFT_HOP_PROGRESS(0, WEFT_HOP_ASKED - WEFT_HOP_READY, 0);
+	counter_add(&shard->submitted, 1);
+	return shard;
+}
+
+/* To the device's home; with a deadline; to a device that is particular about memory. */
+static __attribute__((noinline)) void submit_rare(struct weft_hop *child, struct weft_blk *blk)
+{
+	bool carried = blk->carrier != NULL && child->lane != blk->home->lane;
 	struct weft_shard *shard;
 
-	WEFT_ASSERT(child->state == WEFT_HOP_READY);
-	child->blk = blk;
-	child->done = done;
-	child->asked_at = reactor->now;
-	child->status = 0;
-	child->state = WEFT_HOP_ASKED;
-	if (WEFT_UNLIKELY(child->deadline_us != 0))
-		watch_deadline(child);
-	if (WEFT_UNLIKELY(blk->carrier != NULL && reactor != blk->home)) {
-		child->blk = blk = blk->carrier;
-		shard = blk->shard[child->lane];
-		counter_add(&shard->submitted, 1);
+	WEFT_ASSERT(child->state == WEFT_HOP_READY && child->status == 0);
+	if (carried)
+		blk = blk->carrier;
+	shard = hand_over(child, blk, child->progress);
+	if (child->timed)
+		watch_deadline(shard->reactor, child);
+	if (carried || (takes_as_is(blk, child) && memory_is_taken(blk, child)))
 		blk->ops->submit(blk, child);
+	else
+		waist_slow(blk, child, shard);
+}
+
+/* Calls nothing but at its end, so that nothing is saved and restored: a layer is a row of jumps down to the leaf. */
+void weft_hop_submit(struct weft_hop *child, struct weft_blk *blk, weft_hop_done *done)
+{
+	uint64_t progress = child->progress;
+	struct weft_shard *shard;
+
+	child->done = done;
+	if (WEFT_UNLIKELY(blk->picky || !progress_is(progress, WEFT_HOP_READY))) {
+		submit_rare(child, blk);
 		return;
 	}
-	shard = blk->shard[child->lane];
-	WEFT_ASSERT(shard != NULL);
-	counter_add(&shard->submitted, 1);
+	shard = hand_over(child, blk, progress);
 	if (WEFT_LIKELY(takes_as_is(blk, child)))
 		blk->ops->submit(blk, child);
 	else
 		waist_slow(blk, child, shard);
+}
+
+/* What is not a plain read or write, or wants help, or is wrong. */
+static __attribute__((noinline)) void forward_rare(struct weft_hop *self, struct weft_blk *lower, uint64_t shift)
+{
+	struct weft_hop *child = weft_hop_down(self);
+
+	if (self->op != WEFT_FLUSH)
+		child->offset += shift;
+	if (self->op == WEFT_COPY)
+		child->source += shift;
+	weft_hop_submit(child, lower, weft_hop_pass);
+}
+
+/*
+ * As weft_hop_down and weft_hop_submit, only that each field is read once and written once. The child is filled first: as long as
+ * it is IDLE, that means nothing.
+ */
+void weft_hop_forward(struct weft_hop *self, struct weft_blk *lower, uint64_t shift)
+{
+	uint64_t progress = self->progress, offset = self->offset + shift, len = self->len, view, size;
+	struct weft_hop *child = self + 1;
+	struct weft_shard *shard;
+	unsigned op, flags;
+
+	WEFT_ASSERT(progress_state(progress) == WEFT_HOP_ASKED && child->state == WEFT_HOP_IDLE);
+	child->blk = lower;
+	child->done = weft_hop_pass;
+	child->segs = self->segs;
+	child->len = len;
+	child->offset = offset;
+	view = self->view;
+	child->view = view;
+	op = (uint8_t)(view >> 48);
+	flags = (unsigned)(view >> 56);
+	size = __atomic_load_n(&lower->size, __ATOMIC_RELAXED);
+	if (WEFT_UNLIKELY(op > WEFT_WRITE || lower->picky || (lower->deny[op] & (flags | 0x80)) != 0 ||
+			((offset | len) & (lower->block - 1)) != 0 || offset > size || len > size - offset ||
+			len - 1 >= lower->max_len)) {
+		forward_rare(self, lower, offset - self->offset);
+		return;
+	}
+	shard = lower->shard[progress_lane(progress)];
+	WEFT_ASSERT(shard != NULL);
+	child->asked_at = shard->reactor->now;
+	/* The asking hop's lane and state, which is ASKED; no deadline, no status. */
+	child->progress = (progress & WEFT_HOP_PROGRESS(0, 0xff, 0x7f)) | sizeof(*self);
+	counter_add(&shard->submitted, 1);
+	lower->ops->submit(lower, child);
 }
 
 void weft_hop_complete(struct weft_hop *self, int status)
@@ -219,7 +260,7 @@ void weft_hop_complete(struct weft_hop *self, int status)
 	/* An abort left its reason: what was cancelled because of it tells that reason. */
 	self->status = WEFT_UNLIKELY(self->status != 0 && status == -ECANCELED) ? self->status : (int16_t)status;
 	self->state = WEFT_HOP_ENDED;
-	hop_list_add(&self->reactor->ended, self);
+	hop_list_add(&hop_reactor(self)->ended, self);
 }
 
 void weft_hop_pass(struct weft_hop *self, struct weft_hop *child, int status)
@@ -228,47 +269,74 @@ void weft_hop_pass(struct weft_hop *self, struct weft_hop *child, int status)
 	weft_hop_complete(self, status);
 }
 
-static inline void account(struct weft_hop *hop)
+static inline void account(const struct weft_hop *hop, unsigned lane, unsigned bucket)
 {
-	struct weft_shard *shard = hop->blk->shard[hop->lane];
-	unsigned class = hop->op < WEFT_OP_COUNT ? stat_class[hop->op] : WEFT_STAT_OTHER;
+	struct weft_shard *shard = hop->blk->shard[lane];
+	unsigned class = stat_class[hop->op];
 
 	counter_add(&shard->bytes[class], hop->len);
-	counter_add(&shard->latency[class].count[histogram_bucket(hop->reactor->now - hop->asked_at)], 1);
-	if (WEFT_UNLIKELY(hop->status != 0))
-		counter_add(&shard->errors[class], 1);
-	if (WEFT_UNLIKELY(hop->deadline_us != 0)) {
-		WEFT_ASSERT(hop->reactor->deadlines > 0);
-		hop->reactor->deadlines--;
+	counter_add(&shard->latency[class].count[bucket], 1);
+}
+
+/* An error, or a deadline that was met. */
+static void account_rare(struct weft_reactor *reactor, const struct weft_hop *hop, int status)
+{
+	if (status != 0)
+		counter_add(&hop->blk->shard[reactor->lane]->errors[stat_class[hop->op]], 1);
+	if (hop->timed) {
+		WEFT_ASSERT(reactor->deadlines > 0);
+		reactor->deadlines--;
 	}
 }
 
-/* From an ended hop upwards, as long as the layers above have nothing to do. */
+/* A layer that passes on what ended below it ends as well; what is its status? */
+static __attribute__((noinline)) int passed_rare(struct weft_reactor *reactor, const struct weft_hop *hop, int status)
+{
+	WEFT_ASSERT(hop->state == WEFT_HOP_ASKED && hop->lane == reactor->lane);
+	/* An abort left its reason: what was cancelled because of it tells that reason. */
+	if (hop->status != 0 && status == -ECANCELED)
+		status = hop->status;
+	account_rare(reactor, hop, status);
+	return status;
+}
+
+/* Upwards from a hop that has ended, as long as the layers above have nothing to do; then to the one that has. */
 static inline void deliver(struct weft_reactor *reactor, struct weft_hop *hop)
 {
-	for (;;) {
-		struct weft_hop *up = hop->up;
-		int status = hop->status;
-		weft_hop_done *done = hop->done;
+	uint64_t asked_at = hop->asked_at, progress = hop->progress, bucket = histogram_bucket(reactor->now - asked_at);
+	unsigned lane = reactor->lane;
+	uint32_t asked = (uint32_t)(WEFT_HOP_PROGRESS(0, WEFT_HOP_ASKED, lane) >> 32);
+	int status = progress_status(progress);
+	struct weft_hop *up = hop_up(hop);
 
-		WEFT_ASSERT(hop->state == WEFT_HOP_ENDED);
-		if (hop->reactor == reactor) /* else it was counted at home, and has just come back */
-			account(hop);
-		if (WEFT_UNLIKELY(up->reactor != reactor)) {
-			carrier_leaves(reactor, hop);
-			reactor_post_hop(up->reactor, hop);
-			return;
-		}
-		hop->state = WEFT_HOP_IDLE;
-		if (done != weft_hop_pass) {
-			done(up, hop, status);
-			return;
-		}
-		WEFT_ASSERT(up->state == WEFT_HOP_ASKED);
-		up->status = WEFT_UNLIKELY(up->status != 0 && status == -ECANCELED) ? up->status : (int16_t)status;
-		up->state = WEFT_HOP_ENDED;
-		hop = up;
+	WEFT_ASSERT(progress_state(progress) == WEFT_HOP_ENDED);
+	if (WEFT_LIKELY(progress_lane(progress) == lane)) { /* else it was counted at home, and has just come back */
+		account(hop, lane, bucket);
+		account_rare(reactor, hop, status);
 	}
+	while (hop->done == weft_hop_pass) {
+		hop->state = WEFT_HOP_IDLE;
+		hop = up;
+		progress = hop->progress;
+		up = (struct weft_hop *)(void *)((char *)hop - (uint32_t)progress);
+		if (WEFT_UNLIKELY(hop->asked_at != asked_at)) { /* mostly the layers were asked in the same turn */
+			asked_at = hop->asked_at;
+			bucket = histogram_bucket(reactor->now - asked_at);
+		}
+		account(hop, lane, bucket);
+		/* It is ASKED, here, without a deadline, nobody has aborted it, and all is well: one comparison. */
+		if (WEFT_UNLIKELY((progress >> 32) != asked || status != 0))
+			status = passed_rare(reactor, hop, status);
+	}
+	if (WEFT_UNLIKELY(up->lane != lane)) {
+		hop->status = (int16_t)status;
+		hop->state = WEFT_HOP_ENDED;
+		carrier_leaves(reactor, hop);
+		reactor_post_hop(hop_reactor(up), hop);
+		return;
+	}
+	hop->state = WEFT_HOP_IDLE;
+	hop->done(up, hop, status);
 }
 
 bool hops_unwind(struct weft_reactor *reactor)
@@ -292,11 +360,11 @@ bool hops_unwind(struct weft_reactor *reactor)
 void hop_arrived(struct weft_reactor *reactor, struct weft_hop *hop)
 {
 	if (hop->state == WEFT_HOP_READY) {
-		WEFT_ASSERT(hop->reactor == reactor);
+		WEFT_ASSERT(hop->lane == reactor->lane);
 		carrier_arrived(reactor, hop);
 		weft_hop_submit(hop, hop->blk, hop->done);
 	} else {
-		WEFT_ASSERT(hop->state == WEFT_HOP_ENDED && hop->up->reactor == reactor);
+		WEFT_ASSERT(hop->state == WEFT_HOP_ENDED && hop_up(hop)->lane == reactor->lane);
 		deliver(reactor, hop);
 	}
 }
@@ -322,7 +390,7 @@ uint64_t hop_expire(struct weft_hop *hop, uint64_t now_ns)
 {
 	uint64_t earliest = ENV_FOREVER;
 
-	if (hop->deadline_us != 0 && hop->up != NULL && hop->status == 0) {
+	if (hop->timed && hop->status == 0) {
 		uint64_t at = hop->asked_at + (uint64_t)hop->deadline_us * 1000;
 
 		if (at > now_ns)
@@ -334,7 +402,7 @@ uint64_t hop_expire(struct weft_hop *hop, uint64_t now_ns)
 		struct weft_hop *child = hop_child(hop, i);
 		uint64_t below;
 
-		if (child->state != WEFT_HOP_ASKED || child->reactor != hop->reactor)
+		if (child->state != WEFT_HOP_ASKED || child->lane != hop->lane)
 			continue;
 		below = hop_expire(child, now_ns);
 		if (below < earliest)
@@ -351,8 +419,14 @@ void weft_hop_gather(struct weft_hop *self)
 	if (shard->gathered)
 		return;
 	shard->gathered = true;
-	shard->gather_next = self->reactor->gathered;
-	self->reactor->gathered = shard;
+	shard->gather_next = shard->reactor->gathered;
+	shard->reactor->gathered = shard;
+}
+
+struct weft_reactor *weft_hop_reactor(const struct weft_hop *self)
+{
+	WEFT_ASSERT(self->blk->shard != NULL); /* else a slot's root: its session knows */
+	return hop_reactor(self);
 }
 
 void *weft_hop_shard(const struct weft_hop *self)

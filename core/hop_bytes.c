@@ -88,9 +88,9 @@ static const char *device_name(const struct weft_blk *blk)
 
 static void put_below(struct text *text, const struct weft_hop *hop, uint64_t now_ns)
 {
-	unsigned width = hop->up == NULL ? 1 : hop->blk->ops->width, shown = 0;
+	unsigned width = hop->up_at == 0 ? 1 : hop->blk->ops->width, shown = 0;
 
-	WEFT_ASSERT(hop->up == NULL || hop->blk != NULL);
+	WEFT_ASSERT(hop->up_at == 0 || hop->blk != NULL);
 	for (unsigned i = 0; i < width; i++) {
 		const struct weft_hop *child = hop_child(hop, i);
 		uint64_t waited = now_ns > child->asked_at ? now_ns - child->asked_at : 0;
@@ -115,7 +115,7 @@ int weft_hop_path(const struct weft_hop *root, uint64_t now_ns, char *text, size
 {
 	struct text out = { text, size, 0 };
 
-	WEFT_ASSERT(root->up == NULL && (text != NULL || size == 0));
+	WEFT_ASSERT(root->up_at == 0 && (text != NULL || size == 0));
 	put(&out, "%s %" PRIu64 "@%" PRIu64, weft_op_name(root->op), root->len, root->offset);
 	put_below(&out, root, now_ns);
 	return (int)out.len;

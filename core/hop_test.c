@@ -140,7 +140,7 @@ static void a_waiting_request_shows_its_path(void **state)
 	(void)state;
 	slot = rig_ask(s.rig, WEFT_WRITE, 0, 8192, 4096, memory);
 	rig_turn(s.rig);
-	weft_hop_path(&slot->root, slot->root.reactor->now + 180000, text, sizeof(text));
+	weft_hop_path(&slot->root, slot->session->reactor->now + 180000, text, sizeof(text));
 	assert_non_null(strstr(text, "WRITE 4096@8192 | leaf"));
 	assert_non_null(strstr(text, " waiting 181 us"));
 	leaf_answer(s.leaf, 0, 0);
@@ -198,7 +198,7 @@ static void a_device_at_home_is_asked_there_and_answers_here(void **state)
 	rig_ask(s.rig, WEFT_READ, 0, 0, 512, memory);
 	rig_turns(s.rig, 2);
 	assert_int_equal(s.leaf->count, 1);
-	assert_ptr_equal(s.leaf->asked[0]->reactor, s.rig->core->reactor[2]);
+	assert_ptr_equal(weft_hop_reactor(s.leaf->asked[0]), s.rig->core->reactor[2]);
 	leaf_answer(s.leaf, 0, 0);
 	rig_turns(s.rig, 3);
 	assert_int_equal(s.rig->answers, 1);

@@ -94,8 +94,7 @@ static struct weft_slot *slot_make(struct weft_session *session, struct slot_poo
 	WEFT_ASSERT(pool->made < pool->count);
 	pool->made++;
 	slot->root.blk = &session->stack->root;
-	slot->root.reactor = session->reactor;
-	slot->root.lane = (uint8_t)session->reactor->lane;
+	slot->root.lane = (uint8_t)(session->reactor->lane & 0x7f);
 	slot->segs = slot->own;
 	slot->room = WEFT_SLOT_SEGS;
 	return slot;
@@ -126,7 +125,7 @@ struct weft_slot *weft_session_slot(struct weft_session *session)
 
 bool weft_slot_borrow(struct weft_slot *slot)
 {
-	struct slot_vectors *vectors = slot->root.reactor->vectors;
+	struct slot_vectors *vectors = slot->session->reactor->vectors;
 	struct weft_seg *vector = vectors->free;
 
 	WEFT_ASSERT(slot->in_use && slot->segs == slot->own);
@@ -166,18 +165,16 @@ void weft_slot_submit(struct weft_slot *slot, unsigned op, unsigned flags, uint6
 	weft_hop_done *done)
 {
 	struct weft_hop *root = &slot->root, *top;
-	uint64_t word;
 
 	WEFT_ASSERT(slot->in_use && nsegs <= slot->room && op < WEFT_OP_COUNT);
-	word = (uint64_t)nsegs << 32 | (uint64_t)op << 48 | (uint64_t)flags << 56;
-	memcpy(&root->seg_skip, &word, sizeof(word)); /* read back as one word */
+	root->view = (uint64_t)nsegs << 32 | (uint64_t)op << 48 | (uint64_t)flags << 56; /* read back as one word */
 	root->offset = offset;
 	root->len = len;
 	root->segs = slot->segs;
-	root->reactor->stats.requests++;
+	slot->session->reactor->stats.requests++;
 	top = weft_hop_down(root);
 	if (WEFT_UNLIKELY(root->deadline_us != 0))
-		top->deadline_us = root->deadline_us;
+		weft_hop_deadline(top, root->deadline_us);
 	weft_hop_submit(top, slot->session->stack->device, done);
 }
 
@@ -227,7 +224,7 @@ static void expire_one(void *arg, struct weft_slot *slot)
 	struct expiring *e = arg;
 	uint64_t at = hop_expire(&slot->root, e->now_ns);
 
-	WEFT_ASSERT(slot->in_use && slot->session->reactor == slot->root.reactor);
+	WEFT_ASSERT(slot->in_use && slot->session->reactor->lane == slot->root.lane);
 	if (at < e->earliest)
 		e->earliest = at;
 }

@@ -33,7 +33,8 @@ static int pool_open(struct weft_stack *stack, struct weft_reactor *reactor, str
 
 	WEFT_ASSERT(pool->base == NULL && stack->root.child_stride > 0);
 	pool->count = 2 * reactor->budget; /* see the invariants of slot.c; untouched memory costs nothing */
-	pool->slot_size = stack->root.child_at + stack->root.child_stride;
+	/* An odd number of cache lines: else the lines that all hops use would share half of the cache. */
+	pool->slot_size = ((uint32_t)sizeof(struct weft_slot) + stack->root.child_stride) | 64;
 	pool->bytes = (uint64_t)pool->slot_size * pool->count;
 	pool->base = env_pages_alloc(stack->core->env, pool->bytes, false);
 	if (pool->base == NULL)
@@ -127,7 +128,6 @@ int weft_stack_open(struct weft_core *core, struct weft_blk *device, const char 
 	stack->opening.task = task;
 	stack->opening.out = out;
 	stack->root.ops = &root_ops;
-	stack->root.child_at = (uint32_t)(sizeof(struct weft_slot) + 127) & ~127u;
 	stack->root.child_stride = blk_span(device);
 	weft_object_get(device->object);
 	go_to(stack, 1);

@@ -23,7 +23,7 @@ void device_status_shift(const struct weft_hop *hop, int64_t shift);
 static inline struct weft_hop *device_child(const struct weft_blk *blk, struct weft_hop *hop, unsigned index)
 {
 	WEFT_ASSERT(index < blk->ops->width);
-	return (struct weft_hop *)(void *)((char *)hop + blk->child_at + (size_t)index * blk->child_stride);
+	return (struct weft_hop *)(void *)((char *)(hop + 1) + (size_t)index * blk->child_stride);
 }
 
 /* What the waist does when a device has no abort of its own: asks the children in flight to end. */
@@ -37,7 +37,7 @@ int device_error_value(const char *name);
 static inline unsigned device_child_index(
 	const struct weft_blk *blk, const struct weft_hop *self, const struct weft_hop *child)
 {
-	size_t at = (size_t)((const char *)child - (const char *)self) - blk->child_at;
+	size_t at = (size_t)((const char *)child - (const char *)(self + 1));
 
 	WEFT_ASSERT(at % blk->child_stride == 0);
 	return (unsigned)(at / blk->child_stride);

@@ -405,7 +405,7 @@ static void request_done(struct weft_hop *self, struct weft_hop *child, int stat
 
 	(void)child;
 	request->status = status;
-	request->ended_ns = weft_reactor_now(self->reactor);
+	request->ended_ns = weft_reactor_now(slot->session->reactor);
 	request->slot = NULL;
 	weft_slot_give(slot);
 	weft_reactor_post(request->rig->core->reactor[0], &request->back); /* asserts: not twice */
@@ -459,7 +459,7 @@ static void abort_here(struct rig *rig, unsigned lane)
 	(void)rig, (void)lane;
 	if (aborting->slot != NULL) {
 		struct weft_hop *root = &aborting->slot->root;
-		weft_hop_abort((void *)((char *)root + root->blk->child_at), -ECANCELED);
+		weft_hop_abort(root + 1, -ECANCELED);
 	}
 }
 

@@ -67,13 +67,13 @@ def find_core():
 
 def child(hop, index):
     blk = hop['blk']
-    at = int(hop) + int(blk['child_at']) + index * int(blk['child_stride'])
+    at = int(hop) + hop.dereference().type.sizeof + index * int(blk['child_stride'])
     return gdb.Value(at).cast(pointer('struct weft_hop'))
 
 
 def below(hop, now):
     """As weft_hop_path prints it."""
-    width = int(hop['blk']['ops']['width']) if int(hop['up']) else 1
+    width = int(hop['blk']['ops']['width']) if int(hop['up_at']) else 1
     parts = []
     for index in range(width):
         c = child(hop, index)

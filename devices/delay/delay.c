@@ -37,7 +37,7 @@ static uint64_t delay_ns(const struct delay *delay, struct weft_hop *hop)
 		ns = now_set(&delay->all_ns);
 	if (ns == 0 || jitter == 0)
 		return ns;
-	ns += weft_reactor_rand(hop->reactor) % (2 * jitter + 1);
+	ns += weft_reactor_rand(weft_hop_reactor(hop)) % (2 * jitter + 1);
 	return ns > jitter ? ns - jitter : 0;
 }
 
@@ -46,7 +46,7 @@ static void delay_go(void *self)
 	struct weft_hop *hop = self;
 
 	WEFT_ASSERT(!timer_of(hop)->armed);
-	weft_hop_submit(weft_hop_down(hop), delay_of(hop->blk)->lower, weft_hop_pass);
+	weft_hop_forward(hop, delay_of(hop->blk)->lower, 0);
 }
 
 static void delay_submit(struct weft_blk *blk, struct weft_hop *hop)
@@ -58,7 +58,7 @@ static void delay_submit(struct weft_blk *blk, struct weft_hop *hop)
 	if (ns == 0)
 		delay_go(hop);
 	else
-		weft_timer_arm(hop->reactor, timer, weft_reactor_now(hop->reactor) + ns);
+		weft_timer_arm(weft_hop_reactor(hop), timer, weft_reactor_now(weft_hop_reactor(hop)) + ns);
 }
 
 static void delay_abort(struct weft_blk *blk, struct weft_hop *hop)
@@ -70,7 +70,7 @@ static void delay_abort(struct weft_blk *blk, struct weft_hop *hop)
 		device_abort_children(blk, hop);
 		return;
 	}
-	weft_timer_disarm(hop->reactor, timer);
+	weft_timer_disarm(weft_hop_reactor(hop), timer);
 	weft_hop_complete(hop, -ECANCELED);
 }
 

@@ -98,10 +98,10 @@ static bool chosen(struct error *error, const struct error_rule *rule, const str
 
 	if (WEFT_LIKELY((rule->ops & WEFT_OP_BIT(hop->op)) == 0) || !in_range(rule, hop))
 		return false;
-	now = weft_reactor_now(hop->reactor);
+	now = weft_reactor_now(weft_hop_reactor(hop));
 	if (now < rule->from_ns || now >= rule->until_ns)
 		return false;
-	if (rule->chance < 1ull << 32 && weft_reactor_rand(hop->reactor) >> 32 >= rule->chance)
+	if (rule->chance < 1ull << 32 && weft_reactor_rand(weft_hop_reactor(hop)) >> 32 >= rule->chance)
 		return false;
 	if (rule->every <= 1 && rule->first == 0)
 		return true;
@@ -126,7 +126,7 @@ static void error_submit(struct weft_blk *blk, struct weft_hop *hop)
 	if (WEFT_UNLIKELY(atomic_load_explicit(&error->sequence, memory_order_relaxed) != shard->sequence))
 		take_rule(error, shard);
 	if (WEFT_LIKELY(!chosen(error, rule, hop))) {
-		weft_hop_submit(weft_hop_down(hop), error->lower, weft_hop_pass);
+		weft_hop_forward(hop, error->lower, 0);
 		return;
 	}
 	atomic_fetch_add_explicit(&error->failed, 1, memory_order_relaxed);

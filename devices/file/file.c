@@ -74,7 +74,7 @@ static void file_submit(struct weft_blk *blk, struct weft_hop *hop)
 	io->flags = hop->flags & (WEFT_FUA | WEFT_NO_UNMAP);
 	if (WEFT_UNLIKELY(hop->op == WEFT_ZERO && !file->discard))
 		io->flags |= WEFT_NO_UNMAP;
-	env_medium_submit(reactor_loop(hop->reactor), io);
+	env_medium_submit(reactor_loop(weft_hop_reactor(hop)), io);
 }
 
 static int file_shard_open(

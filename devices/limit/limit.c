@@ -129,7 +129,7 @@ static void queue_run(void *self)
 		queue->head = hop->queue;
 		if (queue->head == NULL)
 			queue->tail = &queue->head;
-		weft_hop_submit(weft_hop_down(hop), queue->limit->lower, weft_hop_pass);
+		weft_hop_forward(hop, queue->limit->lower, 0);
 	}
 }
 
@@ -144,7 +144,7 @@ static void limit_submit(struct weft_blk *blk, struct weft_hop *hop)
 	bool first = queue->head == NULL;
 
 	if (hop->op == WEFT_FLUSH) {
-		weft_hop_submit(weft_hop_down(hop), limit_of(blk)->lower, weft_hop_pass);
+		weft_hop_forward(hop, limit_of(blk)->lower, 0);
 		return;
 	}
 	hop->queue = NULL;
@@ -159,7 +159,7 @@ static void limit_abort(struct weft_blk *blk, struct weft_hop *hop)
 	struct limit_queue *queue = queue_of(hop);
 	struct weft_hop **at = &queue->head;
 
-	WEFT_ASSERT(hop->state == WEFT_HOP_ASKED && hop->reactor == queue->reactor);
+	WEFT_ASSERT(hop->state == WEFT_HOP_ASKED && weft_hop_reactor(hop) == queue->reactor);
 	while (*at != NULL && *at != hop)
 		at = &(*at)->queue;
 	if (*at == NULL) {

@@ -49,9 +49,9 @@ static const char *flags_text(unsigned flags)
 static void log_done(struct weft_hop *self, struct weft_hop *child, int status)
 {
 	struct log_device *log = log_of(self->blk);
-	uint64_t took_ns = weft_reactor_now(self->reactor) - self->asked_at;
+	uint64_t now = weft_reactor_now(weft_hop_reactor(self)), took_ns = now - self->asked_at;
 
-	WEFT_ASSERT(took_ns <= weft_reactor_now(self->reactor) && status <= 0);
+	WEFT_ASSERT(took_ns <= now && status <= 0);
 	(void)child;
 	if (WEFT_UNLIKELY(wanted(log, weft_hop_shard(self), took_ns, status))) {
 		char line[160];

@@ -188,7 +188,8 @@ static void write_to(struct weft_hop *hop, unsigned mask, uint32_t deadline_us)
 		struct weft_hop *child = weft_hop_fork(hop, i);
 		if (hop->op == WEFT_DISCARD)
 			child->op = WEFT_ZERO;
-		child->deadline_us = deadline_us;
+		if (deadline_us != 0)
+			weft_hop_deadline(child, deadline_us);
 		if (state->bounced)
 			bounce_use(bounce_of(hop), child);
 		weft_hop_submit(child, mirror->leg[i], write_done);
@@ -206,7 +207,7 @@ static void write_recorded(void *self)
 {
 	struct weft_hop *hop = self;
 
-	WEFT_ASSERT(hop->state == WEFT_HOP_ASKED && hop->reactor == weft_reactor_here());
+	WEFT_ASSERT(hop->state == WEFT_HOP_ASKED && weft_hop_reactor(hop) == weft_reactor_here());
 	write_end(hop, request_of(hop)->status);
 }
 
@@ -249,7 +250,7 @@ static void write_judge(struct weft_hop *hop)
 		state->again = true;
 		state->failed &= (uint8_t)~mask;
 		state->cut = 0;
-		write_to(hop, mask, hop->deadline_us != 0 ? hop->deadline_us : MIRROR_AGAIN_US);
+		write_to(hop, mask, hop->timed ? hop->deadline_us : MIRROR_AGAIN_US);
 		return;
 	}
 	fails = state->ok == 0 || state->smaller != 0 || (failed != 0 && !may_drop(mirror));

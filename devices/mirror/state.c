@@ -48,7 +48,7 @@ static bool send_back(struct mirror *mirror, int error)
 		request->status = error;
 		request->msg.fn = request->resume;
 		request->msg.self = request->hop;
-		weft_reactor_post(request->hop->reactor, &request->msg);
+		weft_reactor_post(weft_hop_reactor(request->hop), &request->msg);
 	}
 	return mirror->waiting != NULL;
 }

@@ -22,13 +22,15 @@ static void slice_status_done(struct weft_hop *self, struct weft_hop *child, int
 static void slice_submit(struct weft_blk *blk, struct weft_hop *hop)
 {
 	const struct slice *slice = DEVICE_OF(blk, struct slice);
-	struct weft_hop *child = weft_hop_down(hop);
+	struct weft_hop *child;
 
-	if (WEFT_LIKELY(hop->op != WEFT_FLUSH)) {
-		child->offset += slice->offset;
-		child->source += slice->offset;
+	if (WEFT_LIKELY(hop->op != WEFT_STATUS)) {
+		weft_hop_forward(hop, slice->lower, slice->offset);
+		return;
 	}
-	weft_hop_submit(child, slice->lower, hop->op == WEFT_STATUS ? slice_status_done : weft_hop_pass);
+	child = weft_hop_down(hop);
+	child->offset += slice->offset;
+	weft_hop_submit(child, slice->lower, slice_status_done);
 }
 
 static const struct weft_blk_ops slice_ops = { .submit = slice_submit, .width = 1 };

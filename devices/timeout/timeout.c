@@ -79,7 +79,7 @@ static struct bounce *bounce_of(struct weft_hop *own)
 
 static uint32_t own_size(const struct weft_blk *blk)
 {
-	return blk->child_at + blk->child_stride;
+	return blk->request_at + (((uint32_t)sizeof(struct half) + 127) & ~127u);
 }
 
 static unsigned own_index(const struct timeout_shard *shard, const struct weft_hop *own)
@@ -104,12 +104,12 @@ static void timer_set(struct weft_hop *hop, void (*fn)(void *self))
 
 	half(hop)->timer = (struct weft_timer){ .fn = fn, .self = hop };
 	if (after != 0)
-		weft_timer_arm(hop->reactor, &half(hop)->timer, weft_reactor_now(hop->reactor) + after);
+		weft_timer_arm(weft_hop_reactor(hop), &half(hop)->timer, weft_reactor_now(weft_hop_reactor(hop)) + after);
 }
 
 static void answer(struct weft_hop *hop, int status)
 {
-	weft_timer_disarm(hop->reactor, &half(hop)->timer);
+	weft_timer_disarm(weft_hop_reactor(hop), &half(hop)->timer);
 	weft_hop_complete(hop, status);
 }
 
@@ -241,7 +241,6 @@ static struct weft_hop *own_take(struct weft_hop *hop)
 		return NULL;
 	own = (struct weft_hop *)(void *)(shard->own + (size_t)shard->made++ * own_size(hop->blk));
 	own->blk = hop->blk;
-	own->reactor = hop->reactor;
 	own->lane = hop->lane;
 	own->state = WEFT_HOP_ASKED; /* for good: nobody above it asks */
 	return own;

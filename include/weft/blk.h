@@ -63,14 +63,47 @@ struct weft_blk {
 	struct weft_object *object;
 	struct weft_blk *adapter;  /* emulates what is lacking; NULL: nothing is */
 	struct weft_blk *carrier;  /* takes hops to `home` and back; NULL: callable everywhere */
-	uint32_t child_at;         /* bytes from a hop of this device to its child 0 */
-	uint32_t child_stride;     /* bytes from child to child */
+	uint32_t child_stride;     /* bytes from child to child; child 0 lies right behind the hop itself */
+	uint32_t request_at;       /* bytes from a hop of this device to its per-request state, behind the children */
 	uint32_t span;             /* bytes that one request to this device takes: hops of all below, adapter included */
 	struct weft_shard **shard; /* by lane; NULL where no reactor has it open */
+	bool picky;                /* a limit to segments or to the alignment of memory, or a home */
 	uint8_t deny[WEFT_OP_COUNT]; /* per operation the flags that submit() does not take; 0xff: not the operation */
 };
 
 WEFT_API extern const struct weft_iface weft_blk_iface;
+
+/*
+ * Child `index` (0 to width - 1, see weft_blk_ops.width) of the layer's own hop, filled with the same view. The child must be
+ * idle. From the reservation: cannot fail. Inline, since every layer does it: what is copied stays in registers.
+ */
+static inline struct weft_hop *weft_hop_fork(struct weft_hop *self, unsigned index)
+{
+	uint32_t at = (uint32_t)sizeof(*self) + (index == 0 ? 0 : index * self->blk->child_stride);
+	struct weft_hop *child = (struct weft_hop *)(void *)((char *)self + at);
+
+	WEFT_ASSERT(child->state == WEFT_HOP_IDLE);
+	child->offset = self->offset;
+	child->len = self->len;
+	child->segs = self->segs;
+	child->view = self->view;
+	child->progress = WEFT_HOP_PROGRESS(at, WEFT_HOP_READY, self->lane);
+	if (WEFT_UNLIKELY(self->op == WEFT_COPY))
+		child->source = self->source;
+	return child;
+}
+
+/* Child 0: all that a filter needs. */
+static inline struct weft_hop *weft_hop_down(struct weft_hop *self)
+{
+	return weft_hop_fork(self, 0);
+}
+
+/* weft_blk_ops.request_size bytes, aligned to 64, not cleared. */
+static inline void *weft_hop_request(struct weft_hop *self)
+{
+	return (char *)self + self->blk->request_at;
+}
 
 /* What the devices below say, for a filter that changes little: copies limits, size and abilities of `lower`. Start only. */
 WEFT_API void weft_blk_like(struct weft_blk *blk, const struct weft_blk *lower);

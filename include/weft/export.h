@@ -46,14 +46,14 @@ struct weft_session; /* one client (a connection, a vring) on one reactor */
 
 /* One admitted request. root.scratch is the session's own; the request goes out by weft_hop_down(&slot->root). */
 struct weft_slot {
-	struct weft_hop root;
-	struct weft_seg own[WEFT_SLOT_SEGS];
 	struct weft_seg *segs;        /* own, or the borrowed vector */
 	struct weft_session *session;
 	uint64_t tag;                 /* the session's own: e.g. the descriptor head */
 	struct weft_slot *next;       /* free list */
 	uint32_t room;                /* of segs, entries */
 	uint32_t in_use;
+	struct weft_seg own[WEFT_SLOT_SEGS];
+	struct weft_hop root;         /* last: its child lies behind it */
 };
 
 /* Opens `device` on every reactor that does I/O: shards of all devices of the stack, slots. Control thread; 0: ends through

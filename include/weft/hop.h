@@ -4,7 +4,7 @@
  * was opened; a layer is handed its hop, asks for the next (weft_hop_down), changes what differs, submits it to the
  * device below and is called back with its own hop. The core checks, counts, times and unwinds.
  *
- * Thread: every function here is called on the reactor that runs the layer (hop->reactor).
+ * Thread: every function here is called on the reactor that runs the layer (weft_hop_reactor).
  */
 #ifndef WEFT_HOP_H
 #define WEFT_HOP_H
@@ -74,38 +74,58 @@ enum weft_hop_state {
 	WEFT_HOP_ENDED,   /* completed, to be delivered by the reactor */
 };
 
-struct __attribute__((aligned(128))) weft_hop {
+struct __attribute__((aligned(64))) weft_hop {
+	/*
+	 * One cache line: all that a layer needs which only passes requests on, down and up. What weft_hop_down copies is apart
+	 * from each other, so that no compiler makes one load of two of them: a load that spans several recent stores is slow.
+	 */
 	struct weft_blk *blk;         /* the device asked */
-	weft_hop_done *done;          /* of the layer that asks */
-	struct weft_hop *up;          /* the asking layer's hop; NULL in a slot's root */
-	struct weft_hop *queue;       /* link, for whoever holds the hop */
 	uint64_t offset;              /* bytes */
+	weft_hop_done *done;          /* of the layer that asks */
 	uint64_t len;                 /* bytes */
-	const struct weft_seg *segs;  /* of the whole request; shared by all layers that do not own bytes */
-	uint32_t seg_skip;            /* bytes of segs[] before this view begins */
-	uint16_t nsegs;
-	uint8_t op;                   /* enum weft_op */
-	uint8_t flags;                /* enum weft_flag */
-	uint64_t source;              /* WEFT_COPY: where to read, bytes */
 	uint64_t asked_at;            /* reactor's clock at submission, ns */
-	struct weft_reactor *reactor; /* that runs the layer asked */
-	uint8_t state;                /* enum weft_hop_state */
-	uint8_t lane;                 /* index of the reactor: the layer's shard */
-	int16_t status;               /* 0 or -errno, once ended */
-	uint32_t deadline_us;         /* 0: none; else aborted when it has been waiting for longer */
+	const struct weft_seg *segs;  /* of the whole request; shared by all layers that do not own bytes */
+	__extension__ union {
+		__extension__ struct {
+			uint32_t up_at;    /* the asking layer's hop lies so many bytes before this one; 0 in a slot's root */
+			uint8_t state;     /* enum weft_hop_state */
+			uint8_t lane : 7;  /* index of the reactor that runs the layer asked: the layer's shard */
+			uint8_t timed : 1; /* deadline_us counts (weft_hop_deadline) */
+			int16_t status;    /* 0 or -errno, once ended */
+		};
+		uint64_t progress; /* all of these, for the core */
+	};
+	__extension__ union {
+		__extension__ struct {
+			uint32_t seg_skip; /* bytes of segs[] before this view begins */
+			uint16_t nsegs;
+			uint8_t op;        /* enum weft_op */
+			uint8_t flags;     /* enum weft_flag */
+		};
+		uint64_t view; /* all of these, for the core */
+	};
+	/* The second line: of who holds the hop, and of rare requests. */
+	struct weft_hop *queue;       /* link, for whoever holds the hop */
+	uint64_t source;              /* WEFT_COPY: where to read, bytes; else undefined */
 	uint64_t scratch[4];          /* the asked layer's own, for this request */
+	uint32_t deadline_us;         /* in a slot's root: 0: none; else the request is aborted when it has waited for longer */
+	uint32_t reserved[3];
 };
+/* weft_hop.progress of a hop that is not timed and has no status yet. */
+#define WEFT_HOP_PROGRESS(up_at, state, lane) ((uint64_t)(up_at) | (uint64_t)(state) << 32 | (uint64_t)(lane) << 40)
 #ifndef __cplusplus
 _Static_assert(sizeof(struct weft_seg) == 16, "a segment is 16 bytes");
 _Static_assert(sizeof(struct weft_hop) == 128, "a hop is two cache lines");
+_Static_assert(offsetof(struct weft_hop, queue) == 64, "a layer that passes on touches the first of them");
 #endif
 
-/*
- * Child `index` (0 to width - 1, see weft_blk_ops.width) of the layer's own hop, filled with the same view. The child must be
- * idle. From the reservation: cannot fail. weft_hop_down is child 0.
- */
-WEFT_API struct weft_hop *weft_hop_fork(struct weft_hop *self, unsigned index);
-WEFT_API struct weft_hop *weft_hop_down(struct weft_hop *self);
+/* The child that weft_hop_down (or weft_hop_fork: <weft/blk.h>) gave is aborted when it has waited for `us` (not 0). */
+static inline void weft_hop_deadline(struct weft_hop *child, uint32_t us)
+{
+	WEFT_ASSERT(child->state == WEFT_HOP_READY && us != 0);
+	child->deadline_us = us;
+	child->timed = 1;
+}
 
 /*
  * The waist. Asks `blk` (bound below the layer) for what the child says; `done` is called later, exactly once, never inside this
@@ -114,6 +134,12 @@ WEFT_API struct weft_hop *weft_hop_down(struct weft_hop *self);
  * times, and emulates what `blk` lacks.
  */
 WEFT_API void weft_hop_submit(struct weft_hop *child, struct weft_blk *blk, weft_hop_done *done);
+
+/*
+ * For a layer that only passes on: the request goes to `lower`, `shift` bytes further on (a flush as it is), with nothing to do on
+ * the way up. The same as weft_hop_down and weft_hop_submit with weft_hop_pass, and cheaper.
+ */
+WEFT_API void weft_hop_forward(struct weft_hop *self, struct weft_blk *lower, uint64_t shift);
 
 /* The `done` of a layer that has nothing to do on the way up: completes its own hop with the child's status. */
 WEFT_API void weft_hop_pass(struct weft_hop *self, struct weft_hop *child, int status);
@@ -128,11 +154,11 @@ WEFT_API void weft_hop_abort(struct weft_hop *hop, int status);
 /* Has the device commit()ed once in this turn of the reactor: for leaves that gather requests. `self`: the leaf's own hop. */
 WEFT_API void weft_hop_gather(struct weft_hop *self);
 
+/* The reactor that runs the layer asked. `self`: the layer's own hop. */
+WEFT_API struct weft_reactor *weft_hop_reactor(const struct weft_hop *self);
+
 /* The asked device's shard on this reactor (weft_blk_ops.shard_size bytes). */
 WEFT_API void *weft_hop_shard(const struct weft_hop *self);
-
-/* weft_blk_ops.request_size bytes behind the layer's own hop, aligned to 128, not cleared. */
-static inline void *weft_hop_request(struct weft_hop *self) { return self + 1; }
 
 /* Copies between the hop's view of its segments and `buf`: `at` bytes into the view, `len` bytes. */
 WEFT_API void weft_hop_copy_out(const struct weft_hop *self, uint64_t at, void *buf, size_t len);
