@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * What a layer costs: 0 to 8 pass-through layers on null at depth 1, 32 and 256, nanoseconds per request and, by least squares, per
- * layer. `bench_stack [LAYER [MODULE.so]]`: LAYER is the layer to stack (default: slice), MODULE.so where it comes from.
+ * layer. `bench_stack [--requests N] [LAYER [MODULE.so]]`: LAYER is the layer to stack (default: slice), MODULE.so where it comes
+ * from, N how many requests each of the repeats takes.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -18,7 +19,7 @@
 
 #define LAYERS_MAX 8
 #define REPEATS 15
-#define REQUESTS 300000
+#define REQUESTS 300000 /* default */
 
 struct run {
 	struct objects_job job;
@@ -27,7 +28,7 @@ struct run {
 	struct weft_object *device;
 	struct weft_stack *stack;
 	struct weft_session session;
-	uint64_t done;
+	uint64_t done, requests;
 	bool ended;
 	int status;
 };
@@ -174,7 +175,7 @@ static double measure(struct run *run, unsigned depth)
 		uint64_t start = env_now_ns(run->core->env), from = run->done;
 		double ns;
 
-		while (run->done - from < REQUESTS)
+		while (run->done - from < run->requests)
 			reactor_step(reactor, start);
 		ns = (double)(env_now_ns(run->core->env) - start) / (double)(run->done - from);
 		if (ns < best)
@@ -203,12 +204,18 @@ int main(int argc, char **argv)
 {
 	static const unsigned depths[] = { 1, 32, 256 };
 	double ns[WEFT_COUNT(depths)][LAYERS_MAX + 1];
-	const char *layer = argc > 1 ? argv[1] : "slice";
 	struct core_wants wants = { .io_reactors = 1, .no_threads = true, .mode = WEFT_MODE_POLL };
-	struct run run = { 0 };
+	struct run run = { .requests = REQUESTS };
 	struct weft_why why;
+	const char *layer;
 	struct env *env;
 
+	if (argc > 2 && strcmp(argv[1], "--requests") == 0) {
+		run.requests = strtoull(argv[2], NULL, 10);
+		argc -= 2;
+		argv += 2;
+	}
+	layer = argc > 1 ? argv[1] : "slice";
 	check(env_linux_open(&env, NULL, &why), &why);
 	check(core_open(env, &wants, &run.core, &why), &why);
 	check(objects_module_add(run.core, &builtin_module, &why), &why);
