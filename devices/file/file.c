@@ -7,6 +7,9 @@
  * has ended. start() therefore asks again, by timer, until lock-wait has passed: a restarted server must not
  * touch the file before that.
  *
+ * It becomes smaller in this order, so that nothing in flight makes it longer again: the new size is published, so that the
+ * waist admits nothing beyond it any more; what each reactor has admitted before ends; the medium is cut.
+ *
  * The size is asked again when somebody wants it changed (weft ctl resize; with the present size: only
  * noticed), and when a request has failed: the medium may have been cut.
  */
@@ -15,6 +18,7 @@
 #include <stdio.h>
 #include <weft/log.h>
 
+#include "core/blk.h"
 #include "core/core.h"
 #include "core/reactor.h"
 #include "devices/device.h"
@@ -34,9 +38,21 @@ struct file {
 	struct opening opening;
 	struct weft_task *starting;
 	struct weft_msg size_msg;
+	struct weft_task *resizing; /* while it becomes smaller */
+	uint64_t size_before;
+	unsigned draining;          /* reactors */
 	/* any reactor */
 	atomic_bool asking; /* size_msg is on its way */
 	atomic_bool opened; /* somebody opened a stack on it */
+};
+
+/* Requests in flight, counted by turns: of the present one, and of the one before while that is drained. */
+struct file_shard {
+	struct file *file; /* set with `msg` */
+	uint64_t in_flight[2];
+	unsigned turn;
+	bool draining;
+	struct weft_msg msg; /* to the reactor: drain; back: it is drained */
 };
 
 static struct weft_reactor *control(const struct file *file)
@@ -46,12 +62,39 @@ static struct weft_reactor *control(const struct file *file)
 
 /* ---- the data path ---- */
 
+static void drained_msg(void *self);
+
+static void shard_drained(struct file_shard *shard)
+{
+	shard->draining = false;
+	shard->msg.fn = drained_msg;
+	weft_reactor_post(control(shard->file), &shard->msg);
+}
+
+/* On its reactor. */
+static void drain_msg(void *self)
+{
+	struct file_shard *shard = self;
+
+	WEFT_ASSERT(!shard->draining && shard->in_flight[!shard->turn] == 0);
+	shard->turn = !shard->turn;
+	shard->draining = true;
+	if (shard->in_flight[!shard->turn] == 0)
+		shard_drained(shard);
+}
+
 static void file_io_done(struct env_io *io, int result)
 {
 	struct weft_hop *hop = (struct weft_hop *)(void *)io - 1;
 	struct file *file = DEVICE_OF(hop->blk, struct file);
 
+	struct file_shard *shard = weft_hop_shard(hop);
+	uint64_t turn = hop->scratch[0];
+
 	WEFT_ASSERT(weft_hop_request(hop) == io && result <= 0);
+	WEFT_ASSERT(turn < 2 && shard->in_flight[turn] > 0);
+	if (WEFT_UNLIKELY(--shard->in_flight[turn] == 0 && shard->draining && turn != shard->turn))
+		shard_drained(shard);
 	if (WEFT_UNLIKELY(result != 0) && !atomic_exchange(&file->asking, true))
 		weft_reactor_post(control(file), &file->size_msg);
 	weft_hop_complete(hop, result);
@@ -60,8 +103,11 @@ static void file_io_done(struct env_io *io, int result)
 static void file_submit(struct weft_blk *blk, struct weft_hop *hop)
 {
 	struct file *file = DEVICE_OF(blk, struct file);
+	struct file_shard *shard = weft_hop_shard(hop);
 	struct env_io *io = weft_hop_request(hop);
 
+	hop->scratch[0] = shard->turn;
+	shard->in_flight[shard->turn]++;
 	io->next = NULL;
 	io->done = file_io_done;
 	io->medium = file->medium;
@@ -80,7 +126,8 @@ static void file_submit(struct weft_blk *blk, struct weft_hop *hop)
 static int file_shard_open(
 	struct weft_blk *blk, void *shard, struct weft_reactor *reactor, struct weft_why *why)
 {
-	(void)shard, (void)reactor, (void)why;
+	WEFT_ASSERT(weft_reactor_here() == reactor);
+	(void)shard, (void)why;
 	atomic_store(&DEVICE_OF(blk, struct file)->opened, true);
 	return 0;
 }
@@ -88,6 +135,8 @@ static int file_shard_open(
 static const struct weft_blk_ops file_ops = {
 	.submit = file_submit,
 	.shard_open = file_shard_open,
+	.shard_size = sizeof(struct file_shard),
+	.shard_kept = sizeof(struct file_shard), /* closed or not, `msg` may be on its way */
 	.request_size = sizeof(struct env_io),
 };
 
@@ -111,7 +160,7 @@ static void file_size_msg(void *self)
 
 	WEFT_ASSERT(weft_reactor_here() == control(file));
 	atomic_store(&file->asking, false);
-	if (file->object.state != WEFT_OBJECT_RUNNING || file_size_now(file, &size) != 0 ||
+	if (file->object.state != WEFT_OBJECT_RUNNING || file->resizing != NULL || file_size_now(file, &size) != 0 ||
 		size == file->blk.size)
 		return;
 	weft_log(file->object.core, WEFT_LOG_WARN, "%s: %s has %" PRIu64 " bytes now, it had %" PRIu64,
@@ -119,13 +168,17 @@ static void file_size_msg(void *self)
 	weft_blk_resized(&file->blk, size);
 }
 
-static int file_resize_medium(struct file *file, uint64_t size, struct weft_why *why)
+/* Is this size possible? *now: the medium's. */
+static int file_resize_check(struct file *file, uint64_t size, uint64_t *now, struct weft_why *why)
 {
-	uint64_t now = 0;
-	int error = file_size_now(file, &now);
+	int error = file_size_now(file, now);
 
 	if (error != 0)
 		return weft_why(why, error, "file: path=%s: its size cannot be read", file->path);
+	if (file->resizing != NULL)
+		return weft_why(why, -EBUSY,
+			"file: path=%s is being made smaller, and waits for requests in flight: try again when it has ended",
+			file->path);
 	if (size % file->blk.block != 0)
 		return weft_why(why, -EINVAL,
 			"file: size=%" PRIu64 " is not a multiple of the block of %u bytes: give "
@@ -134,7 +187,7 @@ static int file_resize_medium(struct file *file, uint64_t size, struct weft_why 
 	if (size == 0)
 		return weft_why(why, -EINVAL, "file: size=0: at least one block of %u bytes is needed",
 			file->blk.block);
-	if (size == now)
+	if (size == *now)
 		return 0;
 	if (file->readonly)
 		return weft_why(why, -EROFS,
@@ -145,16 +198,69 @@ static int file_resize_medium(struct file *file, uint64_t size, struct weft_why 
 		return weft_why(why, -ENOTSUP,
 			"file: path=%s is a block device of %" PRIu64 " bytes: change its size "
 			"elsewhere, then ask for the size that it has",
-			file->path, now);
-	return env_medium_resize(file->medium, size, why);
+			file->path, *now);
+	return 0;
+}
+
+/* Nothing beyond the new end is in flight any more. */
+static void file_cut(struct file *file)
+{
+	struct weft_task *task = file->resizing;
+	int error = env_medium_resize(file->medium, file->blk.size, &task->why);
+
+	WEFT_ASSERT(file->draining == 0);
+	file->resizing = NULL;
+	if (error != 0)
+		weft_blk_resized(&file->blk, file->size_before);
+	device_end(task, error);
+}
+
+static void drained_msg(void *self)
+{
+	struct file *file = ((struct file_shard *)self)->file;
+
+	WEFT_ASSERT(weft_reactor_here() == control(file) && file->draining > 0);
+	if (--file->draining == 0)
+		file_cut(file);
+}
+
+/* The order of the file's head. */
+static void file_shrink(struct file *file, uint64_t size, struct weft_task *task)
+{
+	file->resizing = task;
+	file->size_before = file->blk.size;
+	file->draining = 1; /* ours, until all have been asked */
+	weft_blk_resized(&file->blk, size);
+	for (unsigned lane = 0; lane < CORE_REACTORS_MAX; lane++) {
+		struct weft_shard *shard = shard_ever(&file->blk, lane);
+		struct file_shard *mine;
+
+		if (shard == NULL)
+			continue;
+		file->draining++;
+		mine = (void *)shard->own;
+		mine->file = file;
+		mine->msg.fn = drain_msg;
+		mine->msg.self = mine;
+		weft_reactor_post(file->object.core->reactor[lane], &mine->msg);
+	}
+	if (--file->draining == 0)
+		file_cut(file);
 }
 
 static void file_resize(struct weft_object *object, uint64_t size, struct weft_task *task)
 {
 	struct file *file = DEVICE_OF_OBJECT(object, struct file);
-	int error = file_resize_medium(file, size, &task->why);
+	uint64_t now = 0;
+	int error = file_resize_check(file, size, &now, &task->why);
 
 	WEFT_ASSERT(object->state == WEFT_OBJECT_RUNNING && file->starting == NULL);
+	if (error == 0 && size < now && size < file->blk.size) {
+		file_shrink(file, size, task);
+		return;
+	}
+	if (error == 0 && size != now)
+		error = env_medium_resize(file->medium, size, &task->why);
 	if (error == 0 && size != file->blk.size)
 		weft_blk_resized(&file->blk, size);
 	device_end(task, error);

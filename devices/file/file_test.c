@@ -221,6 +221,48 @@ static void resize_makes_the_file_longer_and_shorter(void **state)
 	rig_unmake(&rig);
 }
 
+static void what_is_in_flight_beyond_the_new_end_ends_before_the_file_is_cut(void **state)
+{
+	struct rig_request r[2] = {
+		{ .op = WEFT_WRITE, .offset = 3 << 18, .len = sizeof(data), .nsegs = 1 },
+		{ .op = WEFT_WRITE, .offset = 0, .len = sizeof(data), .nsegs = 1 },
+	};
+	uint64_t started;
+
+	(void)state;
+	rig_make(&rig, "file:disk.img,create=1MiB");
+	rig_reopen(&rig); /* what is in flight is counted through that */
+	sim_file_latency(rig.world, "disk.img", 5000000, 5000000);
+	started = sim_now_ns(rig.world);
+	for (unsigned i = 0; i < 2; i++) {
+		r[i].segs[0] = (struct weft_seg){ .base = data, .len = sizeof(data) };
+		rig_start(&rig, &r[i]);
+	}
+	rig_run(&rig, 1000000);
+	assert_int_equal(rig_resize(&rig, rig.object, 1 << 18), 0);
+	assert_true(sim_now_ns(rig.world) - started >= 5000000);
+	for (unsigned i = 0; i < 2; i++)
+		assert_int_equal(rig_wait(&rig, &r[i]), 0);
+	assert_int_equal(sim_file_size(rig.world, "disk.img"), 1 << 18);
+	assert_int_equal(rig_ask(&rig, WEFT_WRITE, 0, 3 << 18, sizeof(data), data), -ERANGE);
+	assert_int_equal(rig_resize(&rig, rig.object, 1 << 17), 0);
+	assert_int_equal(rig_resize(&rig, rig.object, 1 << 20), 0);
+	assert_int_equal(rig_ask(&rig, WEFT_WRITE, 0, 3 << 18, sizeof(data), data), 0);
+	rig_unmake(&rig);
+}
+
+static void a_file_that_cannot_be_cut_keeps_its_size(void **state)
+{
+	(void)state;
+	rig_make(&rig, "file:disk.img,create=1MiB");
+	env_fail_nth(rig.env, 2); /* the first asks for the size */
+	assert_int_equal(rig_resize(&rig, rig.object, 1 << 18), -EIO);
+	assert_true(env_fail_hit(rig.env));
+	assert_int_equal(rig.blk->size, 1 << 20);
+	assert_int_equal(rig_ask(&rig, WEFT_WRITE, 0, 3 << 18, sizeof(data), data), 0);
+	rig_unmake(&rig);
+}
+
 static struct env_medium *second_opening(void)
 {
 	const struct env_medium_wants wants = { 0 };
@@ -334,6 +376,8 @@ int main(void)
 		TEST(two_writers_are_refused_two_readers_are_not),
 		TEST(a_killed_server_is_waited_for),
 		TEST(resize_makes_the_file_longer_and_shorter),
+		TEST(what_is_in_flight_beyond_the_new_end_ends_before_the_file_is_cut),
+		TEST(a_file_that_cannot_be_cut_keeps_its_size),
 		TEST(a_size_changed_elsewhere_is_noticed_when_asked_for),
 		TEST(a_failed_request_has_the_size_looked_at),
 		TEST(a_read_of_what_was_cut_off_fails_and_has_the_size_looked_at),
