@@ -18,6 +18,12 @@ def weft_binary():
     return os.path.join(os.environ.get('WEFT_BUILD', os.path.join(ROOT, 'build')), 'weft')
 
 
+def line_ns(cpus):
+    """How long a cache line takes from one of two processors to the other and back."""
+    program = os.path.join(os.path.dirname(weft_binary()), 'tests/bench_bounce')
+    return float(subprocess.run([program, *cpus], stdout=subprocess.PIPE, text=True, check=True).stdout)
+
+
 class Server:
     """A vhost-user-blk server that runs while the block lasts. `command`: words; {socket} stands for its path, {folder} for
     the folder that it lies in, blk.sock there."""

@@ -8,6 +8,9 @@ have been; on one that has not, about the same as the rate. A disk answers in bu
 Runs are interleaved (each repeat goes through all servers), medians are told, and the table is appended to
 bench/RESULTS.md with the conditions.
 
+Two processors of a virtual machine may be one core now and two later. How long a line takes from one to the other and back is
+measured before and after each run, and results are told apart by it: "line" in the table. Runs in which it changed are left out.
+
 Another server: --server NAME:CASE='COMMAND', where CASE is null, mem, file or tmpfs. In COMMAND, {socket} stands for the
 socket's path, {folder} for the folder that it lies in (there it is blk.sock), {image} for the file, {cpu} for the server's
 processor. What needs more than one command is a script that ends with exec, so that its CPU time is the server's.
@@ -20,9 +23,10 @@ import shutil
 import subprocess
 import tempfile
 
-from common import MIB, ROOT, Server, append, conditions, fill, median, weft_binary
+from common import MIB, ROOT, Server, append, conditions, fill, line_ns, median, weft_binary
 
 SIZE = 1 << 30
+NEAR_NS = 150  # a line there and back: within one core, or between two
 CASES = ('null', 'mem', 'file', 'tmpfs')
 TEMPLATES = {
     ('weft', 'null'): 'WEFT serve null:1GiB --on vhost-user:{socket} --mode poll --cpus {cpu} --log error',
@@ -79,14 +83,14 @@ def fio(image, depth, options):
                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, check=True)
     read = json.loads(run.stdout[run.stdout.index('{'):])['jobs'][0]['read']
     late = read['clat_ns']['percentile']
-    return {'iops': read['iops'], 'requests': 0,
+    return {'iops': read['iops'], 'requests': 0, 'line_ns': [],
             'latency_ns': {'p50': late['50.000000'], 'p99': late['99.000000']}}
 
 
-def measure(options, commands, paths):
-    """-> {(case, depth, name): [results]}"""
-    results = {}
-    for repeat in range(options.repeats):
+def measure(options, commands, paths, results):
+    """Adds a result for each repeat to `results`: {(case, depth, name): [results]}"""
+    done = max(map(len, results.values()), default=0)
+    for repeat in range(done, done + options.repeats):
         for case in options.cases:
             for name in sorted((n for n, c in commands if c == case), reverse=repeat % 2):
                 command = [word.replace('{image}', paths.get(case, '')).replace('{cpu}', options.cpus[0])
@@ -96,33 +100,33 @@ def measure(options, commands, paths):
                     if case == 'mem':  # memory that is there
                         server.bench('--rw', 'write', '--bs', '1MiB', '--depth', 4, '--amount', '1GiB', '--time', '0')
                     for depth in options.depths:
+                        before = line_ns(options.cpus)
                         result = server.bench('--rw', 'randread', '--bs', '4KiB', '--depth', depth, '--time', f'{options.seconds}s',
                                               '--mode', options.mode, '--cpus', options.cpus[1], options=f',depth={depth}')
+                        result['line_ns'] = [before, line_ns(options.cpus)]
                         results.setdefault((case, depth, name), []).append(result)
-                        print(f'{repeat + 1}/{options.repeats} {case:6} depth {depth:4} {name:13} {result["iops"] / 1e6:8.4f} M/s',
-                              flush=True)
+                        print(f'{repeat - done + 1}/{options.repeats} {case:6} depth {depth:4} {name:13} '
+                              f'{result["iops"] / 1e6:8.4f} M/s', flush=True)
             if case == 'file' and shutil.which('fio') and (not options.only or 'fio' in options.only):
                 for depth in options.depths:
                     results.setdefault((case, depth, 'fio'), []).append(fio(paths[case], depth, options))
-    return results
 
 
-def remembered(options, results):
-    """The results with those of earlier calls that the file --samples holds; it then holds both."""
-    earlier = []
-    if os.path.exists(options.samples):
-        with open(options.samples, encoding='utf-8') as f:
-            earlier = json.load(f)
-    joined = {}
-    for case, depth, name, runs in [*earlier, *([*key, runs] for key, runs in results.items())]:
-        joined.setdefault((case, depth, name), []).extend(runs)
-    with open(options.samples, 'w', encoding='utf-8') as f:
-        json.dump([[*key, runs] for key, runs in joined.items()], f)
-    return joined
+def load(path):
+    """-> the results of earlier calls"""
+    if not path or not os.path.exists(path):
+        return {}
+    with open(path, encoding='utf-8') as f:
+        return {(case, depth, name): runs for case, depth, name, runs in json.load(f)}
 
 
-def rate(case, runs):
-    return median([r['iops' if case == 'file' else 'undisturbed_iops'] for r in runs])
+def save(path, results):
+    with open(path, 'w', encoding='utf-8') as f:
+        json.dump([[*key, runs] for key, runs in results.items()], f)
+
+
+def rates(case, runs):
+    return [run['iops' if case == 'file' else 'undisturbed_iops'] for run in runs]
 
 
 def cpu_us(runs):
@@ -130,22 +134,33 @@ def cpu_us(runs):
     return f'{median(per):.3f}' if per else ''
 
 
+def at(distance, runs):
+    """Those at this distance from begin to end, and those that know none."""
+    return [run for run in runs if all((ns < NEAR_NS) == (distance == 'near') for ns in run['line_ns'])]
+
+
+def line(case, depth, name, runs, ours):
+    """One line of the table. Ratio: ours to theirs, undisturbed where that says something."""
+    iops = [r['iops'] for r in runs]
+    p50, p99 = (median([r['latency_ns'][p] for r in runs]) / 1e3 for p in ('p50', 'p99'))
+    apart = [ns for run in runs for ns in run['line_ns']]
+    best = '' if case == 'file' else f'{median(rates(case, runs)) / 1e6:.4f}'
+    ratio = f'{median(rates(case, ours)) / median(rates(case, runs)):.2f} x' if ours and name != 'weft' else ''
+    return (f'| {case} | {f"{median(apart):.0f}" if apart else ""} | {depth} | {name} | {len(runs)} | {median(iops) / 1e6:.4f} '
+            f'| {min(iops) / 1e6:.4f} to {max(iops) / 1e6:.4f} | {best} | {p50:.1f} | {p99:.1f} | {cpu_us(runs)} | {ratio} |')
+
+
 def table(results):
-    """Markdown: one line for each case, depth and server; ratio: ours to theirs, undisturbed where that says something."""
-    lines = ['| on | depth | server | M/s median | least to most | undisturbed | p50 us | p99 us | server CPU us/request '
-             '| weft is |',
-             '| --- | ---: | --- | ---: | --- | ---: | ---: | ---: | ---: | ---: |']
+    """Markdown: a line for each case, distance of the processors, depth and server."""
+    lines = ['| on | line ns | depth | server | runs | M/s median | least to most | undisturbed | p50 us | p99 us '
+             '| server CPU us/request | weft is |',
+             '| --- | ---: | ---: | --- | ---: | ---: | --- | ---: | ---: | ---: | ---: | ---: |']
     for case in CASES:
-        for depth in sorted({d for c, d, _ in results if c == case}):
-            ours = results.get((case, depth, 'weft'))
-            for name in sorted(n for c, d, n in results if (c, d) == (case, depth)):
-                runs = results[case, depth, name]
-                iops = [r['iops'] for r in runs]
-                p50, p99 = (median([r['latency_ns'][p] for r in runs]) / 1e3 for p in ('p50', 'p99'))
-                best = '' if case == 'file' else f'{rate(case, runs) / 1e6:.4f}'
-                ratio = f'{rate(case, ours) / rate(case, runs):.2f} x' if ours and name != 'weft' else ''
-                lines.append(f'| {case} | {depth} | {name} | {median(iops) / 1e6:.4f} | {min(iops) / 1e6:.4f} to '
-                             f'{max(iops) / 1e6:.4f} | {best} | {p50:.1f} | {p99:.1f} | {cpu_us(runs)} | {ratio} |')
+        for distance in ('near', 'far'):
+            for depth in sorted({d for c, d, _ in results if c == case}):
+                runs = {name: at(distance, runs) for (c, d, name), runs in sorted(results.items()) if (c, d) == (case, depth)}
+                if any(run['line_ns'] for found in runs.values() for run in found):
+                    lines += [line(case, depth, name, found, runs.get('weft')) for name, found in runs.items() if found]
     return lines
 
 
@@ -167,14 +182,15 @@ def main():
     options = parser.parse_args()
     commands = servers(options)
     where = conditions()
+    results = load(options.samples)
     paths = images(options)
     try:
-        results = measure(options, commands, paths)
+        measure(options, commands, paths, results)
     finally:
         for path in paths.values():
             os.unlink(path)
     if options.samples:
-        results = remembered(options, results)
+        save(options.samples, results)
     lines = ['', '## vhost-user-blk side by side', '', *where,
              f'- 4 KiB random reads of {SIZE // MIB} MiB, {max(map(len, results.values()))} interleaved repeats of '
              f'{options.seconds} s; server on processor {options.cpus[0]}, initiator on processor {options.cpus[1]} in mode '

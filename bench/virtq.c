@@ -4,15 +4,14 @@
  * status but no work. Prints requests per second by format and depth. With an argument: one thread does both in turn for
  * so many requests, for counting instructions (valgrind --tool=callgrind).
  */
+#include "bench/pinned.h"
+
 #include "wire/virtio_blk.h"
 #include "wire/virtq_drv.h"
 
 #include "wire/shm.h"
 
-#include <pthread.h>
-#include <sched.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <time.h>
 
 enum { NUM = 512, SLOT_BYTES = 128, BURST = 32, MEMORY = 4 << 20, SLOTS = 65536, DATA = 1 << 20, SLICES = 21, SLICE_NS = 4000000 };
@@ -111,23 +110,6 @@ static void device_turn(struct bench *b)
 	virtq_publish(&b->vq);
 }
 
-/* Each side has a processor of its own from the start: also with real-time priority (chrt -f 20). */
-static pthread_t start_on(int cpu, void *(*run)(void *), void *arg)
-{
-	pthread_attr_t attr;
-	pthread_t thread;
-	cpu_set_t set;
-
-	CPU_ZERO(&set);
-	CPU_SET(cpu, &set);
-	pthread_attr_init(&attr);
-	pthread_attr_setaffinity_np(&attr, sizeof(set), &set);
-	if (pthread_create(&thread, &attr, run, arg) != 0)
-		abort();
-	pthread_attr_destroy(&attr);
-	return thread;
-}
-
 static void *device_thread(void *arg)
 {
 	struct bench *b = arg;
@@ -185,8 +167,9 @@ static void run(const char *name, bool packed, bool tracked, bool indirect)
 		pthread_t device, driver;
 
 		start(&b, packed, tracked, indirect, depths[i]);
-		device = start_on(1, device_thread, &b);
-		driver = start_on(0, driver_thread, &b);
+		/* Each side has a processor of its own from the start: also with real-time priority (chrt -f 20). */
+		device = pinned_start(1, device_thread, &b);
+		driver = pinned_start(0, driver_thread, &b);
 		pthread_join(driver, NULL);
 		pthread_join(device, NULL);
 		printf(" %8.2f", b.rate);
