@@ -80,6 +80,7 @@ int virtq_inflight_check(struct virtq *vq)
 	uint16_t version = shm_load16(vq->inflight + INFLIGHT_VERSION);
 	uint16_t desc_num = shm_load16(vq->inflight + INFLIGHT_DESC_NUM);
 
+	WEFT_ASSERT(vq->inflight_num >= vq->num && vq->in_use == 0);
 	if (version == 0)
 		return 0;
 	if (version != INFLIGHT_VERSION_NOW)
@@ -247,6 +248,7 @@ int virtq_walk_table(struct virtq_walk *w, const struct virtq_desc *d)
 	uint64_t word[2];
 	int more;
 
+	WEFT_ASSERT(d->flags & DESC_INDIRECT);
 	if (!w->vq->indirect)
 		return virtq_break(w->vq, "an indirect table was not agreed on");
 	if (d->flags & DESC_NEXT)
@@ -274,6 +276,7 @@ static void virtq_resubmit_sift(struct virtq_resubmit *list, uint32_t root, uint
 		uint32_t child = 2 * root + 1;
 		struct virtq_resubmit swap;
 
+		WEFT_ASSERT(root < count);
 		if (child >= count)
 			return;
 		if (child + 1 < count && list[child + 1].counter > list[child].counter)

@@ -41,6 +41,7 @@ static struct virtq_buf drv_fill_table(const struct virtq_drv *d, const struct v
 {
 	uint16_t count = nread + nwrite;
 
+	WEFT_ASSERT(table->memory && count >= nread);
 	for (uint16_t i = 0; i < count; i++) {
 		uint8_t *at = (uint8_t *)table->memory + (size_t)i * DESC_BYTES;
 		uint16_t flags = i < nread ? 0 : DESC_WRITE;
@@ -82,6 +83,7 @@ void virtq_drv_show(struct virtq_drv *d)
 		drv_packed_show(d);
 	else
 		drv_split_show(d);
+	WEFT_ASSERT(d->pending <= d->num && d->free_descs < d->num);
 	d->unkicked += d->pending;
 	d->pending = 0;
 }

@@ -84,6 +84,7 @@ int drv_packed_take(struct virtq_drv *d, struct virtq_done *done)
 	done->id = id;
 	done->len = word >> 48 & DESC_WRITE ? (uint32_t)word : 0;
 	drv_advance(&d->used, &d->used_wrap, d->slots[id].descs, d->num);
+	WEFT_ASSERT(d->free_descs + d->slots[id].descs <= d->num);
 	d->free_descs += d->slots[id].descs;
 	d->slots[id].descs = 0;
 	d->slots[id].next = d->free_head;

@@ -51,8 +51,10 @@ static void split_free(struct virtq_drv *d, uint16_t head)
 {
 	uint16_t last = head;
 
+	WEFT_ASSERT(d->slots[head].descs > 0 && d->free_descs + d->slots[head].descs <= d->num);
 	for (uint16_t i = 1; i < d->slots[head].descs; i++)
 		last = d->slots[last].next;
+	WEFT_ASSERT(last < d->num);
 	d->slots[last].next = d->free_head;
 	d->free_head = head;
 	d->free_descs += d->slots[head].descs;

@@ -193,6 +193,7 @@ static void packed_write_batch(struct virtq *vq, uint16_t *slot, bool *wrap)
 	uint8_t *first = vq->desc + (size_t)vq->used * DESC_BYTES + 8;
 	uint64_t first_word = 0;
 
+	WEFT_ASSERT(vq->pending > 0 && *slot == vq->used);
 	for (uint16_t i = 0; i < vq->pending; i++) {
 		const struct virtq_used *u = &vq->batch[i];
 		uint16_t flags = (*wrap ? DESC_AVAIL | DESC_USED : 0) | (u->written ? DESC_WRITE : 0);
@@ -229,6 +230,7 @@ void virtq_packed_show(struct virtq *vq)
 		packed_untrack_end(vq);
 	vq->in_use -= slots;
 	vq->pending = 0;
+	WEFT_ASSERT(vq->in_use <= vq->num && vq->used < vq->num);
 	slots += vq->unsignalled;
 	vq->unsignalled = (uint16_t)(slots < vq->num ? slots : vq->num);
 }

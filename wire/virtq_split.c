@@ -23,6 +23,7 @@ static uint8_t *split_state(const struct virtq *vq, uint16_t head)
 /* Fresh: what the region says from now on is what the ring says now. */
 static void split_region_start(struct virtq *vq)
 {
+	WEFT_ASSERT(vq->inflight && vq->inflight_num >= vq->num);
 	for (uint32_t i = 0; i < vq->num; i++)
 		shm_store8(split_state(vq, (uint16_t)i) + STATE_INFLIGHT, 0);
 	shm_store64(vq->inflight, 0);
@@ -74,6 +75,7 @@ static int split_recover(struct virtq *vq)
 		vq->resubmit[vq->resubmits].entry = (uint16_t)i;
 		vq->resubmits++;
 	}
+	WEFT_ASSERT(vq->resubmits <= vq->num && vq->resubmit_at == 0);
 	virtq_resubmit_sort(vq->resubmit, vq->resubmits);
 	if (vq->resubmits > 0)
 		vq->counter = vq->resubmit[vq->resubmits - 1].counter + 1;
@@ -220,6 +222,8 @@ static int split_pop_again(struct virtq *vq, const struct vmap *map, struct weft
 	uint16_t head = vq->resubmit[vq->resubmit_at].entry;
 	int error = split_walk(vq, map, segs, max, head, chain);
 
+	/* What is to be submitted again counts as in use from the recovery on. */
+	WEFT_ASSERT(vq->resubmits - vq->resubmit_at <= vq->in_use);
 	if (error)
 		return error;
 	vq->resubmit_at++;
@@ -294,6 +298,7 @@ static void split_untrack_batch(struct virtq *vq)
 {
 	uint16_t head = vq->batch_head;
 
+	WEFT_ASSERT(vq->inflight && vq->pending <= vq->in_use);
 	shm_order();
 	for (uint16_t i = 0; i < vq->pending && head < vq->num; i++) {
 		shm_store8(split_state(vq, head) + STATE_INFLIGHT, 0);
@@ -307,6 +312,7 @@ static void split_log_batch(const struct virtq *vq)
 {
 	uint16_t at = (uint16_t)(vq->used - vq->pending);
 
+	WEFT_ASSERT(vq->log && vq->pending <= vq->num);
 	for (; at != vq->used; at++)
 		vhost_log_mark(vq->log, vq->log_address + RING_ENTRIES + USED_ENTRY * (uint64_t)(at & vq->mask),
 			       USED_ENTRY);
@@ -324,6 +330,7 @@ static bool split_wants_notice(const struct virtq *vq, uint16_t old)
 
 void virtq_split_show(struct virtq *vq)
 {
+	WEFT_ASSERT(vq->pending <= vq->in_use && vq->in_use <= vq->num);
 	shm_store16_release(vq->device + RING_IDX, vq->used);
 	if (vq->inflight)
 		split_untrack_batch(vq);

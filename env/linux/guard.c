@@ -127,6 +127,8 @@ static int guard_add_locked(void *base, uint64_t size, uint64_t page, _Atomic bo
 	struct guard_table *table = malloc(sizeof(*table) + (count + 1) * sizeof(table->at[0]));
 	int rc = table ? guard_install() : -ENOMEM;
 
+	for (unsigned i = 0; i < count; i++) /* whose page is gone must be plain */
+		WEFT_ASSERT((char *)base + size <= old->at[i].base || (char *)base >= old->at[i].base + old->at[i].size);
 	if (rc) {
 		free(table);
 		return rc;
@@ -156,6 +158,7 @@ int guard_add(void *base, uint64_t size, uint64_t page, _Atomic bool *broken)
 void guard_remove(void *base)
 {
 	struct guard_table *table;
+	bool found = false;
 
 	pthread_mutex_lock(&guard.lock);
 	table = atomic_load(&guard.table);
@@ -163,8 +166,9 @@ void guard_remove(void *base)
 	for (unsigned i = 0; i < table->count; i++) {
 		struct guard_table *less;
 
-		if (table->at[i].base != base)
+		if (table->at[i].base != base || table->at[i].size == 0)
 			continue;
+		found = true;
 		less = malloc(sizeof(*less) + table->count * sizeof(less->at[0]));
 		if (!less) {
 			table->at[i].size = 0;
@@ -177,5 +181,6 @@ void guard_remove(void *base)
 		guard_replace(less);
 		break;
 	}
+	WEFT_ASSERT(found);
 	pthread_mutex_unlock(&guard.lock);
 }

@@ -224,6 +224,7 @@ static int listen_locked(struct listener *l, const struct sockaddr_un *address,
 	struct stat st;
 	int rc;
 
+	WEFT_ASSERT(l->source.fd < 0 && !l->path[0] && l->connected < 0);
 	l->source.fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	rc = l->source.fd < 0 ? -errno : bind_path(l->source.fd, address);
 	if (rc)

@@ -122,6 +122,7 @@ void loop_worked(struct loop *loop, struct env_work *work)
 {
 	struct env_work *head = atomic_load_explicit(&loop->worked, memory_order_relaxed);
 
+	WEFT_ASSERT(work->loop == &loop->head && work != head);
 	do
 		work->next = head;
 	while (!atomic_compare_exchange_weak(&loop->worked, &head, work));

@@ -38,6 +38,7 @@ void poller_change(struct poller *poller, struct source *source, uint32_t events
 
 void poller_remove(struct poller *poller, struct source *source)
 {
+	WEFT_ASSERT(poller->at <= poller->count);
 	epoll_ctl(poller->fd, EPOLL_CTL_DEL, source->fd, NULL);
 	for (unsigned i = poller->at; i < poller->count; i++)
 		if (poller->events[i].data.ptr == source)
@@ -70,6 +71,7 @@ bool poller_fetch(struct poller *poller, uint64_t timeout_ns)
 	n = poller_wait(poller, timeout_ns);
 	poller->at = 0;
 	poller->count = n > 0 ? (unsigned)n : 0;
+	WEFT_ASSERT(poller->count <= POLLER_BATCH);
 	return n > 0;
 }
 

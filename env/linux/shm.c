@@ -70,6 +70,7 @@ static int map_pages(struct mapping *m, int fd, uint64_t offset, bool writable, 
 	int rc;
 
 	m->length = (before + m->size + page - 1) / page * page;
+	WEFT_ASSERT(before < page && m->length - before >= m->size);
 	m->start = mmap(NULL, m->length, PROT_READ | (writable ? PROT_WRITE : 0), MAP_SHARED | MAP_NORESERVE,
 		fd, (off_t)(offset - before));
 	if (m->start == MAP_FAILED)
@@ -111,6 +112,7 @@ void shm_unmap(struct env_mapping *head)
 {
 	struct mapping *m = (struct mapping *)head;
 
+	WEFT_ASSERT((char *)m->head.base >= m->start && m->length >= m->size);
 	guard_remove(m->start);
 	munmap(m->start, m->length);
 	free(m);

@@ -39,6 +39,7 @@ union control {
 
 static void stream_destroy(struct stream *s)
 {
+	WEFT_ASSERT(!s->fn && s->source.fd >= 0 && s->sent <= s->queued);
 	if (s->closed) {
 		*s->at = s->next;
 		if (s->next)
@@ -55,6 +56,7 @@ static void stream_events_set(struct stream *s)
 {
 	uint32_t events = (s->fn ? EPOLLIN | EPOLLRDHUP : 0) | (s->queue ? EPOLLOUT : 0);
 
+	WEFT_ASSERT(!s->closed || (s->queue && !s->fn)); /* it lingers to send, and for nothing else */
 	poller_change(&s->loop->poller, &s->source, events ? events : EPOLLET);
 }
 
@@ -63,6 +65,7 @@ static bool stream_flush(struct stream *s)
 {
 	ssize_t n = send(s->source.fd, s->queue + s->sent, s->queued - s->sent, MSG_DONTWAIT | MSG_NOSIGNAL);
 
+	WEFT_ASSERT(s->queue && s->sent < s->queued);
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
 		return true;
 	s->sent += n > 0 ? (size_t)n : 0;
@@ -136,6 +139,7 @@ static void stream_watch(struct env_stream *head, void (*fn)(void *self), void *
 {
 	struct stream *s = stream_of(head);
 
+	WEFT_ASSERT(!s->closed);
 	s->fn = fn;
 	s->self = self;
 	stream_events_set(s);
@@ -195,6 +199,7 @@ static int stream_queue(struct stream *s, const char *data, size_t len)
 {
 	char *queue = realloc(s->queue, s->queued + len);
 
+	WEFT_ASSERT(!s->closed && (s->queue || s->queued == 0));
 	if (!queue)
 		return -ENOMEM;
 	memcpy(queue + s->queued, data, len);

@@ -85,6 +85,7 @@ static bool uring_prep(struct loop *loop, struct env_io *io)
 
 static void uring_io_wait(struct uring *u, struct env_io *io)
 {
+	WEFT_ASSERT(!*u->waiting_tail);
 	io->next = NULL;
 	*u->waiting_tail = io;
 	u->waiting_tail = &io->next;

@@ -44,6 +44,7 @@ static void work_run(struct env_work *work)
 {
 	struct loop *loop = loop_of(work->loop);
 
+	WEFT_ASSERT(work->run && work->done);
 	atomic_fetch_add(&loop->guests, 1);
 	work->run(work);
 	loop_worked(loop, work);
@@ -65,6 +66,7 @@ static void *worker_main(void *arg)
 		}
 		if (!w->head)
 			break;
+		WEFT_ASSERT(w->idle < w->count);
 		work = w->head;
 		w->head = work->next;
 		if (!w->head)
@@ -80,6 +82,7 @@ static void *worker_main(void *arg)
 /* One more thread if there is reason and room. True if there is at least one. */
 static bool workers_grow(struct workers *w)
 {
+	WEFT_ASSERT(w->idle <= w->count && w->count <= w->max);
 	if (w->idle == 0 && w->count < w->max &&
 		linux_thread_make(&w->thread[w->count], -1, worker_main, w) == 0)
 		w->count++;

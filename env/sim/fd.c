@@ -36,6 +36,7 @@ void sim_thing_put(struct sim_thing *thing)
 
 int sim_fd_install(struct sim_node *node, struct sim_thing *thing)
 {
+	WEFT_ASSERT(thing->world == node->world && thing->refs > 0);
 	for (int fd = 3; fd < SIM_FDS_MAX; fd++) {
 		if (node->fd[fd] != NULL)
 			continue;
@@ -56,7 +57,7 @@ void sim_fd_close(struct env *env, int fd)
 	struct sim_node *node = node_of(env);
 	struct sim_thing *thing = sim_fd_get(node, fd);
 
-	WEFT_ASSERT(thing != NULL);
+	WEFT_ASSERT(thing != NULL && thing->world == node->world);
 	node->fd[fd] = NULL;
 	sim_thing_put(thing);
 }
@@ -122,6 +123,7 @@ void sim_unmap(struct env_mapping *base)
 {
 	struct sim_mapping *mapping = (struct sim_mapping *)base;
 
+	sim_node_check(node_of(base->env));
 	sim_fd_close(base->env, mapping->fd);
 	sim_node_free(base->env, mapping);
 }
@@ -132,6 +134,8 @@ static void notifier_close(struct env_notifier *base)
 {
 	struct sim_notifier *notifier = (struct sim_notifier *)base;
 
+	sim_node_check(notifier->node);
+	WEFT_ASSERT(sim_fd_get(notifier->node, notifier->fd) == notifier->thing);
 	sim_fd_close(base->env, notifier->fd);
 	sim_node_free(base->env, notifier);
 }
@@ -150,6 +154,10 @@ static int notifier_watch(struct env_loop *loop, struct env_notifier *notifier, 
 {
 	struct sim_watch *watch = sim_node_alloc(loop->env, 16, sizeof(*watch));
 
+	sim_node_check(node_of(loop->env));
+	WEFT_ASSERT(notifier->env == loop->env);
+	for (const struct sim_watch *w = ((struct sim_loop *)loop)->watches; w != NULL; w = w->next)
+		WEFT_ASSERT(w->notifier != notifier); /* one watch per notifier */
 	if (watch == NULL)
 		return -ENOMEM;
 	*watch = (struct sim_watch){ ((struct sim_loop *)loop)->watches, notifier, fn, self };

@@ -34,6 +34,7 @@ static bool run_work(struct sim_loop *loop)
 
 	if (work == NULL)
 		return false;
+	WEFT_ASSERT(work->loop == &loop->base);
 	loop->work = work->next;
 	if (loop->work == NULL)
 		loop->work_tail = &loop->work;
@@ -60,8 +61,10 @@ static bool run_watch(struct sim_loop *loop)
 static bool loop_poll(struct env_loop *base)
 {
 	struct sim_loop *loop = loop_of(base);
-	bool worked = sim_ops_deliver(loop);
+	bool worked;
 
+	sim_node_check(loop->node);
+	worked = sim_ops_deliver(loop);
 	worked |= run_work(loop);
 	worked |= run_watch(loop);
 	worked |= sim_streams_deliver(loop);
@@ -124,6 +127,8 @@ static void loop_work_submit(struct env_loop *base, struct env_work *work)
 {
 	struct sim_loop *loop = loop_of(base);
 
+	sim_node_check(loop->node);
+	WEFT_ASSERT(work->loop == base && *loop->work_tail == NULL);
 	work->next = NULL;
 	*loop->work_tail = work;
 	loop->work_tail = &work->next;

@@ -402,6 +402,7 @@ static void op_free(struct sim_world *world, struct sim_op *op)
 {
 	struct sim_op **link = &world->ops;
 
+	WEFT_ASSERT(op->file->shared >= op->shared_lock && op->file->exclusive >= op->exclusive_lock);
 	while (*link != op)
 		link = &(*link)->next;
 	*link = op->next;
@@ -480,7 +481,8 @@ static void medium_submit(struct env_loop *loop, struct env_io *io)
 	struct sim_op *op = calloc(1, sizeof(*op)), **link = &world->ops;
 	uint64_t spread = medium->file->latency_most_ns - medium->file->latency_least_ns;
 
-	WEFT_ASSERT(op != NULL);
+	WEFT_ASSERT(op != NULL && loop->env == io->medium->env && io->done != NULL);
+	sim_node_check(medium->node);
 	*op = (struct sim_op){
 		.file = medium->file, .io = io, .loop = (struct sim_loop *)loop, .op = io->op, .flags = io->flags,
 		.offset = io->offset, .len = io->len,

@@ -46,6 +46,7 @@ static void stream_close(struct env_stream *base)
 {
 	struct sim_stream *stream = stream_of(base), **link = &stream->node->streams;
 
+	sim_node_check(stream->node);
 	while (*link != stream)
 		link = &(*link)->next;
 	*link = stream->next;
@@ -67,6 +68,8 @@ static int64_t stream_read(struct env_stream *base, void *buf, size_t len, int *
 	unsigned room = nfds != NULL ? *nfds : 0;
 	size_t n;
 
+	sim_node_check(stream->node);
+	WEFT_ASSERT(len > 0 && (chunk == NULL || chunk->taken < chunk->len));
 	if (nfds != NULL)
 		*nfds = 0;
 	if (chunk == NULL)
@@ -104,6 +107,7 @@ static int stream_write(struct env_stream *base, const void *buf, size_t len, co
 	struct sim_chunk *chunk;
 
 	WEFT_ASSERT(len > 0 && nfds <= ENV_FDS_MAX);
+	sim_node_check(stream->node);
 	if (peer == NULL)
 		return -EPIPE;
 	chunk = calloc(1, sizeof(*chunk) + len);
@@ -157,6 +161,7 @@ static void listener_close(struct env_listener *base)
 {
 	struct sim_listener *listener = (struct sim_listener *)base, **link = &listener->node->listeners;
 
+	sim_node_check(listener->node);
 	while (listener->waiting > 0)
 		sim_thing_put(listener->backlog[--listener->waiting]);
 	while (*link != listener)
@@ -174,6 +179,7 @@ int sim_listen(struct env_loop *loop, const char *where, const struct env_listen
 	struct sim_node *node = node_of(loop->env);
 	struct sim_listener *listener;
 
+	sim_node_check(node);
 	if (!wants->connected && find_listener(node->world, where) != NULL)
 		return weft_why(why, -EADDRINUSE, "%s: somebody listens there: choose another path", where);
 	listener = sim_node_alloc(loop->env, 16, sizeof(*listener));
@@ -236,6 +242,7 @@ int sim_connect(struct env_loop *loop, const char *where, struct env_stream **ou
 	struct sim_listener *listener = find_listener(world, where);
 	struct sim_thing *mine, *theirs;
 
+	sim_node_check(node_of(loop->env));
 	if (listener == NULL || listener->waiting == WEFT_COUNT(listener->backlog))
 		return weft_why(why, -ECONNREFUSED, "%s: nobody listens there: start the server first", where);
 	mine = pair_make(world, &theirs);

@@ -190,6 +190,12 @@ struct sim_world {
 
 static inline struct sim_node *node_of(struct env *env) { return (struct sim_node *)env; }
 
+/* Nodes share nothing: what one of them does while it is stepped it does to itself. The test, between steps, may do anything. */
+static inline void sim_node_check(const struct sim_node *node)
+{
+	WEFT_ASSERT(node->world->stepping == NULL || node->world->stepping == node);
+}
+
 /* node.c */
 void *sim_node_alloc(struct env *env, size_t align, size_t size);
 void sim_node_free(struct env *env, void *memory);
