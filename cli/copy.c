@@ -27,9 +27,9 @@ struct copy_command {
 
 #define AT(field) .offset = offsetof(struct copy_command, field)
 static const struct weft_option table[] = {
-	{ .name = "bs", .type = WEFT_OPTION_SIZE, AT(copy.options.piece_bytes), .fallback = "1MiB",
+	{ .name = "bs", .type = WEFT_OPTION_SIZE, AT(copy.options.piece_bytes), .fallback = "256KiB",
 	  .help = "bytes of a read or write", .min = 4096, .max = 64 << 20 },
-	{ .name = "depth", .type = WEFT_OPTION_UINT, AT(copy.options.depth), .fallback = "16",
+	{ .name = "depth", .type = WEFT_OPTION_UINT, AT(copy.options.depth), .fallback = "64",
 	  .help = "reads and writes in flight on each reactor", .min = 1, .max = 1024 },
 	{ .name = "queues", .type = WEFT_OPTION_UINT, AT(copy.options.queues), .fallback = "1",
 	  .help = "reactors, each with a thread and a part of the source", .min = 1, .max = 63 },

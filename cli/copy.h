@@ -23,7 +23,9 @@
  *  C5  Zeroes are not written only where the destination said that it reads as zeroes, asked in this run and before this run
  *      wrote there; or where the user said so (--target-is-zero).
  *  C6  What the source calls zeroes, and nothing else, is not read. A hole that does not say so is read.
- *  C7  After the first error nothing more is handed out; what is in flight ends; then what was copied is settled as always.
+ *  C7  All flushes are worker 0's, one after the other. After one that failed nothing is settled any more: a disk that tells of
+ *      a loss once need not tell again. A flush that no settling waits for only makes the next one shorter.
+ *  C8  After the first error nothing more is handed out; what is in flight ends; then what was copied is settled as always.
  */
 #ifndef CLI_COPY_H
 #define CLI_COPY_H
@@ -42,6 +44,7 @@ enum {
 	COPY_MAP_BYTES = COPY_EXTENTS * sizeof(struct weft_extent),
 	COPY_GRAIN = 64 << 10,           /* --sparse: zeroes are looked for in pieces of this size */
 	COPY_ZERO_MAX = 128 << 20,       /* of one request, so that progress is seen */
+	COPY_AHEAD = 128 << 20,          /* bytes written between two flushes, so that a cache empties while it is filled */
 };
 
 struct copy_options {
@@ -99,7 +102,9 @@ struct copy_worker {
 	uint8_t *memory;
 	struct copy_counts counts;
 	struct weft_msg down_msg, stop_msg, flush_msg, up_msg, flushed_msg;
-	int error, flush_error;
+	uint64_t unflushed;            /* bytes of all workers, about; worker 0's, as what follows */
+	bool flushing, flush_asked, flush_answers; /* under way; control waits; ... for the one under way */
+	int error, flush_error;        /* flush_error: C7 */
 	struct weft_why why;
 };
 

@@ -26,9 +26,19 @@ static void mark_move(struct copy_worker *w)
 	atomic_store_explicit(&w->mark, w->order != NULL ? w->order->from : w->at, memory_order_release);
 }
 
+/* What all have written is about so many times what worker 0 has. */
+static void count_unflushed(const struct copy_piece *piece)
+{
+	struct copy *copy = piece->worker->copy;
+
+	if (copy->phase == COPY_COPYING && piece->worker == &copy->worker[0] && !piece->zero && copy->target->volatile_cache)
+		piece->worker->unflushed += piece->len * copy->options.queues;
+}
+
 void copy_piece_ended(struct copy_piece *piece)
 {
 	WEFT_ASSERT(piece->in_flight == 0 && !piece->ended && piece->worker->in_flight > 0);
+	count_unflushed(piece);
 	piece->ended = true;
 	piece->worker->in_flight--;
 	mark_move(piece->worker);
@@ -172,6 +182,60 @@ static bool step(struct copy_worker *w)
 	return true;
 }
 
+/* ---- flushes: worker 0 ---- */
+
+static void flushed(struct weft_hop *root, struct weft_hop *child, int status);
+
+static void flush(struct copy_worker *w)
+{
+	WEFT_ASSERT(!w->flushing && w == &w->copy->worker[0]);
+	w->flushing = true;
+	w->flush_answers = w->flush_asked;
+	w->unflushed = 0;
+	weft_slot_submit(w->flush, WEFT_FLUSH, 0, 0, 0, 0, flushed);
+}
+
+/* Control gets its answer, or the flush that it waits for begins. */
+static void flush_next(struct copy_worker *w)
+{
+	if (!w->flush_asked || w->flushing)
+		return;
+	if (!w->flush_answers && w->flush_error == 0) {
+		flush(w);
+		return;
+	}
+	w->flush_asked = w->flush_answers = false;
+	weft_reactor_post(w->copy->core->reactor[0], &w->flushed_msg);
+}
+
+static void flushed(struct weft_hop *root, struct weft_hop *child, int status)
+{
+	struct copy_worker *w = (struct copy_worker *)(uintptr_t)WEFT_CONTAINER(root, struct weft_slot, root)->tag;
+
+	(void)child;
+	w->flushing = false;
+	if (status != 0) {
+		w->flush_error = status;
+		w->running = false; /* control says why, when it settles */
+	}
+	flush_next(w);
+}
+
+void copy_worker_flush(void *worker)
+{
+	struct copy_worker *w = worker;
+
+	WEFT_ASSERT(w->open && !w->flush_asked);
+	w->flush_asked = true;
+	flush_next(w);
+}
+
+static void flush_ahead(struct copy_worker *w)
+{
+	if (w->unflushed >= COPY_AHEAD && !w->flushing && w->flush_error == 0)
+		flush(w);
+}
+
 /* ---- a turn ---- */
 
 static bool is_early(const struct copy_worker *w)
@@ -191,7 +255,7 @@ static void answer(struct copy_worker *w)
 
 static bool is_over(const struct copy_worker *w)
 {
-	return !w->told && w->in_flight == 0 && (!w->running || w->at == w->to);
+	return !w->told && w->in_flight == 0 && !w->flushing && (!w->running || w->at == w->to);
 }
 
 static bool worker_poll(struct weft_source *source)
@@ -199,6 +263,7 @@ static bool worker_poll(struct weft_source *source)
 	struct copy_worker *w = worker_of(source);
 	bool any = false;
 
+	flush_ahead(w);
 	while (w->running && !is_early(w) && step(w))
 		any = true;
 	if (!is_over(w))
@@ -328,23 +393,6 @@ void copy_worker_go(void *worker)
 void copy_worker_stop(void *worker)
 {
 	((struct copy_worker *)worker)->running = false;
-}
-
-static void flushed(struct weft_hop *root, struct weft_hop *child, int status)
-{
-	struct copy_worker *w = (struct copy_worker *)(uintptr_t)WEFT_CONTAINER(root, struct weft_slot, root)->tag;
-
-	(void)child;
-	w->flush_error = status;
-	weft_reactor_post(w->copy->core->reactor[0], &w->flushed_msg);
-}
-
-void copy_worker_flush(void *worker)
-{
-	struct copy_worker *w = worker;
-
-	WEFT_ASSERT(w->open);
-	weft_slot_submit(w->flush, WEFT_FLUSH, 0, 0, 0, 0, flushed);
 }
 
 static void give(struct weft_slot **slot)

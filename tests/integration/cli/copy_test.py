@@ -135,6 +135,14 @@ def test_an_error_says_where_and_what_to_do(weft, source, target, parts):
         assert part in done.err, done.err
 
 
+@pytest.mark.parametrize('options', [('--checkpoint', '1ms', '--rate', '64MiB'), ()])
+def test_after_a_flush_that_failed_nothing_is_noted(weft, folder, options):
+    """The first flush fails, the next ones do not: a disk tells of what it lost only once."""
+    done = weft('copy', 'null:160MiB', 'error:[null:160MiB],op=flush,first=1', '--resume', 'state', *options)
+    assert done.status == 1 and 'flushing the destination' in done.err
+    assert os.listdir(folder) == []
+
+
 class Copy:
     """One in the background."""
 
