@@ -196,9 +196,9 @@ void sim_power_loss(struct sim_world *world, const char *path)
 	for (struct sim_unflushed *w = file->unflushed; w != NULL; w = w->next) {
 		uint64_t kept = w->len;
 
-		if (sim_chance(world, 1, 3))
+		if (!w->forced && sim_chance(world, 1, 3))
 			continue;
-		if (sim_chance(world, 1, 3)) /* torn at a sector */
+		if (!w->forced && sim_chance(world, 1, 3)) /* torn at a sector */
 			kept = sim_rand(world) % (w->len / 512 + 1) * 512;
 		if (w->offset + kept <= file->size)
 			memcpy(file->durable + w->offset, w->data, kept);
@@ -210,18 +210,19 @@ void sim_power_loss(struct sim_world *world, const char *path)
 
 /* ---- what an operation does when it ends ---- */
 
-static void write_bytes(struct sim_file *file, uint64_t offset, const char *data, uint64_t len, bool durable)
+static void write_bytes(struct sim_file *file, uint64_t offset, const char *data, uint64_t len, bool forced)
 {
 	struct sim_unflushed *w;
 
 	memcpy(file->now + offset, data, len);
-	if (durable) {
+	if (forced && file->unflushed == NULL) {
 		memcpy(file->durable + offset, data, len);
 		return;
 	}
 	w = malloc(sizeof(*w) + len);
 	WEFT_ASSERT(w != NULL);
 	w->next = NULL;
+	w->forced = forced;
 	w->offset = offset;
 	w->len = len;
 	memcpy(w->data, data, len);

@@ -108,9 +108,10 @@ struct sim_op {
 	bool shared_lock, exclusive_lock; /* what the dead node held */
 };
 
-/* A write that no flush has made durable. */
+/* A write that no flush has made durable; or one that forced itself (FUA), and must not be undone by an older one. */
 struct sim_unflushed {
 	struct sim_unflushed *next;
+	bool forced;
 	uint64_t offset, len;
 	char data[];
 };
