@@ -24,7 +24,7 @@
 
 struct cell {
 	uint32_t sent, acked;    /* versions */
-	uint32_t durable;        /* acknowledged before a flush was sent that has ended */
+	uint32_t durable;        /* acknowledged before a flush was sent that has ended, or forced (FUA) */
 	bool changing;
 	uint8_t zero[HISTORY / 8];    /* bit of a version: it is zeroes */
 	uint8_t either[HISTORY / 8];  /* ... a discard: zeroes, or what was before */
@@ -32,7 +32,7 @@ struct cell {
 
 struct request {
 	struct load *load;
-	unsigned op, cell, cells;
+	unsigned op, flags, cell, cells;
 	uint32_t version[SPAN_MAX]; /* sent with it, or acknowledged when a read was sent */
 	uint32_t covers[LOAD_CELLS]; /* of a flush: acknowledged when it was sent */
 	char *data;
@@ -112,11 +112,22 @@ static void explain(const struct load *load, const char *at, unsigned index, uns
 	abort();
 }
 
+/* The first sector that holds what it may not; LOAD_CELL / SECTOR: none does. */
+static unsigned illegal_sector(const struct load *load, const char *data, unsigned index, uint32_t first, uint32_t last)
+{
+	unsigned s = 0;
+
+	while (s < LOAD_CELL / SECTOR && legal(&load->cell[index], data + s * SECTOR, index, s, first, last))
+		s++;
+	return s;
+}
+
 static void check_cell(const struct load *load, const char *data, unsigned index, uint32_t first, uint32_t last)
 {
-	for (unsigned s = 0; s < LOAD_CELL / SECTOR; s++)
-		if (!legal(&load->cell[index], data + s * SECTOR, index, s, first, last))
-			explain(load, data + s * SECTOR, index, s, first, last);
+	unsigned s = illegal_sector(load, data, index, first, last);
+
+	if (s < LOAD_CELL / SECTOR)
+		explain(load, data + s * SECTOR, index, s, first, last);
 }
 
 void load_check_image(const struct load *load, const char *bytes)
@@ -131,6 +142,14 @@ void load_check_after_power_loss(const struct load *load, const char *bytes)
 {
 	for (unsigned i = 0; i < LOAD_CELLS; i++)
 		check_cell(load, bytes + i * LOAD_CELL, i, load->cell[i].durable, load->cell[i].sent);
+}
+
+bool load_survived_power_loss(const struct load *load, const char *bytes)
+{
+	for (unsigned i = 0; i < LOAD_CELLS; i++)
+		if (illegal_sector(load, bytes + i * LOAD_CELL, i, load->cell[i].durable, load->cell[i].sent) < LOAD_CELL / SECTOR)
+			return false;
+	return true;
 }
 
 void load_forget(struct load *load)
@@ -185,6 +204,8 @@ static void answered(struct weft_hop *root, struct weft_hop *child, int status)
 			WEFT_ASSERT(cell->changing && cell->sent == request->version[i]);
 			cell->acked = request->version[i];
 			cell->changing = false;
+			if ((request->flags & WEFT_FUA) != 0 && cell->acked > cell->durable)
+				cell->durable = cell->acked;
 		}
 	}
 	if (request->op == WEFT_FLUSH)
@@ -223,6 +244,7 @@ static bool choose(struct load *load, struct request *request)
 	struct sim_world *world = load->party->world;
 
 	request->op = choose_op(world);
+	request->flags = (request->op == WEFT_WRITE || request->op == WEFT_ZERO) && sim_chance(world, 1, 8) ? WEFT_FUA : 0;
 	request->cells = request->op == WEFT_FLUSH ? 0 : 1 + (unsigned)(sim_rand(world) % SPAN_MAX);
 	request->cell = (unsigned)(sim_rand(world) % (LOAD_CELLS - SPAN_MAX));
 	if (request->op == WEFT_READ) {
@@ -243,6 +265,7 @@ static bool choose(struct load *load, struct request *request)
 static bool load_poll(struct weft_source *source)
 {
 	struct load *load = WEFT_CONTAINER(WEFT_CONTAINER(source, struct weft_session, source), struct load, session);
+	struct request *request;
 	struct weft_slot *slot;
 	unsigned index = 0;
 	uint64_t len;
@@ -258,11 +281,12 @@ static bool load_poll(struct weft_source *source)
 	load->used[index] = true;
 	load->sent++;
 	slot->tag = index;
-	len = load->request[index].cells * LOAD_CELL;
-	slot->segs[0] = (struct weft_seg){ .base = load->request[index].data, .len = (uint32_t)len,
+	request = &load->request[index];
+	len = request->cells * LOAD_CELL;
+	slot->segs[0] = (struct weft_seg){ .base = request->data, .len = (uint32_t)len,
 		.region = (uint16_t)load->region };
-	weft_slot_submit(slot, load->request[index].op, 0, load->request[index].cell * LOAD_CELL * (len > 0), len,
-		load->request[index].op == WEFT_READ || load->request[index].op == WEFT_WRITE ? 1 : 0, answered);
+	weft_slot_submit(slot, request->op, request->flags, request->cell * LOAD_CELL * (len > 0), len,
+		request->op == WEFT_READ || request->op == WEFT_WRITE ? 1 : 0, answered);
 	return true;
 }
 

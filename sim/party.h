@@ -62,6 +62,8 @@ unsigned load_answers(const struct load *load);
 void load_check_image(const struct load *load, const char *bytes);
 /* The power has gone: each sector of `bytes` is what the last flush that ended had made durable, or newer. */
 void load_check_after_power_loss(const struct load *load, const char *bytes);
+/* The same as a question: for devices that are broken on purpose. */
+bool load_survived_power_loss(const struct load *load, const char *bytes);
 /* Somebody else makes durable what is acknowledged now; and has done so. */
 void load_flush_begins(struct load *load);
 void load_flush_ended(struct load *load);

@@ -19,6 +19,7 @@
 #include <cmocka.h>
 #include <errno.h>
 
+#include "sim/careless.h"
 #include "sim/party.h"
 
 #define DISK "/disk.img"
@@ -38,15 +39,18 @@ static bool has_come(void *arg)
 	return load_answers(moment->load) >= moment->answers;
 }
 
-static uint64_t run_seed(uint64_t seed, const char *device)
+/* Until the power has gone. survived: the answer, for a device that is broken on purpose; NULL: it must. */
+static uint64_t run_seed(uint64_t seed, const char *device, bool *survived)
 {
 	struct sim_world *world = sim_world_open(seed);
 	struct party machine;
 	struct moment moment;
+	struct weft_why why;
 	uint64_t trace;
 
 	sim_file_make(world, DISK, LOAD_CELLS * LOAD_CELL);
 	party_open(&machine, world, "machine", 1, WEFT_MODE_NOTIFY);
+	assert_int_equal(objects_module_add(machine.core, &careless_module, &why), 0);
 	party_must_build(&machine, device, &weft_blk_iface);
 	moment.load = load_open(&machine, weft_object_query(machine.object[0], &weft_blk_iface), 1, 400);
 	moment.answers = 1 + (unsigned)(sim_rand(world) % 300);
@@ -55,7 +59,10 @@ static uint64_t run_seed(uint64_t seed, const char *device)
 	party_forget(&machine);
 	sim_files_settle(world);
 	sim_power_loss(world, DISK);
-	load_check_after_power_loss(moment.load, sim_file_bytes(world, DISK));
+	if (survived != NULL)
+		*survived = load_survived_power_loss(moment.load, sim_file_bytes(world, DISK));
+	else
+		load_check_after_power_loss(moment.load, sim_file_bytes(world, DISK));
 	load_forget(moment.load);
 	trace = sim_trace_hash(world);
 	sim_world_close(world);
@@ -65,10 +72,24 @@ static uint64_t run_seed(uint64_t seed, const char *device)
 static void what_was_flushed_is_there(void **state)
 {
 	for (uint64_t seed = first_seed; seed < first_seed + seeds; seed++) {
-		uint64_t trace = run_seed(seed, *state);
+		uint64_t trace = run_seed(seed, *state, NULL);
 
-		assert_true(trace == run_seed(seed, *state));
+		assert_true(trace == run_seed(seed, *state, NULL));
 	}
+}
+
+/* Else what is above would say nothing. */
+static void a_device_that_breaks_the_promise_is_found(void **state)
+{
+	unsigned found = 0;
+
+	for (uint64_t seed = first_seed; seed < first_seed + 200; seed++) {
+		bool survived = false;
+
+		run_seed(seed, *state, &survived);
+		found += !survived;
+	}
+	assert_true(found >= 10);
 }
 
 /* The power goes as soon as a front end has been told that the write cache is off: what was acknowledged before is durable. */
@@ -201,6 +222,10 @@ int main(int argc, char **argv)
 		{ "what_was_flushed_is_there, file", what_was_flushed_is_there, NULL, NULL, "file:" DISK },
 		{ "what_was_flushed_is_there, through layers", what_was_flushed_is_there, NULL, NULL,
 		  "mirror:[slice:[file:" DISK "]],[mem:64KiB]" },
+		{ "a_device_that_breaks_the_promise_is_found, flush", a_device_that_breaks_the_promise_is_found, NULL, NULL,
+		  "careless:[file:" DISK "],what=flush" },
+		{ "a_device_that_breaks_the_promise_is_found, FUA", a_device_that_breaks_the_promise_is_found, NULL, NULL,
+		  "careless:[file:" DISK "],what=fua" },
 		cmocka_unit_test(a_leg_that_missed_what_was_flushed_stays_out),
 		cmocka_unit_test(what_was_acknowledged_before_write_through_is_there),
 	};
