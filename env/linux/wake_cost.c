@@ -17,6 +17,7 @@
 
 struct pair {
 	int event;
+	uint64_t cost_ns;
 	_Atomic unsigned asked; /* rounds begun */
 	_Atomic uint64_t signalled_at;
 };
@@ -49,8 +50,9 @@ static void *signaller(void *arg)
 }
 
 /* The lower quartile: what it costs when nobody else wants the CPU. */
-static uint64_t rounds_run(struct pair *pair)
+static void *sleeper(void *arg)
 {
+	struct pair *pair = arg;
 	uint64_t took[ROUNDS], value;
 
 	for (unsigned i = 0; i < ROUNDS; i++) {
@@ -58,43 +60,51 @@ static uint64_t rounds_run(struct pair *pair)
 
 		atomic_store(&pair->asked, i + 1);
 		if (read(pair->event, &value, sizeof(value)) != sizeof(value))
-			return DEFAULT_NS;
+			return NULL;
 		value = now_ns() - atomic_load(&pair->signalled_at);
 		for (; at > 0 && took[at - 1] > value; at--)
 			took[at] = took[at - 1];
 		took[at] = value;
 	}
-	return took[ROUNDS / 4];
+	pair->cost_ns = took[ROUNDS / 4];
+	return NULL;
 }
 
-/* A CPU that this process may use and that is not ours, -1: there is none. */
-static int other_cpu(void)
+/*
+ * Two CPUs that this process may use, -1: there is no other. Each thread is bound to one: the scheduler would
+ * put the one that is woken where the other runs, and a wake-up there takes a tenth of what it takes elsewhere.
+ */
+static void two_cpus(int cpus[2])
 {
-	int here = sched_getcpu();
+	unsigned n = 0;
 	cpu_set_t set;
 
+	cpus[0] = cpus[1] = -1;
 	if (sched_getaffinity(getpid(), sizeof(set), &set))
-		return -1;
-	for (int cpu = 0; cpu < CPU_SETSIZE; cpu++)
-		if (cpu != here && CPU_ISSET(cpu, &set))
-			return cpu;
-	return -1;
+		return;
+	for (int cpu = 0; cpu < CPU_SETSIZE && n < 2; cpu++)
+		if (CPU_ISSET(cpu, &set))
+			cpus[n++] = cpu;
 }
 
 static uint64_t measure(void)
 {
-	struct pair pair = {.event = eventfd(0, EFD_CLOEXEC)};
-	uint64_t cost = DEFAULT_NS;
-	pthread_t other;
+	struct pair pair = {.event = eventfd(0, EFD_CLOEXEC), .cost_ns = DEFAULT_NS};
+	pthread_t one, other;
+	int cpus[2];
 
 	if (pair.event < 0)
-		return cost;
-	if (linux_thread_make(&other, other_cpu(), signaller, &pair) == 0) {
-		cost = rounds_run(&pair);
-		pthread_join(other, NULL);
+		return pair.cost_ns;
+	two_cpus(cpus);
+	if (linux_thread_make(&one, cpus[0], sleeper, &pair) == 0) {
+		if (linux_thread_make(&other, cpus[1], signaller, &pair) == 0)
+			pthread_join(other, NULL);
+		else
+			signaller(&pair);
+		pthread_join(one, NULL);
 	}
 	close(pair.event);
-	return cost;
+	return pair.cost_ns;
 }
 
 uint64_t wake_cost_ns(void)
