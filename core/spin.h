@@ -2,11 +2,13 @@
 /*
  * When an idle reactor in adaptive mode should go to sleep. Pure: fed with what happened, asked what to do.
  *
- * When arrivals have no memory, it is best to spin for ever if the next one is expected sooner than a wake-up would cost, and
- * else to
- * sleep at once. So the judgement is the mean of recent idle periods against the cost of a wake-up; a spin that lasts for
- * several times
- * that cost was a misjudgement, and ends.
+ * A sleep costs one wake-up: the system calls and switches of the one that sleeps, and the notification of the one that wakes it.
+ * When arrivals have no memory, with a mean gap g and a wake-up W, a period of sleep lasts g + W, so that sleeping takes
+ * W / (g + W) of a processor, both sides counted, and spinning one whole. Spinning is worth it while that costs at most a quarter
+ * more than sleeping, for nobody waits for a wake-up then: while g < W / 4.
+ *
+ * Who sleeps cannot see g: an idle period that was slept through is longer by its own wake-up, which varies by more than W / 4.
+ * So, where periods are short enough that it may pay, it stays awake now and then for a few and looks.
  */
 #ifndef CORE_SPIN_H
 #define CORE_SPIN_H
@@ -14,10 +16,15 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+enum spin_state { SPIN_SLEEPS, SPIN_TRIES, SPIN_SPINS };
+
 struct spin {
+	uint64_t wake_cost_ns;   /* W, measured once */
 	uint64_t idle_since_ns;  /* 0: busy */
-	uint64_t mean_ns;        /* of recent idle periods */
-	uint64_t wake_cost_ns;
+	enum spin_state state;
+	uint64_t mean_ns;        /* of recent idle periods, with wake-ups while it sleeps; as bounded in spin.c */
+	unsigned left;           /* SLEEPS: periods until it may try; TRIES: periods until it has succeeded */
+	uint64_t tried_ns;       /* TRIES: the sum of those that have passed */
 };
 
 void spin_init(struct spin *spin, uint64_t wake_cost_ns);

@@ -10,64 +10,126 @@
 #include "core/histogram.h"
 #include "core/spin.h"
 
-#define WAKE_NS 5000
+#define WAKE_NS 20000
+#define TURN_NS 100
 
-/* Work that comes every `gap_ns`, for a while; then: how long would it spin before it sleeps? */
-static uint64_t spins_after_gaps_of(uint64_t gap_ns)
-{
+/* A reactor in adaptive mode, whose wake-up takes what it is said to take. */
+struct life {
 	struct spin spin;
-	uint64_t now = 1000000000, began;
+	uint64_t now, awake_ns, sleeps, random;
+};
 
-	spin_init(&spin, WAKE_NS);
-	for (unsigned i = 0; i < 200; i++) {
-		spin_worked(&spin, now);
-		spin_should_sleep(&spin, now + 1);
-		now += gap_ns;
+static void life_begin(struct life *life)
+{
+	*life = (struct life){ .now = 1000000000, .random = 1 };
+	spin_init(&life->spin, WAKE_NS);
+}
+
+/* Idle until something comes at `at`. */
+static void life_rests(struct life *life, uint64_t at)
+{
+	while (life->now < at) {
+		if (spin_should_sleep(&life->spin, life->now)) {
+			life->sleeps++;
+			life->now = at + WAKE_NS;
+			break;
+		}
+		life->now += TURN_NS;
+		life->awake_ns += TURN_NS;
 	}
-	spin_worked(&spin, now);
-	began = now;
-	while (!spin_should_sleep(&spin, now))
-		now += 100;
-	return now - began;
+	spin_worked(&life->spin, life->now);
 }
 
-static void it_spins_when_work_comes_sooner_than_a_wake_up_costs(void **state)
+/* About exponentially distributed: a geometric number of small steps. */
+static uint64_t random_gap(struct life *life, uint64_t mean_ns)
 {
-	(void)state;
-	assert_true(spins_after_gaps_of(WAKE_NS / 2) > WAKE_NS);
+	uint64_t gap = 0, z;
+
+	do {
+		life->random += 0x9e3779b97f4a7c15u;
+		z = (life->random ^ (life->random >> 32)) * 0xd6e8feb86659fd93u;
+		z ^= z >> 32;
+		gap += (z >> 40) * (mean_ns / 16) >> 24 << 1;
+	} while ((z & 15) != 0);
+	return gap;
 }
 
-static void it_sleeps_at_once_when_work_comes_seldom(void **state)
+/* Arrivals without memory: the share of the time, per thousand, that it spins. */
+static uint64_t spins_of_1000(struct life *life, uint64_t gap_ns)
 {
+	uint64_t next = life->now, began = life->now, awake = life->awake_ns;
+
+	for (unsigned i = 0; i < 20000; i++) {
+		next += random_gap(life, gap_ns);
+		life_rests(life, next);
+	}
+	return (life->awake_ns - awake) * 1000 / (life->now - began);
+}
+
+static void it_spins_when_work_comes_much_sooner_than_a_wake_up_takes(void **state)
+{
+	struct life life;
+
 	(void)state;
-	assert_int_equal(spins_after_gaps_of(WAKE_NS * 10), 0);
+	life_begin(&life);
+	assert_true(spins_of_1000(&life, WAKE_NS / 8) > 950);
+}
+
+/* Those for whom a sleep is cheaper: to find that out costs little. */
+static void it_sleeps_when_work_comes_seldom(void **state)
+{
+	static const unsigned tenths[] = { 5, 10, 20, 100, 10000 };
+
+	(void)state;
+	for (unsigned i = 0; i < sizeof(tenths) / sizeof(tenths[0]); i++) {
+		struct life life;
+
+		life_begin(&life);
+		assert_in_range(spins_of_1000(&life, (uint64_t)WAKE_NS * tenths[i] / 10), 0, 80 / tenths[i] + 30);
+	}
+}
+
+/* A client that asks again as soon as it is answered: the wake-up is all that is between two requests. */
+static void it_finds_out_that_only_its_own_wake_up_lies_between_requests(void **state)
+{
+	struct life life;
+
+	(void)state;
+	life_begin(&life);
+	for (unsigned i = 0; i < 100; i++) /* seldom, for a start */
+		life_rests(&life, life.now + UINT64_C(1000000000));
+	life.sleeps = 0;
+	for (unsigned i = 0; i < 10000; i++)
+		life_rests(&life, life.now + 500);
+	assert_in_range(life.sleeps, 1, 100);
 }
 
 static void a_spin_in_vain_ends(void **state)
 {
+	struct life life;
+	uint64_t awake;
+
 	(void)state;
-	assert_in_range(spins_after_gaps_of(100), WAKE_NS, WAKE_NS * 20);
+	life_begin(&life);
+	spins_of_1000(&life, WAKE_NS / 8);
+	awake = life.awake_ns;
+	life_rests(&life, life.now + UINT64_C(1000000000));
+	assert_in_range(life.awake_ns - awake, WAKE_NS, WAKE_NS * 3);
 }
 
-static void it_finds_a_burst_soon_after_a_long_rest(void **state)
+static void a_peer_that_was_held_up_once_costs_one_sleep(void **state)
 {
-	struct spin spin;
-	uint64_t now = 1000000000;
-	unsigned sleeps = 0;
+	struct life life;
 
 	(void)state;
-	spin_init(&spin, WAKE_NS);
-	for (unsigned i = 0; i < 100; i++) { /* a second between requests */
-		spin_worked(&spin, now);
-		spin_should_sleep(&spin, now);
-		now += 1000000000;
-	}
-	for (unsigned i = 0; i < 100; i++) { /* then one each microsecond */
-		spin_worked(&spin, now);
-		sleeps += spin_should_sleep(&spin, now);
-		now += 1000;
-	}
-	assert_in_range(sleeps, 1, 40);
+	life_begin(&life);
+	for (unsigned i = 0; i < 1000; i++)
+		life_rests(&life, life.now + 500);
+	life.sleeps = 0;
+	life_rests(&life, life.now + UINT64_C(5000000));
+	for (unsigned i = 0; i < 1000; i++)
+		life_rests(&life, life.now + 500);
+	assert_in_range(life.sleeps, 1, 2);
 }
 
 static void every_latency_falls_into_the_bucket_whose_bounds_hold_it(void **state)
@@ -110,10 +172,11 @@ static void quantiles_count_all_that_came(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(it_spins_when_work_comes_sooner_than_a_wake_up_costs),
-		cmocka_unit_test(it_sleeps_at_once_when_work_comes_seldom),
+		cmocka_unit_test(it_spins_when_work_comes_much_sooner_than_a_wake_up_takes),
+		cmocka_unit_test(it_sleeps_when_work_comes_seldom),
+		cmocka_unit_test(it_finds_out_that_only_its_own_wake_up_lies_between_requests),
 		cmocka_unit_test(a_spin_in_vain_ends),
-		cmocka_unit_test(it_finds_a_burst_soon_after_a_long_rest),
+		cmocka_unit_test(a_peer_that_was_held_up_once_costs_one_sleep),
 		cmocka_unit_test(every_latency_falls_into_the_bucket_whose_bounds_hold_it),
 		cmocka_unit_test(quantiles_count_all_that_came),
 	};
