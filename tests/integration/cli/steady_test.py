@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""What a polling server asks of the kernel while it is busy: nothing on null and memory, one call per turn at most on files."""
+"""What a busy server asks of the kernel. Polling: nothing on null and memory, one call per turn at most on files. In notify mode: a
+few per batch."""
 import os
 import re
 import shutil
@@ -22,10 +23,10 @@ def traced_calls(pid, seconds):
 
 @pytest.fixture
 def loaded(serve, folder):
-    """loaded(device) -> (server, numbers): what a server counted, and what was seen from outside, while it was busy"""
-    def run(device):
-        server = serve(device, '--mode', 'poll')
-        command = [server.command[0], 'bench', f'vhost-user:{server.socket}', '--rw', 'randrw', '--depth', '32', '--mode', 'poll',
+    """loaded(device, mode) -> what a server counted, and what was seen from outside, while it was busy: both sides in that mode"""
+    def run(device, mode='poll'):
+        server = serve(device, '--mode', mode)
+        command = [server.command[0], 'bench', f'vhost-user:{server.socket}', '--rw', 'randrw', '--depth', '32', '--mode', mode,
                    '--time', '0']
         with subprocess.Popen(command, cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                               stderr=subprocess.STDOUT) as load:
@@ -55,3 +56,11 @@ def test_no_system_call_at_all(loaded, device):
 def test_one_per_turn_at_most_on_a_file(loaded):
     counted, _ = loaded('file:disk.img,create=64MiB')
     assert counted['requests'] > 500 and 0 < counted['system_calls'] <= counted['turns']
+
+
+def test_wake_ups_are_for_batches(loaded):
+    """Neither side polls, 32 requests travel together: to sleep, and to notify the other, is a system call per batch. Both
+    sides show what they have after 8 requests: a batch may be as small."""
+    counted, seen = loaded('null:1GiB', 'notify')
+    assert counted['requests'] > 1000 and 0 < counted['system_calls'] <= counted['requests'] // 8
+    assert seen is None or 0 < seen.get('write', 0) <= 50 + counted['requests'] // 8, (seen, counted)
