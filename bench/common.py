@@ -105,6 +105,19 @@ def median(values):
     return values[half] if len(values) % 2 else (values[half - 1] + values[half]) / 2
 
 
+def quiet():
+    """-> what nobody can use of the time of a processor: bench/quiet.c"""
+    program = os.path.join(os.path.dirname(weft_binary()), 'tests/bench_quiet')
+    if not os.path.exists(program):
+        return ''
+    seen = json.loads(subprocess.run([program], stdout=subprocess.PIPE, text=True, check=True).stdout)
+    text = f'; a thread that never sleeps misses {seen[0]["lost_percent"]} % of the time, {seen[0]["longest_us"]:.0f} us at most'
+    if len(seen) > 1:
+        both = ' and '.join(f'{one["lost_percent"]} %' for one in seen[1:])
+        text += f'; two at once {both}, with {sum(one["over_1ms"] for one in seen[1:]):.0f} gaps of more than 1 ms per second'
+    return text
+
+
 def conditions():
     """-> lines that say where this was measured."""
     with open('/proc/cpuinfo', encoding='utf-8') as f:
@@ -113,7 +126,7 @@ def conditions():
                              check=False).stdout.strip()
     now = time.strftime('%Y-%m-%d %H:%M', time.gmtime())
     return [f'- {now} UTC, weft {version}, load average before: {os.getloadavg()[0]:.2f}',
-            f'- {os.cpu_count()} processors, {model}, Linux {platform.release()}']
+            f'- {os.cpu_count()} processors, {model}, Linux {platform.release()}{quiet()}']
 
 
 def append(path, lines):

@@ -30,6 +30,8 @@ NEAR_NS = 150  # a line there and back: within one core, or between two
 CASES = ('null', 'mem', 'file', 'tmpfs')
 TEMPLATES = {
     ('weft', 'null'): 'WEFT serve null:1GiB --on vhost-user:{socket} --mode poll --cpus {cpu} --log error',
+    ('weft-notify', 'null'): 'WEFT serve null:1GiB --on vhost-user:{socket} --mode notify --cpus {cpu} --log error',
+    ('weft-adaptive', 'null'): 'WEFT serve null:1GiB --on vhost-user:{socket} --mode adaptive --cpus {cpu} --log error',
     ('weft', 'mem'): 'WEFT serve mem:1GiB --on vhost-user:{socket} --mode poll --cpus {cpu} --log error',
     ('weft', 'file'): 'WEFT serve file:{image} --on vhost-user:{socket} --mode poll --cpus {cpu} --log error',
     ('weft-adaptive', 'file'): 'WEFT serve file:{image} --on vhost-user:{socket} --mode adaptive --cpus {cpu} --log error',
@@ -81,9 +83,11 @@ def fio(image, depth, options):
                           f'--filename={image}', f'--runtime={options.seconds}', '--time_based',
                           f'--cpus_allowed={options.cpus[0]}', '--output-format=json'],
                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, check=True)
-    read = json.loads(run.stdout[run.stdout.index('{'):])['jobs'][0]['read']
+    job = json.loads(run.stdout[run.stdout.index('{'):])['jobs'][0]
+    read = job['read']
     late = read['clat_ns']['percentile']
-    return {'iops': read['iops'], 'requests': 0, 'line_ns': [],
+    return {'iops': read['iops'], 'requests': read['total_ios'], 'line_ns': [],
+            'server_cpu_ns': (job['usr_cpu'] + job['sys_cpu']) / 100 * job['job_runtime'] * 1e6,
             'latency_ns': {'p50': late['50.000000'], 'p99': late['99.000000']}}
 
 
