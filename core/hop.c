@@ -389,6 +389,7 @@ void weft_hop_abort(struct weft_hop *hop, int status)
 uint64_t hop_expire(struct weft_hop *hop, uint64_t now_ns)
 {
 	uint64_t earliest = ENV_FOREVER;
+	struct weft_hop *on;
 
 	if (hop->timed && hop->status == 0) {
 		uint64_t at = hop->asked_at + (uint64_t)hop->deadline_us * 1000;
@@ -398,8 +399,11 @@ uint64_t hop_expire(struct weft_hop *hop, uint64_t now_ns)
 		else
 			weft_hop_abort(hop, -ETIMEDOUT);
 	}
+	if (hop->up_at != 0 && hop->state != WEFT_HOP_ASKED)
+		return earliest;
+	on = hop_goes_on(hop);
 	for (unsigned i = 0; i < hop->blk->ops->width; i++) {
-		struct weft_hop *child = hop_child(hop, i);
+		struct weft_hop *child = hop_child(on, i);
 		uint64_t below;
 
 		if (child->state != WEFT_HOP_ASKED || child->lane != hop->lane)

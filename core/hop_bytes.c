@@ -89,10 +89,11 @@ static const char *device_name(const struct weft_blk *blk)
 static void put_below(struct text *text, const struct weft_hop *hop, uint64_t now_ns)
 {
 	unsigned width = hop->up_at == 0 ? 1 : hop->blk->ops->width, shown = 0;
+	const struct weft_hop *on = hop_goes_on(hop);
 
 	WEFT_ASSERT(hop->up_at == 0 || hop->blk != NULL);
 	for (unsigned i = 0; i < width; i++) {
-		const struct weft_hop *child = hop_child(hop, i);
+		const struct weft_hop *child = hop_child(on, i);
 		uint64_t waited = now_ns > child->asked_at ? now_ns - child->asked_at : 0;
 
 		if (child->state != WEFT_HOP_ASKED && child->state != WEFT_HOP_ENDED)

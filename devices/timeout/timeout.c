@@ -5,7 +5,7 @@
  * What is below may be unable to let a request go: a disk that hangs keeps the hops and the memory that it was handed. So each
  * request goes down as one of our own: hops from a reservation of this layer, and a private copy of the data. A request whose time
  * is over is aborted; if that does not end it, it is answered, and its own half is left behind until the device returns it. With
- * copy=off nothing is copied, the client's own hops go down, and a request ends when what is below lets it go.
+ * copy=off nothing is copied, the client's own hops go down with a deadline, and a request ends when what is below lets it go.
  *
  * Invariants (of copy=on):
  *  T1  A client's request is in one place: in `waiting`, or joined with one of our own (each is the other's `other`), or answered.
@@ -98,9 +98,14 @@ static void part(struct weft_hop *hop, struct weft_hop *own)
 
 /* ---- a client's time ---- */
 
+static uint64_t after_ns(const struct timeout *timeout)
+{
+	return __atomic_load_n(&timeout->after_ns, __ATOMIC_RELAXED);
+}
+
 static void timer_set(struct weft_hop *hop, void (*fn)(void *self))
 {
-	uint64_t after = __atomic_load_n(&timeout_of(hop->blk)->after_ns, __ATOMIC_RELAXED);
+	uint64_t after = after_ns(timeout_of(hop->blk));
 
 	half(hop)->timer = (struct weft_timer){ .fn = fn, .self = hop };
 	if (after != 0)
@@ -407,48 +412,54 @@ static bool copied_busy(const struct weft_blk *blk, const void *own)
 	return ((const struct timeout_shard *)own)->away > 0;
 }
 
+static struct weft_hop *copied_goes_on(struct weft_hop *hop)
+{
+	return half(hop)->other;
+}
+
 static const struct weft_blk_ops copied_ops = {
 	.submit = copied_submit,
 	.abort = copied_abort,
 	.shard_open = copied_open,
 	.shard_close = copied_close,
 	.shard_busy = copied_busy,
+	.goes_on = copied_goes_on,
 	.shard_size = sizeof(struct timeout_shard),
 	.shard_kept = TIMEOUT_KEPT,
 	.request_size = sizeof(struct half),
 	.width = 1,
 };
 
-/* ---- copy=off ---- */
-
-static void passed_expired(void *self)
-{
-	struct weft_hop *hop = self;
-
-	counter_add(&((struct timeout_shard *)weft_hop_shard(hop))->expired, 1);
-	weft_hop_abort(device_child(hop->blk, hop, 0), -ETIMEDOUT);
-}
+/* ---- copy=off: the core's deadline is all there is to it ---- */
 
 static void passed_done(struct weft_hop *hop, struct weft_hop *child, int status)
 {
+	uint64_t us = hop->scratch[0];
+
 	(void)child;
-	answer(hop, status);
+	if (us != 0 && weft_reactor_now(weft_hop_reactor(hop)) - hop->asked_at >= us * 1000)
+		counter_add(&((struct timeout_shard *)weft_hop_shard(hop))->expired, 1);
+	weft_hop_complete(hop, status);
 }
 
 static void passed_submit(struct weft_blk *blk, struct weft_hop *hop)
 {
-	timer_set(hop, passed_expired);
-	weft_hop_submit(weft_hop_down(hop), timeout_of(blk)->lower, passed_done);
+	uint64_t us = (after_ns(timeout_of(blk)) + 999) / 1000;
+	struct weft_hop *child = weft_hop_down(hop);
+
+	WEFT_ASSERT(us <= UINT32_MAX);
+	hop->scratch[0] = us;
+	if (us != 0)
+		weft_hop_deadline(child, (uint32_t)us);
+	weft_hop_submit(child, timeout_of(blk)->lower, passed_done);
 }
 
 static const struct weft_blk_ops passed_ops = {
 	.submit = passed_submit,
 	.shard_size = TIMEOUT_KEPT,
 	.shard_kept = TIMEOUT_KEPT,
-	.request_size = sizeof(struct weft_timer),
 	.width = 1,
 };
-_Static_assert(offsetof(struct half, timer) == 0, "all that copy=off has of it");
 
 /* ---- control ---- */
 

@@ -193,6 +193,27 @@ static void without_copies_a_disk_that_hangs_is_waited_for(void **state)
 	rig_unmake(&rig);
 }
 
+/* What is below is looked at like any other request, though it is not in the client's reservation. */
+static void deadlines_and_paths_go_on_below(void **state)
+{
+	struct rig_request r = request(WEFT_READ, 0, data);
+	char path[256];
+	uint64_t began;
+
+	(void)state;
+	began = sim_now_ns(rig.world);
+	rig_make(&rig, "timeout:[timeout:[delay:[mem:1MiB],all=10s],after=50ms,copy=off],after=5s");
+	rig_start(&rig, &r);
+	rig_run(&rig, 10 * MS);
+	weft_hop_path(&r.slot->root, sim_now_ns(rig.world), path, sizeof(path));
+	assert_non_null(strstr(path, "READ 4096@0 | timeout"));
+	assert_non_null(strstr(path, " | delay"));
+	assert_int_equal(rig_wait(&rig, &r), -ETIMEDOUT);
+	assert_string_equal(rig_fact(rig.object, "expired"), "0"); /* the one below was first */
+	assert_in_range(r.ended_ns - began, 50 * MS, 52 * MS);
+	rig_unmake(&rig);
+}
+
 static void the_time_changes_while_it_runs(void **state)
 {
 	struct rig_request r = request(WEFT_READ, 0, data);
@@ -219,6 +240,7 @@ int main(void)
 		TEST(an_abort_is_final_at_once),
 		TEST(what_can_be_aborted_leaves_nothing_behind),
 		TEST(without_copies_a_disk_that_hangs_is_waited_for),
+		TEST(deadlines_and_paths_go_on_below),
 		TEST(the_time_changes_while_it_runs),
 	};
 

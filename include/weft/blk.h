@@ -33,6 +33,9 @@ struct weft_blk_ops {
 	void (*shard_close)(struct weft_blk *blk, void *shard);
 	/* Is something of the device still under way below it, though its own requests have ended? Then closing waits. Optional. */
 	bool (*shard_busy)(const struct weft_blk *blk, const void *shard);
+	/* For a layer that asks below with hops of its own memory: the one with which a request goes on, its children behind it;
+	 * NULL: none now. By it deadlines below are found, and paths shown. Optional. */
+	struct weft_hop *(*goes_on)(struct weft_hop *self);
 	uint32_t shard_size;   /* bytes of per-reactor state */
 	uint32_t shard_kept;   /* the first of them that outlive closing: counters */
 	uint32_t request_size; /* bytes of per-request state beyond hop->scratch (weft_hop_request) */
