@@ -3,6 +3,7 @@
 #include "devices/rig_test.h"
 
 #include "core/reactor.h"
+#include "env/env_fault.h"
 #include "env/linux/linux.h"
 
 #define STEPS 2000000u
@@ -293,6 +294,26 @@ int rig_try_stack(struct rig *rig, const char *text, struct weft_why *why)
 	rig->stack = NULL;
 	release(rig);
 	return error;
+}
+
+unsigned rig_fail_each(struct rig *rig, const char *text, bool stack, const char *gone)
+{
+	struct weft_why why;
+
+	for (unsigned n = 1;; n++) {
+		int error;
+
+		env_fail_nth(rig->env, n);
+		error = stack ? rig_try_stack(rig, text, &why) : rig_try(rig, text, &why);
+		if (gone != NULL)
+			assert_false(sim_file_exists(rig->world, gone));
+		if (!env_fail_hit(rig->env)) {
+			assert_int_equal(error, 0);
+			return n - 1;
+		}
+		assert_true(error == -ENOMEM || error == -EIO); /* EIO: not memory, but a call to the system */
+		assert_int_not_equal(why.text[0], 0);
+	}
 }
 
 void rig_make(struct rig *rig, const char *text)

@@ -53,6 +53,23 @@ struct rig_request {
 	uint64_t ended_ns;
 };
 
+/* `rig`, opened anew for each test that is listed as RIG_TEST(function). */
+#define RIG_FOR_EACH_TEST(seed, lanes) \
+	static struct rig rig; \
+	static int rig_setup(void **state) \
+	{ \
+		(void)state; \
+		rig_open(&rig, seed, lanes); \
+		return 0; \
+	} \
+	static int rig_teardown(void **state) \
+	{ \
+		(void)state; \
+		rig_close(&rig); \
+		return 0; \
+	}
+#define RIG_TEST(function) cmocka_unit_test_setup_teardown(function, rig_setup, rig_teardown)
+
 void rig_open(struct rig *rig, uint64_t seed, unsigned lanes);
 void rig_open_linux(struct rig *rig, uint64_t seed, unsigned lanes);
 void rig_close(struct rig *rig);
@@ -66,6 +83,10 @@ void rig_reopen(struct rig *rig);
 int rig_try(struct rig *rig, const char *text, struct weft_why *why);
 /* The same, and opens a stack on it in between. */
 int rig_try_stack(struct rig *rig, const char *text, struct weft_why *why);
+/* Makes and unmakes it, with a stack on it in between if so asked, again and again, with the n-th call of the environment that can
+ * fail failing (env/env_fault.h): each time it must say so, and leave no file `gone` (NULL: none is looked for) behind, until it
+ * works. How many calls there are. */
+unsigned rig_fail_each(struct rig *rig, const char *text, bool stack, const char *gone);
 /* The instance that the n-th port place of `object` is bound to. */
 struct weft_object *rig_below(struct weft_object *object, unsigned n);
 /* Asks for another size; 0 or -errno. */

@@ -2,23 +2,8 @@
 /* contract: catches a device that breaks its promises, and no other. */
 #include "devices/contract/model.h"
 #include "devices/rig_test.h"
-#include "env/env_fault.h"
 
-static struct rig rig;
-
-static int setup(void **state)
-{
-	(void)state;
-	rig_open(&rig, 1, 1);
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	(void)state;
-	rig_close(&rig);
-	return 0;
-}
+RIG_FOR_EACH_TEST(1, 1)
 
 static char data[4096], back[4096];
 
@@ -335,23 +320,8 @@ static void too_many_blocks_with_several_possibilities_are_not_judged(void **sta
 
 static void no_memory_is_told(void **state)
 {
-	struct weft_why why;
-	unsigned n = 1;
-
 	(void)state;
-	for (;; n++) {
-		int error;
-
-		env_fail_nth(rig.env, n);
-		error = rig_try_stack(&rig, "contract:[mem:1MiB]", &why);
-		if (!env_fail_hit(rig.env)) {
-			assert_int_equal(error, 0);
-			break;
-		}
-		assert_int_equal(error, -ENOMEM);
-		assert_int_not_equal(why.text[0], 0);
-	}
-	assert_true(n > 20);
+	assert_true(rig_fail_each(&rig, "contract:[mem:1MiB]", true, NULL) > 20);
 }
 
 static void a_model_that_takes_too_much_is_refused(void **state)
@@ -374,30 +344,28 @@ static void a_range_that_went_away_is_not_judged_when_it_is_back(void **state)
 	rig_unmake(&rig);
 }
 
-#define TEST(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(conforms),
-		TEST(describe_tells_what_was_seen),
-		TEST(a_lost_write_is_caught),
-		TEST(a_misdirected_write_is_caught),
-		TEST(a_flipped_bit_is_caught),
-		TEST(a_failed_write_may_have_happened_or_not),
-		TEST(a_block_that_was_never_written_must_stay_as_it_was_read),
-		TEST(a_zeroed_range_must_read_as_zeroes),
-		TEST(of_two_writes_at_once_either_may_win_but_it_stays),
-		TEST(a_client_that_changes_its_memory_is_caught_or_copied),
-		TEST(a_later_write_rules_out_those_that_ended_before_it_began),
-		TEST(of_two_writes_at_once_the_old_content_is_gone),
-		TEST(a_read_that_meets_a_write_is_not_judged),
-		TEST(a_zeroed_block_is_zero),
-		TEST(too_many_possibilities_are_none),
-		TEST(too_many_blocks_with_several_possibilities_are_not_judged),
-		TEST(no_memory_is_told),
-		TEST(a_model_that_takes_too_much_is_refused),
-		TEST(a_range_that_went_away_is_not_judged_when_it_is_back),
+		RIG_TEST(describe_tells_what_was_seen),
+		RIG_TEST(a_lost_write_is_caught),
+		RIG_TEST(a_misdirected_write_is_caught),
+		RIG_TEST(a_flipped_bit_is_caught),
+		RIG_TEST(a_failed_write_may_have_happened_or_not),
+		RIG_TEST(a_block_that_was_never_written_must_stay_as_it_was_read),
+		RIG_TEST(a_zeroed_range_must_read_as_zeroes),
+		RIG_TEST(of_two_writes_at_once_either_may_win_but_it_stays),
+		RIG_TEST(a_client_that_changes_its_memory_is_caught_or_copied),
+		RIG_TEST(a_later_write_rules_out_those_that_ended_before_it_began),
+		RIG_TEST(of_two_writes_at_once_the_old_content_is_gone),
+		RIG_TEST(a_read_that_meets_a_write_is_not_judged),
+		RIG_TEST(a_zeroed_block_is_zero),
+		RIG_TEST(too_many_possibilities_are_none),
+		RIG_TEST(too_many_blocks_with_several_possibilities_are_not_judged),
+		RIG_TEST(no_memory_is_told),
+		RIG_TEST(a_model_that_takes_too_much_is_refused),
+		RIG_TEST(a_range_that_went_away_is_not_judged_when_it_is_back),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -2,21 +2,7 @@
 /* delay: requests wait, others go on. */
 #include "devices/rig_test.h"
 
-static struct rig rig;
-
-static int setup(void **state)
-{
-	(void)state;
-	rig_open(&rig, 1, 1);
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	(void)state;
-	rig_close(&rig);
-	return 0;
-}
+RIG_FOR_EACH_TEST(1, 1)
 
 static uint64_t took(unsigned op)
 {
@@ -118,19 +104,17 @@ static void times_change_while_it_runs(void **state)
 	rig_unmake(&rig);
 }
 
-#define TEST(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(conforms),
-		TEST(each_operation_has_its_time),
-		TEST(all_counts_where_nothing_else_is_said),
-		TEST(jitter_stays_in_its_range),
-		TEST(without_a_time_it_passes_on_at_once),
-		TEST(an_abort_ends_the_waiting),
-		TEST(a_deadline_ends_the_waiting),
-		TEST(times_change_while_it_runs),
+		RIG_TEST(each_operation_has_its_time),
+		RIG_TEST(all_counts_where_nothing_else_is_said),
+		RIG_TEST(jitter_stays_in_its_range),
+		RIG_TEST(without_a_time_it_passes_on_at_once),
+		RIG_TEST(an_abort_ends_the_waiting),
+		RIG_TEST(a_deadline_ends_the_waiting),
+		RIG_TEST(times_change_while_it_runs),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -2,21 +2,7 @@
 /* error: fails what it is told to, nothing else. */
 #include "devices/rig_test.h"
 
-static struct rig rig;
-
-static int setup(void **state)
-{
-	(void)state;
-	rig_open(&rig, 1, 1);
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	(void)state;
-	rig_close(&rig);
-	return 0;
-}
+RIG_FOR_EACH_TEST(1, 1)
 
 static char data[4096];
 
@@ -171,21 +157,19 @@ static void changes_may_follow_each_other_as_quickly_as_they_like(void **state)
 	rig_close(&rig);
 }
 
-#define TEST(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(conforms_when_nothing_is_chosen),
-		TEST(operations_are_chosen_by_name),
-		TEST(a_range_counts_when_it_is_touched),
-		TEST(only_the_first_ones),
-		TEST(only_each_nth),
-		TEST(only_by_chance),
-		TEST(only_in_a_window_of_time),
-		TEST(before_or_after_the_device_below_did_it),
-		TEST(names_that_do_not_exist_are_refused),
-		TEST(a_refused_change_leaves_numbers_and_time_as_they_are),
+		RIG_TEST(operations_are_chosen_by_name),
+		RIG_TEST(a_range_counts_when_it_is_touched),
+		RIG_TEST(only_the_first_ones),
+		RIG_TEST(only_each_nth),
+		RIG_TEST(only_by_chance),
+		RIG_TEST(only_in_a_window_of_time),
+		RIG_TEST(before_or_after_the_device_below_did_it),
+		RIG_TEST(names_that_do_not_exist_are_refused),
+		RIG_TEST(a_refused_change_leaves_numbers_and_time_as_they_are),
 		cmocka_unit_test(changes_may_follow_each_other_as_quickly_as_they_like),
 	};
 

@@ -6,21 +6,7 @@
 
 #include "env/env_fault.h"
 
-static struct rig rig;
-
-static int setup(void **state)
-{
-	(void)state;
-	rig_open(&rig, 1, 1);
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	(void)state;
-	rig_close(&rig);
-	return 0;
-}
+RIG_FOR_EACH_TEST(1, 1)
 
 static char data[4096], back[4096];
 
@@ -263,25 +249,22 @@ static void a_file_that_cannot_be_cut_keeps_its_size(void **state)
 	rig_unmake(&rig);
 }
 
-static struct env_medium *second_opening(void)
+static void change_elsewhere(uint64_t size)
 {
 	const struct env_medium_wants wants = { 0 };
 	struct env_medium_info info;
 	struct env_medium *medium;
 
 	assert_int_equal(env_medium_open(rig.env, "disk.img", &wants, &medium, &info, NULL), 0);
-	return medium;
+	assert_int_equal(env_medium_resize(medium, size, NULL), 0);
+	env_medium_close(medium);
 }
 
 static void a_size_changed_elsewhere_is_noticed_when_asked_for(void **state)
 {
-	struct env_medium *medium;
-
 	(void)state;
 	rig_make(&rig, "file:disk.img,create=1MiB");
-	medium = second_opening();
-	assert_int_equal(env_medium_resize(medium, 3 << 20, NULL), 0);
-	env_medium_close(medium);
+	change_elsewhere(3 << 20);
 	assert_int_equal(rig.blk->size, 1 << 20);
 	assert_int_equal(rig_resize(&rig, rig.object, 3 << 20), 0);
 	assert_int_equal(rig.blk->size, 3 << 20);
@@ -290,13 +273,9 @@ static void a_size_changed_elsewhere_is_noticed_when_asked_for(void **state)
 
 static void a_failed_request_has_the_size_looked_at(void **state)
 {
-	struct env_medium *medium;
-
 	(void)state;
 	rig_make(&rig, "file:disk.img,create=1MiB");
-	medium = second_opening();
-	assert_int_equal(env_medium_resize(medium, 1 << 19, NULL), 0);
-	env_medium_close(medium);
+	change_elsewhere(1 << 19);
 	sim_file_fault(rig.world, "disk.img", WEFT_READ, 1, SIM_FAULT_ERROR, -EIO);
 	assert_int_equal(rig_ask(&rig, WEFT_READ, 0, 0, sizeof(back), back), -EIO);
 	rig_run(&rig, 1000000);
@@ -306,13 +285,9 @@ static void a_failed_request_has_the_size_looked_at(void **state)
 
 static void a_read_of_what_was_cut_off_fails_and_has_the_size_looked_at(void **state)
 {
-	struct env_medium *medium;
-
 	(void)state;
 	rig_make(&rig, "file:disk.img,create=1MiB");
-	medium = second_opening();
-	assert_int_equal(env_medium_resize(medium, 1 << 19, NULL), 0);
-	env_medium_close(medium);
+	change_elsewhere(1 << 19);
 	assert_int_equal(rig_ask(&rig, WEFT_READ, 0, 3 << 18, sizeof(back), back), -EIO);
 	rig_run(&rig, 1000000);
 	assert_int_equal(rig.blk->size, 1 << 19);
@@ -339,27 +314,9 @@ static void a_full_disk_fails_the_writes_that_find_no_room(void **state)
 
 static void a_start_that_fails_leaves_nothing_behind(void **state)
 {
-	struct weft_why why;
-	unsigned n = 1;
-
 	(void)state;
-	for (;; n++) {
-		int error;
-
-		env_fail_nth(rig.env, n);
-		error = rig_try(&rig, "file:new.img,create=1MiB", &why);
-		assert_false(sim_file_exists(rig.world, "new.img"));
-		if (!env_fail_hit(rig.env)) {
-			assert_int_equal(error, 0);
-			break;
-		}
-		assert_true(error < 0);
-		assert_int_not_equal(why.text[0], 0);
-	}
-	assert_true(n > 3);
+	assert_true(rig_fail_each(&rig, "file:new.img,create=1MiB", false, "new.img") > 3);
 }
-
-#define TEST(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
 
 int main(void)
 {
@@ -367,22 +324,22 @@ int main(void)
 		cmocka_unit_test(conforms),
 		cmocka_unit_test(conforms_on_a_disk),
 		cmocka_unit_test(conforms_in_memory),
-		TEST(what_was_written_is_there_after_a_restart),
-		TEST(a_file_that_is_not_there_is_refused),
-		TEST(a_file_of_odd_size_is_refused),
-		TEST(what_was_made_in_vain_is_removed),
-		TEST(a_new_file_cannot_be_readonly),
-		TEST(readonly_refuses_every_change),
-		TEST(two_writers_are_refused_two_readers_are_not),
-		TEST(a_killed_server_is_waited_for),
-		TEST(resize_makes_the_file_longer_and_shorter),
-		TEST(what_is_in_flight_beyond_the_new_end_ends_before_the_file_is_cut),
-		TEST(a_file_that_cannot_be_cut_keeps_its_size),
-		TEST(a_size_changed_elsewhere_is_noticed_when_asked_for),
-		TEST(a_failed_request_has_the_size_looked_at),
-		TEST(a_read_of_what_was_cut_off_fails_and_has_the_size_looked_at),
-		TEST(a_full_disk_fails_the_writes_that_find_no_room),
-		TEST(a_start_that_fails_leaves_nothing_behind),
+		RIG_TEST(what_was_written_is_there_after_a_restart),
+		RIG_TEST(a_file_that_is_not_there_is_refused),
+		RIG_TEST(a_file_of_odd_size_is_refused),
+		RIG_TEST(what_was_made_in_vain_is_removed),
+		RIG_TEST(a_new_file_cannot_be_readonly),
+		RIG_TEST(readonly_refuses_every_change),
+		RIG_TEST(two_writers_are_refused_two_readers_are_not),
+		RIG_TEST(a_killed_server_is_waited_for),
+		RIG_TEST(resize_makes_the_file_longer_and_shorter),
+		RIG_TEST(what_is_in_flight_beyond_the_new_end_ends_before_the_file_is_cut),
+		RIG_TEST(a_file_that_cannot_be_cut_keeps_its_size),
+		RIG_TEST(a_size_changed_elsewhere_is_noticed_when_asked_for),
+		RIG_TEST(a_failed_request_has_the_size_looked_at),
+		RIG_TEST(a_read_of_what_was_cut_off_fails_and_has_the_size_looked_at),
+		RIG_TEST(a_full_disk_fails_the_writes_that_find_no_room),
+		RIG_TEST(a_start_that_fails_leaves_nothing_behind),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -2,21 +2,7 @@
 /* limit: so many requests and bytes per second, in order. */
 #include "devices/rig_test.h"
 
-static struct rig rig;
-
-static int setup(void **state)
-{
-	(void)state;
-	rig_open(&rig, 1, 1);
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	(void)state;
-	rig_close(&rig);
-	return 0;
-}
+RIG_FOR_EACH_TEST(1, 1)
 
 #define REQUESTS 64
 
@@ -160,20 +146,18 @@ static void a_new_limit_is_felt_by_those_that_wait(void **state)
 	rig_unmake(&rig);
 }
 
-#define TEST(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(conforms),
-		TEST(requests_per_second),
-		TEST(bytes_per_second),
-		TEST(what_was_saved_up_goes_at_once),
-		TEST(reads_and_writes_have_limits_of_their_own),
-		TEST(without_a_limit_nothing_waits),
-		TEST(reactors_share_the_rate),
-		TEST(an_abort_takes_it_out_of_the_queue),
-		TEST(a_new_limit_is_felt_by_those_that_wait),
+		RIG_TEST(requests_per_second),
+		RIG_TEST(bytes_per_second),
+		RIG_TEST(what_was_saved_up_goes_at_once),
+		RIG_TEST(reads_and_writes_have_limits_of_their_own),
+		RIG_TEST(without_a_limit_nothing_waits),
+		RIG_TEST(reactors_share_the_rate),
+		RIG_TEST(an_abort_takes_it_out_of_the_queue),
+		RIG_TEST(a_new_limit_is_felt_by_those_that_wait),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -5,21 +5,7 @@
 
 #include "env/env_ops.h"
 
-static struct rig rig;
-
-static int setup(void **state)
-{
-	(void)state;
-	rig_open(&rig, 1, 1);
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	(void)state;
-	rig_close(&rig);
-	return 0;
-}
+RIG_FOR_EACH_TEST(1, 1)
 
 static char data[4096];
 
@@ -118,16 +104,14 @@ static void each_nth_only_and_changed_while_it_runs(void **state)
 	unmake();
 }
 
-#define TEST(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(conforms),
-		TEST(a_line_tells_what_it_was_how_it_ended_and_how_long_it_took),
-		TEST(errors_only),
-		TEST(slow_ones_only),
-		TEST(each_nth_only_and_changed_while_it_runs),
+		RIG_TEST(a_line_tells_what_it_was_how_it_ended_and_how_long_it_took),
+		RIG_TEST(errors_only),
+		RIG_TEST(slow_ones_only),
+		RIG_TEST(each_nth_only_and_changed_while_it_runs),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

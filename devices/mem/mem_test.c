@@ -1,23 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* mem: what is written is read again; space comes and goes. */
 #include "devices/rig_test.h"
-#include "env/env_fault.h"
 
-static struct rig rig;
-
-static int setup(void **state)
-{
-	(void)state;
-	rig_open(&rig, 1, 1);
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	(void)state;
-	rig_close(&rig);
-	return 0;
-}
+RIG_FOR_EACH_TEST(1, 1)
 
 static void conforms(void **state)
 {
@@ -123,36 +108,21 @@ static void a_size_that_is_no_multiple_of_the_block_is_refused(void **state)
 
 static void no_memory_is_told(void **state)
 {
-	struct weft_why why;
-	unsigned n = 1;
-
 	(void)state;
-	for (;; n++) {
-		env_fail_nth(rig.env, n);
-		int error = rig_try(&rig, "mem:1MiB", &why);
-		if (!env_fail_hit(rig.env)) {
-			assert_int_equal(error, 0);
-			break;
-		}
-		assert_int_equal(error, -ENOMEM);
-		assert_int_not_equal(why.text[0], 0);
-	}
-	assert_true(n > 3);
+	assert_true(rig_fail_each(&rig, "mem:1MiB", false, NULL) > 3);
 }
-
-#define TEST(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(conforms),
-		TEST(fresh_memory_is_a_hole_that_reads_as_zeroes),
-		TEST(a_write_ends_the_hole_and_a_discard_makes_it_anew),
-		TEST(a_discard_that_covers_no_page_leaves_the_data),
-		TEST(a_long_zeroing_reaches_both_ends_and_no_further),
-		TEST(zeroing_that_keeps_the_space_makes_no_hole),
-		TEST(a_size_that_is_no_multiple_of_the_block_is_refused),
-		TEST(no_memory_is_told),
+		RIG_TEST(fresh_memory_is_a_hole_that_reads_as_zeroes),
+		RIG_TEST(a_write_ends_the_hole_and_a_discard_makes_it_anew),
+		RIG_TEST(a_discard_that_covers_no_page_leaves_the_data),
+		RIG_TEST(a_long_zeroing_reaches_both_ends_and_no_further),
+		RIG_TEST(zeroing_that_keeps_the_space_makes_no_hole),
+		RIG_TEST(a_size_that_is_no_multiple_of_the_block_is_refused),
+		RIG_TEST(no_memory_is_told),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

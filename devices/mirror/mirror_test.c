@@ -1,23 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* mirror: all legs hold the same, and one is enough. */
 #include "devices/rig_test.h"
-#include "env/env_fault.h"
 
-static struct rig rig;
-
-static int setup(void **state)
-{
-	(void)state;
-	rig_open(&rig, 1, 1);
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	(void)state;
-	rig_close(&rig);
-	return 0;
-}
+RIG_FOR_EACH_TEST(1, 1)
 
 static struct weft_blk *leg_of(unsigned n)
 {
@@ -485,23 +470,8 @@ static void a_state_that_was_made_in_vain_is_removed(void **state)
 
 static void no_memory_is_told(void **state)
 {
-	struct weft_why why;
-	unsigned n = 1;
-
 	(void)state;
-	for (;; n++) {
-		int error;
-
-		env_fail_nth(rig.env, n);
-		error = rig_try_stack(&rig, "mirror:[mem:1MiB],[mem:1MiB],state=s", &why);
-		if (!env_fail_hit(rig.env)) {
-			assert_int_equal(error, 0);
-			break;
-		}
-		assert_true(error == -ENOMEM || error == -EIO); /* EIO: the state could not be opened */
-		assert_int_not_equal(why.text[0], 0);
-	}
-	assert_true(n > 20);
+	assert_true(rig_fail_each(&rig, "mirror:[mem:1MiB],[mem:1MiB],state=s", true, NULL) > 20);
 }
 
 static void a_discard_leaves_all_legs_alike(void **state)
@@ -519,35 +489,33 @@ static void a_discard_leaves_all_legs_alike(void **state)
 	rig_unmake(&rig);
 }
 
-#define TEST(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(conforms),
 		cmocka_unit_test(conforms_while_a_leg_dies),
-		TEST(a_write_goes_to_all_legs_a_read_to_one),
-		TEST(the_size_is_that_of_the_smallest_leg),
-		TEST(a_failed_read_is_answered_by_another_leg_and_drops_the_first),
-		TEST(a_failed_write_drops_the_leg_before_it_is_acknowledged),
-		TEST(a_write_that_no_leg_took_fails_and_drops_none),
-		TEST(the_last_leg_stays),
-		TEST(legs_get_the_same_bytes_from_memory_that_changes),
-		TEST(copies_are_waited_for),
-		TEST(an_abort_lets_those_behind_it_go),
-		TEST(what_an_abort_cut_off_on_a_leg_is_done_again_there),
-		TEST(a_leg_that_does_not_do_it_again_in_time_is_dropped),
-		TEST(what_an_abort_cut_off_on_all_legs_is_read_from_one),
-		TEST(a_leg_that_has_become_smaller_is_not_dropped),
-		TEST(a_leg_that_missed_a_write_is_not_used_after_a_restart),
-		TEST(other_legs_than_the_recorded_ones_are_refused),
-		TEST(one_slot_may_be_damaged_two_are_refused),
-		TEST(no_write_that_a_leg_missed_is_acknowledged_before_the_record),
-		TEST(a_write_that_cannot_be_recorded_fails),
-		TEST(without_a_record_no_leg_is_done_without),
-		TEST(a_state_that_was_made_in_vain_is_removed),
-		TEST(no_memory_is_told),
-		TEST(a_discard_leaves_all_legs_alike),
+		RIG_TEST(a_write_goes_to_all_legs_a_read_to_one),
+		RIG_TEST(the_size_is_that_of_the_smallest_leg),
+		RIG_TEST(a_failed_read_is_answered_by_another_leg_and_drops_the_first),
+		RIG_TEST(a_failed_write_drops_the_leg_before_it_is_acknowledged),
+		RIG_TEST(a_write_that_no_leg_took_fails_and_drops_none),
+		RIG_TEST(the_last_leg_stays),
+		RIG_TEST(legs_get_the_same_bytes_from_memory_that_changes),
+		RIG_TEST(copies_are_waited_for),
+		RIG_TEST(an_abort_lets_those_behind_it_go),
+		RIG_TEST(what_an_abort_cut_off_on_a_leg_is_done_again_there),
+		RIG_TEST(a_leg_that_does_not_do_it_again_in_time_is_dropped),
+		RIG_TEST(what_an_abort_cut_off_on_all_legs_is_read_from_one),
+		RIG_TEST(a_leg_that_has_become_smaller_is_not_dropped),
+		RIG_TEST(a_leg_that_missed_a_write_is_not_used_after_a_restart),
+		RIG_TEST(other_legs_than_the_recorded_ones_are_refused),
+		RIG_TEST(one_slot_may_be_damaged_two_are_refused),
+		RIG_TEST(no_write_that_a_leg_missed_is_acknowledged_before_the_record),
+		RIG_TEST(a_write_that_cannot_be_recorded_fails),
+		RIG_TEST(without_a_record_no_leg_is_done_without),
+		RIG_TEST(a_state_that_was_made_in_vain_is_removed),
+		RIG_TEST(no_memory_is_told),
+		RIG_TEST(a_discard_leaves_all_legs_alike),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

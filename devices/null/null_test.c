@@ -2,21 +2,7 @@
 /* null: keeps nothing, answers at once. */
 #include "devices/rig_test.h"
 
-static struct rig rig;
-
-static int setup(void **state)
-{
-	(void)state;
-	rig_open(&rig, 1, 1);
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	(void)state;
-	rig_close(&rig);
-	return 0;
-}
+RIG_FOR_EACH_TEST(1, 1)
 
 static void reads_leave_the_memory_as_it_is(void **state)
 {
@@ -86,11 +72,11 @@ static void sizes_that_make_no_sense_are_refused(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(reads_leave_the_memory_as_it_is, setup, teardown),
-		cmocka_unit_test_setup_teardown(zero_fills_the_memory_of_reads, setup, teardown),
-		cmocka_unit_test_setup_teardown(every_operation_succeeds, setup, teardown),
-		cmocka_unit_test_setup_teardown(beyond_the_end_is_refused, setup, teardown),
-		cmocka_unit_test_setup_teardown(sizes_that_make_no_sense_are_refused, setup, teardown),
+		RIG_TEST(reads_leave_the_memory_as_it_is),
+		RIG_TEST(zero_fills_the_memory_of_reads),
+		RIG_TEST(every_operation_succeeds),
+		RIG_TEST(beyond_the_end_is_refused),
+		RIG_TEST(sizes_that_make_no_sense_are_refused),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -2,21 +2,7 @@
 /* slice: a range of the device below. */
 #include "devices/rig_test.h"
 
-static struct rig rig;
-
-static int setup(void **state)
-{
-	(void)state;
-	rig_open(&rig, 1, 1);
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	(void)state;
-	rig_close(&rig);
-	return 0;
-}
+RIG_FOR_EACH_TEST(1, 1)
 
 static void conforms(void **state)
 {
@@ -95,16 +81,14 @@ static void without_a_size_it_follows_the_end_of_the_device_below(void **state)
 	rig_unmake(&rig);
 }
 
-#define TEST(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(conforms),
-		TEST(it_touches_its_range_only),
-		TEST(block_status_is_told_in_its_own_offsets),
-		TEST(a_range_beyond_the_device_below_is_refused),
-		TEST(without_a_size_it_follows_the_end_of_the_device_below),
+		RIG_TEST(it_touches_its_range_only),
+		RIG_TEST(block_status_is_told_in_its_own_offsets),
+		RIG_TEST(a_range_beyond_the_device_below_is_refused),
+		RIG_TEST(without_a_size_it_follows_the_end_of_the_device_below),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -2,21 +2,7 @@
 /* stripe: chunks side by side. */
 #include "devices/rig_test.h"
 
-static struct rig rig;
-
-static int setup(void **state)
-{
-	(void)state;
-	rig_open(&rig, 1, 1);
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	(void)state;
-	rig_close(&rig);
-	return 0;
-}
+RIG_FOR_EACH_TEST(1, 1)
 
 static uint64_t requests_of(unsigned leg)
 {
@@ -162,19 +148,17 @@ static void only_whole_rows_count(void **state)
 		"needed");
 }
 
-#define TEST(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(conforms),
-		TEST(chunks_lie_on_the_legs_in_turn),
-		TEST(a_long_request_has_at_most_four_children),
-		TEST(a_long_discard_asks_each_leg_once),
-		TEST(the_first_error_ends_it),
-		TEST(an_abort_ends_it_early),
-		TEST(after_an_abort_nothing_more_is_started),
-		TEST(only_whole_rows_count),
+		RIG_TEST(chunks_lie_on_the_legs_in_turn),
+		RIG_TEST(a_long_request_has_at_most_four_children),
+		RIG_TEST(a_long_discard_asks_each_leg_once),
+		RIG_TEST(the_first_error_ends_it),
+		RIG_TEST(an_abort_ends_it_early),
+		RIG_TEST(after_an_abort_nothing_more_is_started),
+		RIG_TEST(only_whole_rows_count),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

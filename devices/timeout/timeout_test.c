@@ -8,22 +8,8 @@
 #define HANG (10000 * MS)
 #define MANY 120
 
-static struct rig rig;
+RIG_FOR_EACH_TEST(1, 2)
 static char data[4096] __attribute__((aligned(4096))), other[4096] __attribute__((aligned(4096)));
-
-static int setup(void **state)
-{
-	(void)state;
-	rig_open(&rig, 1, 2);
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	(void)state;
-	rig_close(&rig);
-	return 0;
-}
 
 static void conforms(void **state)
 {
@@ -227,21 +213,19 @@ static void the_time_changes_while_it_runs(void **state)
 	rig_unmake(&rig);
 }
 
-#define TEST(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(conforms),
-		TEST(a_disk_that_hangs_holds_nobody_up),
-		TEST(what_comes_too_late_touches_no_memory_of_the_client),
-		TEST(what_overlaps_a_late_write_is_refused_until_that_has_returned),
-		TEST(more_than_can_be_left_behind_are_answered_in_time),
-		TEST(an_abort_is_final_at_once),
-		TEST(what_can_be_aborted_leaves_nothing_behind),
-		TEST(without_copies_a_disk_that_hangs_is_waited_for),
-		TEST(deadlines_and_paths_go_on_below),
-		TEST(the_time_changes_while_it_runs),
+		RIG_TEST(a_disk_that_hangs_holds_nobody_up),
+		RIG_TEST(what_comes_too_late_touches_no_memory_of_the_client),
+		RIG_TEST(what_overlaps_a_late_write_is_refused_until_that_has_returned),
+		RIG_TEST(more_than_can_be_left_behind_are_answered_in_time),
+		RIG_TEST(an_abort_is_final_at_once),
+		RIG_TEST(what_can_be_aborted_leaves_nothing_behind),
+		RIG_TEST(without_copies_a_disk_that_hangs_is_waited_for),
+		RIG_TEST(deadlines_and_paths_go_on_below),
+		RIG_TEST(the_time_changes_while_it_runs),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
