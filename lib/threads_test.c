@@ -246,11 +246,18 @@ static void of_a_device_that_lives_on_one_reactor(void **state)
 	two_users_of("contract:[mem:1MiB]");
 }
 
+static void of_a_device_that_works_on_copies(void **state)
+{
+	(void)state;
+	two_users_of("timeout:[mem:1MiB],after=60s");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(of_a_device_that_is_called_everywhere),
 		cmocka_unit_test(of_a_device_that_lives_on_one_reactor),
+		cmocka_unit_test(of_a_device_that_works_on_copies),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
