@@ -59,10 +59,13 @@ struct load *load_open(struct party *party, struct weft_blk *blk, unsigned lane,
 bool load_ended(void *load);
 unsigned load_answers(const struct load *load);
 /* All that was acknowledged is in `bytes`, the image of the disk. Nothing is in flight. */
-void load_check_image(const struct load *load, const char *bytes);
+void load_check_image(struct load *load, const char *bytes);
 /* The power has gone: each sector of `bytes` is what the last flush that ended had made durable, or newer. */
-void load_check_after_power_loss(const struct load *load, const char *bytes);
-/* The same as a question: for devices that are broken on purpose. */
+void load_check_after_power_loss(struct load *load, const char *bytes);
+/* From now on what may not be is counted, instead of ending the process: for scenarios that are broken on purpose. */
+void load_tolerate(struct load *load);
+unsigned load_violations(const struct load *load);
+/* load_check_after_power_loss as a question: for devices that are broken on purpose. */
 bool load_survived_power_loss(const struct load *load, const char *bytes);
 /* Somebody else makes durable what is acknowledged now; and has done so. */
 void load_flush_begins(struct load *load);

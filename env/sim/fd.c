@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Descriptors of simulated nodes, and what they stand for: shared memory, events, streams. */
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -85,7 +86,7 @@ int sim_shm_create(struct env *env, const char *name, uint64_t size, int *fd)
 {
 	struct sim_thing *thing = sim_thing_make(node_of(env)->world, SIM_SHM);
 
-	(void)name;
+	snprintf(thing->name, sizeof(thing->name), "%s", name);
 	thing->bytes = aligned_alloc(SIM_PAGE, (size + SIM_PAGE - 1) & ~(uint64_t)(SIM_PAGE - 1));
 	WEFT_ASSERT(thing->bytes != NULL);
 	memset(thing->bytes, 0, size);
@@ -94,6 +95,19 @@ int sim_shm_create(struct env *env, const char *name, uint64_t size, int *fd)
 	*fd = sim_fd_install(node_of(env), thing);
 	sim_thing_put(thing);
 	return *fd < 0 ? *fd : 0;
+}
+
+unsigned sim_shm_wipe(struct sim_world *world, const char *name)
+{
+	unsigned wiped = 0;
+
+	for (struct sim_thing *thing = world->things; thing != NULL; thing = thing->next) {
+		if (thing->type != SIM_SHM || strcmp(thing->name, name) != 0)
+			continue;
+		memset(thing->bytes, 0, thing->size);
+		wiped++;
+	}
+	return wiped;
 }
 
 int sim_map(struct env *env, int fd, uint64_t offset, uint64_t size, bool writable, struct env_mapping **out,

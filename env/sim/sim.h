@@ -63,6 +63,10 @@ void sim_file_latency(struct sim_world *world, const char *path, uint64_t least_
 /* Room on the disk, bytes of pages: writes into new pages beyond it fail with -ENOSPC. 0: no limit. */
 void sim_file_room(struct sim_world *world, const char *path, uint64_t bytes);
 
+/* ---- shared memory ---- */
+/* Somebody overwrites all areas that were made under this name (env_shm_create) with zeroes. How many there are. */
+unsigned sim_shm_wipe(struct sim_world *world, const char *name);
+
 /* ---- trace ---- */
 /* A line that is hashed, and printed to standard error when the environment variable WEFT_SIM_TRACE was set. */
 void sim_trace(struct sim_world *world, const char *format, ...) WEFT_PRINTF(2, 3);

@@ -23,6 +23,7 @@ struct sim_thing {
 	struct sim_thing *next; /* of the world, for finding what is left over */
 	struct sim_world *world;
 	/* SIM_SHM */
+	char name[32];
 	char *bytes;
 	uint64_t size;
 	/* SIM_EVENT */
