@@ -1,23 +1,13 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""An empty folder for each test, the command in it, servers that are ended and looked at."""
+"""The command in an empty folder for each test, servers that are ended and looked at."""
 import os
-import shutil
 import sys
-import tempfile
 
 import pytest
 
 sys.path.insert(0, os.path.dirname(__file__))
 
 from command import Server, weft_in  # noqa: E402
-
-
-@pytest.fixture
-def folder():
-    """Short, because sockets are made there."""
-    path = tempfile.mkdtemp(prefix='weft-')
-    yield path
-    shutil.rmtree(path)
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import os
 import re
 import subprocess
 
-from initiator_test import VERIFY, WEFT, Server, bench, folder, weft  # noqa: F401 (fixtures)
+from initiator_test import VERIFY, WEFT, Server, bench, weft  # noqa: F401 (fixtures)
 
 
 def facts(control):

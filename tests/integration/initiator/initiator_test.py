@@ -2,47 +2,17 @@
 """The vhost-user initiator against servers as they are: our own, and qemu-storage-daemon. The load generator checks every block."""
 import json
 import os
-import shutil
 import signal
-import socket
 import subprocess
-import tempfile
 import time
 
 import pytest
 
-ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
-WEFT = os.path.join(os.environ.get('WEFT_BUILD', os.path.join(ROOT, 'build')), 'weft')
-SECONDS = 60  # after which anything has gone wrong
+from listening import SECONDS, WEFT, Listening
 
 
-class Server:
-    """A process that listens on a socket; may be killed and started again."""
-
-    def __init__(self, command, path):
-        self.command, self.path = command, path
-        self.log = tempfile.TemporaryFile('w+')
-        self.child = None
-        self.start()
-
-    def start(self):
-        self.child = subprocess.Popen(self.command, stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log)
-        until = time.monotonic() + SECONDS
-        while not self.listens():
-            assert self.child.poll() is None and time.monotonic() < until, self.text()
-            time.sleep(0.002)
-
-    def listens(self):
-        with socket.socket(socket.AF_UNIX) as sock:
-            try:
-                sock.connect(self.path)
-            except OSError:
-                return False
-        return True
-
-    def text(self):
-        self.log.seek(0)
-        return self.log.read()
+class Server(Listening):
+    """Our own, or another one."""
 
     def end(self, how=signal.SIGTERM):
         self.child.send_signal(how)
@@ -53,13 +23,6 @@ class Server:
         """Killed at once, and started again."""
         self.end(signal.SIGKILL)
         self.start()
-
-
-@pytest.fixture
-def folder():
-    path = tempfile.mkdtemp(prefix='weft-')
-    yield path
-    shutil.rmtree(path)
 
 
 @pytest.fixture

@@ -1,49 +1,24 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """A server for each test, ended and looked at after it."""
 import os
-import shutil
 import signal
-import socket
-import subprocess
 import sys
-import tempfile
-import time
 
 import pytest
 
 sys.path.insert(0, os.path.dirname(__file__))
 
 import frontend  # noqa: E402
-
-ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
-WEFT = os.path.join(os.environ.get('WEFT_BUILD', os.path.join(ROOT, 'build')), 'weft')
+from listening import WEFT, Listening  # noqa: E402
 
 
-class Server:
+class Server(Listening):
     """One `weft serve`."""
 
     def __init__(self, folder, device, options='', arguments=()):
-        self.folder, self.path = folder, os.path.join(folder, 's')
-        self.command = [WEFT, 'serve', device, '--on', f'vhost-user:{self.path}{options}', *arguments]
-        self.log = open(os.path.join(folder, 'log'), 'a+', encoding='utf-8', errors='replace')
-        self.child, self.stopped = None, False
-        self.start()
-
-    def start(self):
-        self.child = subprocess.Popen(self.command, stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log)
-        until = time.monotonic() + frontend.TIMEOUT
-        while not self.listens():
-            assert self.child.poll() is None and time.monotonic() < until, self.text()
-            time.sleep(0.002)
-
-    def listens(self):
-        """Whether the socket accepts; a connection that is closed at once leaves no trace but a line in the log."""
-        with socket.socket(socket.AF_UNIX) as sock:
-            try:
-                sock.connect(self.path)
-            except OSError:
-                return False
-        return True
+        path = os.path.join(folder, 's')
+        self.stopped = False
+        super().__init__([WEFT, 'serve', device, '--on', f'vhost-user:{path}{options}', *arguments], path)
 
     def connect(self):
         return frontend.FrontEnd(self.path)
@@ -61,17 +36,6 @@ class Server:
         finally:
             self.child.kill()
             self.child.wait()
-
-    def text(self):
-        self.log.seek(0)
-        return self.log.read()
-
-
-@pytest.fixture
-def folder():
-    path = tempfile.mkdtemp(prefix='weft-')
-    yield path
-    shutil.rmtree(path)
 
 
 @pytest.fixture
