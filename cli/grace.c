@@ -18,7 +18,7 @@ static void grace_visit(struct round *round, struct weft_reactor *reactor)
 {
 	struct grace *grace = WEFT_CONTAINER(round, struct grace, round);
 
-	grace->aborted += slots_abort(reactor, -ESHUTDOWN);
+	grace->aborted += slots_abort(reactor, NULL, -ESHUTDOWN);
 }
 
 static void grace_arm(struct grace *grace, uint64_t after_ns)

@@ -191,6 +191,7 @@ void slots_each(struct weft_reactor *reactor, void (*fn)(void *arg, struct weft_
 }
 
 struct aborting {
+	const struct weft_session *session; /* NULL: all */
 	int status;
 	unsigned count;
 };
@@ -200,15 +201,17 @@ static void abort_one(void *arg, struct weft_slot *slot)
 	struct aborting *a = arg;
 	struct weft_hop *top = hop_child(&slot->root, 0);
 
+	if (a->session != NULL && slot->session != a->session)
+		return;
 	if (top->state != WEFT_HOP_ASKED || top->status != 0)
 		return; /* not submitted yet (a long chain that waits for its vector), ended, or asked before */
 	weft_hop_abort(top, a->status);
 	a->count++;
 }
 
-unsigned slots_abort(struct weft_reactor *reactor, int status)
+unsigned slots_abort(struct weft_reactor *reactor, const struct weft_session *session, int status)
 {
-	struct aborting a = { .status = status };
+	struct aborting a = { .session = session, .status = status };
 
 	WEFT_ASSERT(status < 0);
 	slots_each(reactor, abort_one, &a);

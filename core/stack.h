@@ -48,9 +48,9 @@ int slot_vectors_open(struct weft_reactor *reactor, struct weft_why *why);
 void slot_vectors_close(struct weft_reactor *reactor);
 /* Ends what has waited beyond its deadline on this reactor; returns the earliest deadline left. */
 uint64_t slots_expire(struct weft_reactor *reactor, uint64_t now_ns);
-/* Aborts what is in flight for the sessions of this reactor with `status`; returns how many had not been asked to end
- * before. On the reactor. */
-unsigned slots_abort(struct weft_reactor *reactor, int status);
+/* Aborts what is in flight on this reactor, for `session` (NULL: for all), with `status`; returns how many had not been asked to
+ * end before. On the reactor. */
+unsigned slots_abort(struct weft_reactor *reactor, const struct weft_session *session, int status);
 /* Calls fn for each slot in use on the reactor. On the reactor. */
 void slots_each(struct weft_reactor *reactor, void (*fn)(void *arg, struct weft_slot *slot), void *arg);
 

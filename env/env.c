@@ -336,6 +336,11 @@ void env_stream_close(struct env_stream *stream)
 	stream->ops->close(stream);
 }
 
+void env_stream_shut(struct env_stream *stream)
+{
+	stream->ops->shut(stream);
+}
+
 void env_stream_watch(struct env_stream *stream, void (*fn)(void *self), void *self)
 {
 	stream->ops->watch(stream, fn, self);

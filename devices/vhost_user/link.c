@@ -62,6 +62,58 @@ static void task_end(struct vu_link *link, int status)
 
 /* ---- losing it ---- */
 
+/* The server touches nothing any more. */
+static void link_gone(struct vu_link *link)
+{
+	WEFT_ASSERT(link->agreed_once && !link->stopping);
+	streams_close(link);
+	link->state = VU_AWAY;
+	link->rings_given = false;
+	vu_rings_lost(link);
+	timer_at(link, link->device->reconnect_ns);
+	vu_pump(link);
+}
+
+/* What still comes is thrown away; the end is what matters. */
+static void leaving(void *self)
+{
+	struct vu_link *link = self;
+	struct vu_stream_in *in = &link->in;
+
+	for (;;) {
+		unsigned room = VHOST_USER_MAX_FDS;
+		int64_t got = env_stream_read(link->stream, &in->msg, sizeof(in->msg), in->fds, &room);
+
+		WEFT_ASSERT(link->state == VU_LEAVING && in->nfds == 0);
+		if (got == 0 || got == -ECONNRESET) {
+			link_gone(link);
+			return;
+		}
+		if (got < 0)
+			return;
+		in->nfds = room;
+		fds_close(link, in);
+	}
+}
+
+/* It may still touch memory: it is asked to go, and waited for. */
+static void link_leave(struct vu_link *link)
+{
+	WEFT_ASSERT(link->rings_given && link->stream != NULL);
+	if (link->requests != NULL)
+		env_stream_close(link->requests);
+	link->requests = NULL;
+	fds_close(link, &link->in);
+	fds_close(link, &link->requests_in);
+	link->in.have = link->requests_in.have = 0;
+	link->awaited = 0;
+	link->state = VU_LEAVING;
+	env_stream_shut(link->stream);
+	env_stream_watch(link->stream, leaving, link);
+	timer_at(link, link->device->reconnect_ns);
+	vu_pump(link);
+}
+
 void vu_link_lost(struct vu_link *link, int error, const char *format, ...)
 {
 	struct vu_device *device = link->device;
@@ -72,9 +124,11 @@ void vu_link_lost(struct vu_link *link, int error, const char *format, ...)
 	va_start(args, format);
 	vsnprintf(text, sizeof(text), format, args);
 	va_end(args);
-	streams_close(link);
 	weft_timer_disarm(control(link), &link->timer);
-	link->state = VU_AWAY;
+	if (link->stopping || !link->agreed_once) {
+		streams_close(link);
+		link->state = VU_AWAY;
+	}
 	if (link->stopping) {
 		vu_pump(link);
 		return;
@@ -92,9 +146,10 @@ void vu_link_lost(struct vu_link *link, int error, const char *format, ...)
 	if (link->away_since_ns == 0)
 		link->away_since_ns = weft_reactor_now(control(link));
 	link->closed_said = true;
-	vu_rings_lost(link);
-	timer_at(link, device->reconnect_ns);
-	vu_pump(link);
+	if (link->rings_given && !link->closed)
+		link_leave(link);
+	else
+		link_gone(link);
 }
 
 /* ---- sending ---- */
@@ -175,12 +230,13 @@ static void readable(void *self)
 	struct vu_link *link = self;
 	const char *what;
 
-	while (link->stream != NULL) {
+	while (link->stream != NULL && link->state != VU_LEAVING) {
 		int got = stream_read(link->stream, &link->in, VHOST_USER_FRONT_REPLY, &what);
 
 		if (got == 0)
 			break;
 		if (got < 0) {
+			link->closed = got == -ECONNRESET;
 			vu_link_lost(link, got, "%s", what);
 			return;
 		}
@@ -289,7 +345,10 @@ static void note_msg(void *self)
 	WEFT_ASSERT(weft_reactor_here() == control(link));
 	atomic_store(&q->noted, false);
 	vu_ring_noted(link, q);
-	vu_pump(link);
+	if (link->state == VU_READY && atomic_load(&q->aborting) && !link->stopping) /* whatever it has been asked just now */
+		vu_link_lost(link, -ECANCELED, "a request that it has is to be aborted");
+	else
+		vu_pump(link);
 }
 
 void vu_link_note(struct vu_queue *q)
@@ -316,6 +375,7 @@ static int link_connect(struct vu_link *link, struct weft_why *why)
 		return error;
 	}
 	link->state = VU_AGREEING;
+	link->rings_given = link->closed = false;
 	link->step = 0;
 	device->protocol = 0;
 	env_stream_watch(link->stream, readable, link);
@@ -329,14 +389,13 @@ static void timer_fired(void *self)
 	uint64_t away = weft_reactor_now(control(link)) - link->away_since_ns;
 	struct weft_why why;
 
-	if (link->state != VU_AWAY) {
+	link->expired = device->timeout_ns != 0 && link->away_since_ns != 0 && away >= device->timeout_ns;
+	if (link->state == VU_AGREEING || link->state == VU_READY) {
 		vu_link_lost(link, -ETIMEDOUT, "the server does not answer %s", vhost_user_name(link->awaited));
 		return;
 	}
-	if (link_connect(link, &why) != 0) {
-		link->expired = device->timeout_ns != 0 && away >= device->timeout_ns;
+	if (link->state == VU_LEAVING || link_connect(link, &why) != 0)
 		timer_at(link, device->reconnect_ns);
-	}
 	vu_pump(link);
 }
 
@@ -370,6 +429,8 @@ void vu_link_stop(struct vu_device *device, struct weft_task *task)
 	WEFT_ASSERT(link->task == NULL);
 	link->stopping = true;
 	link->task = task;
+	if (link->state == VU_AWAY || link->state == VU_LEAVING)
+		weft_timer_disarm(control(link), &link->timer); /* nothing is tried any more */
 	vu_pump(link);
 }
 

@@ -6,7 +6,21 @@
  *                     connected                    agreed
  *      AWAY ---------------------> AGREEING ---------------------> READY
  *        ^   reconnect=, again          |  answers, agree.c          |  rings and regions, rings.c
- *        +------------------------------+----------------------------+  closed, broken, too late
+ *        +------------------------------+----------------------------+  it has closed its end
+ *        |                                                           |
+ *        +------------------------- LEAVING <------------------------+  broken, too late, a request is to be aborted
+ *           it has closed its end            our end is closed
+ *
+ * A server that was given rings may touch memory as long as it lives, whatever we think of it: silence proves nothing, and a
+ * mapping cannot be taken away. What proves that it has done with our memory is that its end of the connection is closed: by itself
+ * after its last request, or by the kernel after its death.
+ *
+ * Invariants:
+ *  L1  A server that was given a ring on this connection has gone (AWAY) only when its end is closed. Until then no other is asked.
+ *  L2  What is in a ring ends by the answer of the server that has it, or after that server has gone: ended anew by the next one,
+ *      failed (timeout=), or aborted. An aborted request is taken out of the ring before the next server is asked.
+ *  L3  What waits outside of the rings can end at any time.
+ *  L4  When the device stops, nothing is in flight, and our own memory is not used for anything else afterwards: nobody has to go.
  */
 #ifndef DEVICES_VHOST_USER_LINK_H
 #define DEVICES_VHOST_USER_LINK_H
@@ -21,7 +35,7 @@ enum {
 };
 #define VU_ANSWER_NS 10000000000ull       /* a server that takes longer for one answer is given up */
 
-enum vu_link_state { VU_AWAY, VU_AGREEING, VU_READY };
+enum vu_link_state { VU_AWAY, VU_AGREEING, VU_READY, VU_LEAVING };
 
 /* vu_queue.state */
 enum vu_ring_state {
@@ -31,7 +45,7 @@ enum vu_ring_state {
 	VU_RING_STARTING,   /* its reactor has been told that it is up */
 	VU_RING_ON,
 	VU_RING_STOPPING,   /* GET_VRING_BASE was sent */
-	VU_RING_FAILING,    /* its reactor has been told to fail everything */
+	VU_RING_FAILING,    /* its reactor has been told to fail what can be failed */
 };
 
 enum vu_region_state { VU_REGION_FREE, VU_REGION_NEW, VU_REGION_SHARED, VU_REGION_REFUSED, VU_REGION_GONE };
@@ -60,6 +74,8 @@ struct vu_link {
 	enum vu_link_state state;
 	uint8_t step;
 	uint32_t awaited;                 /* request whose answer is awaited; 0: none */
+	bool rings_given;                 /* on this connection: the server may touch memory (L1) */
+	bool closed;                      /* the server has closed its end */
 	bool agreed_once;                 /* features and sizes are fixed from now on */
 	bool stopping, expired, closed_said;
 	bool reread;                      /* the configuration has changed: ask for it */
@@ -75,12 +91,18 @@ struct vu_link {
 	uint64_t inflight_size, inflight_offset;
 };
 
+/* After vu_send: the message is out, and no answer to it will come. */
+static inline bool vu_sent(const struct vu_link *link)
+{
+	return (link->state == VU_AGREEING || link->state == VU_READY) && link->awaited == 0;
+}
+
 /* link.c */
 /* Sends a message; with `answer` the next one waits for the reply, else for the acknowledgement if the server gives any.
  * Descriptors stay the caller's. The link may be lost afterwards. */
 void vu_send(struct vu_link *link, uint32_t request, const void *payload, uint32_t size, const int *fds, unsigned nfds,
 	bool answer);
-/* The connection is of no use: closes it; start fails, or a new attempt is due. */
+/* The connection is of no use: start fails, or a new attempt is due, once the server has gone. */
 void vu_link_lost(struct vu_link *link, int error, const char *format, ...) WEFT_PRINTF(3, 4);
 /* Goes on with whatever is to be done next. */
 void vu_pump(struct vu_link *link);

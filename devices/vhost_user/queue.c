@@ -8,6 +8,8 @@
  *  Q2  Nothing is added to the ring while the queue is not `up`; what was in the ring when the server went away stays
  *      there, and either the next server finds it (in-flight tracking) or PREPARE with `reset` queues it again.
  *  Q3  A request is never refused for want of room: it waits, in order.
+ *  Q4  A request in the ring ends when the server returns it; or, by an order, when the server has gone (link.h, L1 and L2).
+ *      To abort it is to ask the server to go.
  */
 #include <errno.h>
 #include <string.h>
@@ -199,6 +201,17 @@ static void wait_in_front(struct vu_queue *q, struct weft_hop *hop)
 	q->waiting.head = hop;
 }
 
+/* An abort has left its reason (weft_hop_abort): then it ends. True: it waits. */
+static bool wait_in_front_or_end(struct vu_queue *q, struct weft_hop *hop)
+{
+	if (WEFT_UNLIKELY(hop->status != 0)) {
+		weft_hop_complete(hop, -ECANCELED);
+		return false;
+	}
+	wait_in_front(q, hop);
+	return true;
+}
+
 static struct weft_hop *waiting_take(struct vu_queue *q)
 {
 	struct weft_hop *hop = q->waiting.head;
@@ -249,7 +262,7 @@ static void vu_commit(struct weft_blk *blk, void *shard)
 	}
 }
 
-/* What is in the ring belongs to the server until it returns it, or until it is gone; what waits can end at once. */
+/* What waits can end at once. What is in the ring belongs to the server until it returns it, or has gone: it is asked to go. */
 static void vu_abort(struct weft_blk *blk, struct weft_hop *hop)
 {
 	struct vu_queue *q = ((struct shard *)weft_hop_shard(hop))->queue;
@@ -257,8 +270,11 @@ static void vu_abort(struct weft_blk *blk, struct weft_hop *hop)
 
 	WEFT_ASSERT(hop->state == WEFT_HOP_ASKED && weft_reactor_here() == q->reactor);
 	(void)blk;
-	if (hop->scratch[SCRATCH_STATE] != REQUEST_WAITING)
+	if (hop->scratch[SCRATCH_STATE] != REQUEST_WAITING) {
+		atomic_store(&q->aborting, true);
+		vu_link_note(q);
 		return;
+	}
 	while (*at != hop)
 		at = &(*at)->queue;
 	*at = hop->queue;
@@ -281,7 +297,7 @@ static inline void request_end(struct vu_queue *q, uint16_t id)
 	if (WEFT_UNLIKELY(hop->scratch[SCRATCH_STATE] == REQUEST_COPIED) && hop->op == WEFT_READ && error == 0)
 		weft_hop_copy_in(hop, 0, q->memory + q->at.bounce + (uint64_t)VU_BOUNCE * id, hop->len);
 	if (WEFT_UNLIKELY(hop->scratch[SCRATCH_DONE] != 0) && error == 0 && hop->scratch[SCRATCH_DONE] < hop->len)
-		wait_in_front(q, hop);
+		wait_in_front_or_end(q, hop);
 	else
 		weft_hop_complete(hop, error);
 }
@@ -324,6 +340,8 @@ static bool vu_arm(struct weft_source *source)
 	struct vu_queue *q = WEFT_CONTAINER(source, struct vu_queue, source);
 
 	q->armed = true;
+	if (WEFT_UNLIKELY(atomic_load_explicit(&q->broken, memory_order_relaxed)))
+		return false; /* what is in it is waited for by the control reactor (Q4) */
 	return virtq_drv_notify_enable(&q->drv);
 }
 
@@ -361,7 +379,7 @@ static void ring_init(struct vu_queue *q)
 		virtq_drv_notify_disable(&q->drv);
 }
 
-/* All that was in the ring waits again, before what has been waiting. Returns how many. */
+/* All that was in the ring waits again, before what has been waiting; what is to be aborted ends. Returns how many wait. */
 static unsigned ring_to_waiting(struct vu_queue *q)
 {
 	unsigned n = 0;
@@ -372,10 +390,9 @@ static unsigned ring_to_waiting(struct vu_queue *q)
 		if (hop == NULL)
 			continue;
 		hop->scratch[SCRATCH_DONE] = 0;
-		wait_in_front(q, hop);
+		n += wait_in_front_or_end(q, hop);
 		q->hops[id] = NULL;
 		q->in_flight--;
-		n++;
 	}
 	WEFT_ASSERT(q->in_flight == 0);
 	return n;
@@ -390,18 +407,37 @@ static uint32_t base_of(const struct virtq_drv *drv)
 	return drv->packed ? slot | slot << 16 : drv->used;
 }
 
+static void ring_take_all(struct vu_queue *q)
+{
+	while (!atomic_load(&q->broken) && ring_take(q, VU_BURST))
+		;
+}
+
 static void prepare(struct vu_queue *q)
 {
 	WEFT_ASSERT(weft_reactor_here() == q->reactor);
 	q->up = false;
-	while (!atomic_load(&q->broken) && ring_take(q, VU_BURST))
-		;
+	ring_take_all(q);
 	if (q->reset) {
 		q->resubmitted += ring_to_waiting(q);
 		ring_init(q);
 		atomic_store(&q->broken, false);
 	}
 	q->base = base_of(&q->drv);
+}
+
+/* `gone`: also what is in the ring, which nobody has any more. */
+static void fail(struct vu_queue *q, bool gone)
+{
+	WEFT_ASSERT(weft_reactor_here() == q->reactor);
+	q->failing = true;
+	q->up = false;
+	if (gone) {
+		ring_take_all(q);
+		ring_to_waiting(q);
+	}
+	while (q->waiting.head != NULL)
+		weft_hop_complete(waiting_take(q), -EIO);
 }
 
 static void order_msg(void *self)
@@ -423,10 +459,8 @@ static void order_msg(void *self)
 		env_notifier_signal(q->kick);
 		break;
 	case VU_ORDER_FAIL:
-		q->failing = true;
-		ring_to_waiting(q);
-		while (q->waiting.head != NULL)
-			weft_hop_complete(waiting_take(q), -EIO);
+	case VU_ORDER_FAIL_WAITING:
+		fail(q, q->order == VU_ORDER_FAIL);
 		break;
 	case VU_ORDER_NONE:
 		break;

@@ -50,6 +50,7 @@ static bool ring_step(struct vu_link *link, struct vu_queue *q)
 	const int kick = env_notifier_fd(q->kick), call = env_notifier_fd(q->call);
 
 	WEFT_ASSERT(q->state == VU_RING_PREPARED && link->state == VU_READY);
+	link->rings_given = true;
 	switch (q->step++) {
 	case 0:
 		vu_send(link, VHOST_USER_SET_VRING_NUM, &num, sizeof(num), NULL, 0, false);
@@ -90,7 +91,47 @@ static void ring_up(struct vu_link *link, struct vu_queue *q)
 {
 	WEFT_ASSERT(q->state == VU_RING_PREPARED || q->state == VU_RING_ON);
 	atomic_store(&q->opened, false);
+	q->failed = VU_FAILED_NOTHING;
 	order(link, q, VU_ORDER_UP, VU_RING_STARTING);
+}
+
+/* There is no server, or one that is to go: requests may have to end without it. */
+static bool ring_tend_away(struct vu_link *link, struct vu_queue *q)
+{
+	uint8_t failed = !link->expired ? VU_FAILED_NOTHING : link->state == VU_AWAY ? VU_FAILED_ALL : VU_FAILED_WAITING;
+
+	WEFT_ASSERT(link->state == VU_AWAY || link->state == VU_LEAVING);
+	if (link->state == VU_AWAY && atomic_exchange(&q->aborting, false)) {
+		vu_inflight_drop(link); /* what the next server would find there has ended */
+		q->reset = true;
+		q->ring_dirty = false;
+		order(link, q, VU_ORDER_PREPARE, VU_RING_PREPARING);
+	} else if (q->failed < failed) {
+		q->failed = failed;
+		if (failed == VU_FAILED_ALL)
+			vu_inflight_drop(link);
+		order(link, q, failed == VU_FAILED_ALL ? VU_ORDER_FAIL : VU_ORDER_FAIL_WAITING, VU_RING_FAILING);
+	} else {
+		return false;
+	}
+	return true;
+}
+
+/* The server runs it. */
+static bool ring_tend_on(struct vu_link *link, struct vu_queue *q, bool wanted)
+{
+	WEFT_ASSERT(link->state == VU_READY && q->state == VU_RING_ON);
+	if (atomic_load(&q->broken)) {
+		vu_inflight_drop(link);
+		vu_link_lost(link, -EPROTO, "the server has broken ring %u: %s", q->index, q->drv.fault);
+	} else if (!wanted) {
+		ring_stop(link, q);
+	} else if (atomic_load(&q->opened)) {
+		ring_up(link, q); /* closed and opened so fast that it was never stopped */
+	} else {
+		return false;
+	}
+	return true;
 }
 
 /* Something to do for this ring? */
@@ -102,39 +143,24 @@ static bool ring_tend(struct vu_link *link, struct vu_queue *q)
 	case VU_RING_OFF:
 		if (!wanted)
 			return false;
-		if (link->state == VU_READY) {
-			q->reset = q->ring_dirty || link->inflight_fd < 0;
-			q->ring_dirty = false;
-			order(link, q, VU_ORDER_PREPARE, VU_RING_PREPARING);
-		} else if (link->expired && !q->failed) {
-			q->failed = true;
-			vu_inflight_drop(link);
-			order(link, q, VU_ORDER_FAIL, VU_RING_FAILING);
-		} else {
-			return false;
+		if (link->state != VU_READY)
+			return ring_tend_away(link, q);
+		if (atomic_load(&q->aborting)) {
+			vu_link_lost(link, -ECANCELED, "a request that it would find in flight is to be aborted");
+			return true;
 		}
+		q->reset = q->ring_dirty || link->inflight_fd < 0;
+		q->ring_dirty = false;
+		order(link, q, VU_ORDER_PREPARE, VU_RING_PREPARING);
 		return true;
 	case VU_RING_PREPARED:
 		if (link->state != VU_READY)
 			q->state = VU_RING_OFF;
 		else if (!ring_step(link, q) && q->state == VU_RING_PREPARED)
 			ring_up(link, q);
-		q->failed = false;
 		return true;
 	case VU_RING_ON:
-		if (link->state != VU_READY)
-			return false;
-		if (atomic_load(&q->broken)) {
-			vu_inflight_drop(link);
-			vu_link_lost(link, -EPROTO, "the server has broken ring %u: %s", q->index, q->drv.fault);
-		} else if (!wanted) {
-			ring_stop(link, q);
-		} else if (atomic_load(&q->opened)) {
-			ring_up(link, q); /* closed and opened so fast that it was never stopped */
-		} else {
-			return false;
-		}
-		return true;
+		return link->state == VU_READY ? ring_tend_on(link, q, wanted) : ring_tend_away(link, q);
 	case VU_RING_PREPARING:
 	case VU_RING_STARTING:
 	case VU_RING_STOPPING:
@@ -241,7 +267,7 @@ static void region_send(struct vu_link *link, struct vu_region *region, uint32_t
 	WEFT_ASSERT(link->awaited == 0 && by_slots(link));
 	link->region_turn = region;
 	vu_send(link, request, &payload, sizeof(payload), &region->fd, nfds, false);
-	if (link->stream != NULL && link->awaited == 0) /* the server acknowledges nothing */
+	if (vu_sent(link)) /* the server acknowledges nothing */
 		region_settle(link, region, true);
 }
 
@@ -275,7 +301,7 @@ void vu_memory_set(struct vu_link *link)
 	}
 	vu_send(link, VHOST_USER_SET_MEM_TABLE, &memory, (uint32_t)offsetof(struct vhost_user_memory, regions) +
 		memory.nregions * (uint32_t)sizeof(memory.regions[0]), fds, memory.nregions, false);
-	if (link->stream != NULL && link->awaited == 0)
+	if (vu_sent(link))
 		regions_settle_all(link);
 }
 

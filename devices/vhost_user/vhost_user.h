@@ -48,7 +48,11 @@ enum vu_order {
 	VU_ORDER_PREPARE, /* submit nothing; take what has ended; with `reset` begin a new ring and queue again what was in it */
 	VU_ORDER_UP,      /* the server runs the ring: go on */
 	VU_ORDER_FAIL,    /* the server has been away for too long: end all requests, and new ones at once */
+	VU_ORDER_FAIL_WAITING, /* ... but has not gone: what is in the ring stays there */
 };
+
+/* vu_queue.failed: what has been failed since the ring was up last */
+enum vu_failed { VU_FAILED_NOTHING, VU_FAILED_WAITING, VU_FAILED_ALL };
 
 struct vu_device;
 
@@ -75,6 +79,7 @@ struct vu_queue {
 	bool reset;                     /* with PREPARE */
 	uint32_t base;                  /* answer of PREPARE: as SET_VRING_BASE wants it */
 	_Atomic bool noted, wanted, answered, broken;
+	_Atomic bool aborting;          /* something in the ring is to be aborted */
 	_Atomic bool opened;            /* since the control reactor has last told it that the ring is up */
 	bool skipped;                   /* the order came when the queue was closed: nothing was done */
 	_Atomic uint32_t region_wanted; /* number of a region that the server does not have; 0: none */
@@ -83,7 +88,8 @@ struct vu_queue {
 	unsigned index;
 	uint8_t state, step;            /* link.c */
 	bool ring_dirty;                /* the ring cannot be continued by a new server: reset it */
-	bool lost, failed;              /* the server went while an order was out; its requests have been failed */
+	uint8_t failed;                 /* enum vu_failed */
+	bool lost;                      /* the server went while an order was out */
 };
 
 /* virtio_blk_config, as far as it matters here (virtio 1.2, 5.2.4). */

@@ -2,8 +2,11 @@
 /* vhost-user: against our own export, on another node of a simulated world, which can be killed. */
 #include "devices/rig_test.h"
 
+#include <weft/memory.h>
+
 #include "core/reactor.h"
 #include "core/tree.h"
+#include "devices/device.h"
 #include "devices/vhost_user/vhost_user.h"
 
 #define SOCKET "/vm.sock"
@@ -12,11 +15,60 @@
 #define BLOCK 4096u
 #define BLOCKS (DISK_SIZE / BLOCK)
 
-extern const struct weft_kind file_kind, mem_kind, export_vhost_user_kind;
+extern const struct weft_kind file_kind, mem_kind, delay_kind, export_vhost_user_kind;
+
+/* ---- a disk in the server that keeps the next read until it is told, and cannot be aborted ---- */
+
+struct stubborn {
+	struct weft_object object;
+	struct weft_blk blk;
+};
+
+static struct {
+	struct weft_hop *held;
+	struct weft_msg msg;
+	bool hold;
+} stubborn;
+
+static void stubborn_submit(struct weft_blk *blk, struct weft_hop *hop)
+{
+	(void)blk;
+	if (hop->op == WEFT_READ && stubborn.hold) {
+		stubborn.held = hop;
+		stubborn.hold = false;
+	} else {
+		weft_hop_complete(hop, 0);
+	}
+}
+
+/* Late, it does what it was asked to do. */
+static void stubborn_go_on_msg(void *self)
+{
+	(void)self;
+	weft_hop_zero_fill(stubborn.held, 0, stubborn.held->len);
+	weft_hop_complete(stubborn.held, 0);
+	stubborn.held = NULL;
+}
+
+static const struct weft_blk_ops stubborn_ops = { .submit = stubborn_submit };
+
+static void stubborn_start(struct weft_object *object, struct weft_task *task)
+{
+	struct weft_blk *blk = &DEVICE_OF_OBJECT(object, struct stubborn)->blk;
+
+	*blk = (struct weft_blk){ .ops = &stubborn_ops, .size = DISK_SIZE, .block = 512, .align = 1,
+		.ops_can = WEFT_OP_BIT(WEFT_READ) | WEFT_OP_BIT(WEFT_WRITE) | WEFT_OP_BIT(WEFT_FLUSH) };
+	device_end(task, 0);
+}
+
+static const struct weft_offer stubborn_offers[] = { { &weft_blk_iface, offsetof(struct stubborn, blk) }, { 0 } };
+static const struct weft_kind stubborn_kind = { .name = "stubborn", .summary = "keeps a read", .size = sizeof(struct stubborn),
+	.offers = stubborn_offers, .start = stubborn_start };
 
 /* ---- the server ---- */
 
-static const struct weft_kind *const server_kinds[] = { &file_kind, &mem_kind, &export_vhost_user_kind, NULL };
+static const struct weft_kind *const server_kinds[] = { &file_kind, &mem_kind, &delay_kind, &stubborn_kind, &export_vhost_user_kind,
+	NULL };
 static const struct weft_module server_module = { WEFT_ABI, sizeof(struct weft_module), sizeof(struct weft_kind),
 	"server", WEFT_VERSION, server_kinds };
 
@@ -307,6 +359,188 @@ static void timeout_fails_them_and_the_next_server_serves_again(void **state)
 	server_kill();
 }
 
+/* ---- requests that do not end ---- */
+
+#define SECOND 1000000000ull
+
+/* Memory that the server is given, so that requests in it are not copied. */
+struct shared {
+	struct env_mapping *mapping;
+	int fd, region;
+	char *base;
+};
+
+static struct shared shared_make(void)
+{
+	struct shared m;
+	struct weft_why why;
+
+	assert_int_equal(env_shm_create(rig.env, "test", BLOCK, &m.fd), 0);
+	assert_int_equal(env_map(rig.env, m.fd, 0, BLOCK, true, &m.mapping, &why), 0);
+	m.base = env_mapping_base(m.mapping);
+	m.region = weft_region_add(rig.core, m.base, BLOCK, m.fd, 0, false, &why);
+	assert_true(m.region > 0);
+	return m;
+}
+
+static void shared_drop(struct shared *m)
+{
+	weft_region_remove(rig.core, m->region);
+	env_unmap(m->mapping);
+	env_fd_close(rig.env, m->fd);
+}
+
+static struct rig_request read_into(const struct shared *m, uint32_t deadline_us)
+{
+	struct rig_request r = { .op = WEFT_READ, .len = BLOCK, .nsegs = 1, .deadline_us = deadline_us };
+
+	r.segs[0] = (struct weft_seg){ .base = m->base, .len = BLOCK, .region = (uint16_t)m->region };
+	return r;
+}
+
+static bool stubborn_has_it(void *arg)
+{
+	(void)arg;
+	return stubborn.held != NULL;
+}
+
+/* The device is there, memory is shared, and the server has taken a read in it and keeps it. */
+static struct shared make_with_a_stubborn_server(const char *device_options, struct rig_request *r, uint32_t deadline_us)
+{
+	struct shared m = shared_make();
+	char text[64];
+
+	memset(&stubborn, 0, sizeof(stubborn));
+	server_start("stubborn", ",clients=4");
+	snprintf(text, sizeof(text), "vhost-user:" SOCKET "%s", device_options);
+	rig_make(&rig, text);
+	*r = read_into(&m, 0);
+	rig_start(&rig, r);
+	assert_int_equal(rig_wait(&rig, r), 0);
+	rig_run(&rig, SECOND); /* now it is shared */
+	stubborn.hold = true;
+	*r = read_into(&m, deadline_us);
+	rig_start(&rig, r);
+	assert_true(sim_run(rig.world, stubborn_has_it, NULL, 1000000));
+	return m;
+}
+
+/* The server goes on at last; nothing is written to memory whose request has ended. */
+static void nothing_is_written_late(struct shared *m, struct rig_request *r)
+{
+	static const char zeroes[BLOCK];
+
+	memset(m->base, 1, BLOCK);
+	rig_run(&rig, 100 * SECOND);
+	assert_int_equal(r->ended, 0);
+	stubborn.msg = (struct weft_msg){ .fn = stubborn_go_on_msg };
+	weft_reactor_post(server.core->reactor[1], &stubborn.msg);
+	assert_int_equal(rig_wait(&rig, r), 0); /* too late to abort or to fail: it was carried out */
+	assert_memory_equal(m->base, zeroes, BLOCK);
+	memset(m->base, 1, BLOCK);
+	rig_run(&rig, 100 * SECOND);
+	assert_int_equal(m->base[0] + m->base[BLOCK - 1], 2);
+	assert_int_equal(r->ended, 1);
+	assert_int_equal(rig_ask(&rig, WEFT_FLUSH, 0, 0, 0, NULL), 0);
+	rig_unmake(&rig);
+	shared_drop(m);
+	server_kill();
+}
+
+static void an_aborted_request_ends_when_the_server_has_given_it_back(void **state)
+{
+	struct rig_request r;
+	struct shared m = make_with_a_stubborn_server("", &r, 1000000);
+
+	(void)state;
+	nothing_is_written_late(&m, &r);
+}
+
+static void nothing_is_asked_again_of_others_while_the_server_lives(void **state)
+{
+	struct rig_request r, flush = { .op = WEFT_FLUSH };
+	struct shared m = make_with_a_stubborn_server("", &r, 0);
+	struct vu_device *device = WEFT_CONTAINER(rig.object, struct vu_device, object);
+	uint16_t *used = (uint16_t *)(void *)(device->queue[0].drv.device + 2);
+
+	(void)state;
+	*used = (uint16_t)(*used + 1000);
+	rig_start(&rig, &flush); /* somebody looks at the ring: the connection is given up */
+	rig_run(&rig, SECOND);
+	assert_true(atomic_load(&device->queue[0].broken));
+	nothing_is_written_late(&m, &r);
+}
+
+/* What waits outside of the ring fails, what the server has does not. */
+static void timeout_fails_only_what_the_server_does_not_have(void **state)
+{
+	struct rig_request r, flush = { .op = WEFT_FLUSH };
+	struct shared m = make_with_a_stubborn_server(",timeout=20s", &r, 1000000);
+
+	(void)state;
+	rig_run(&rig, 10 * SECOND);
+	rig_start(&rig, &flush);
+	rig_run(&rig, 30 * SECOND);
+	assert_int_equal(rig_ask(&rig, WEFT_FLUSH, 0, 0, 0, NULL), -EIO);
+	nothing_is_written_late(&m, &r);
+}
+
+/* The server lets go of what it has been left with. The other requests are asked again. */
+static void an_abort_in_the_ring_ends_and_the_others_go_on(const char *device_options)
+{
+	struct rig_request hangs = { .op = WEFT_FLUSH, .deadline_us = 1000000 }, other = { .op = WEFT_FLUSH };
+	struct vu_device *device;
+	char text[64], data[512];
+
+	server_start("delay:[mem:1MiB],flush=1min", "");
+	snprintf(text, sizeof(text), "vhost-user:" SOCKET "%s", device_options);
+	rig_make(&rig, text);
+	device = WEFT_CONTAINER(rig.object, struct vu_device, object);
+	rig_start(&rig, &hangs);
+	rig_start(&rig, &other);
+	rig_run(&rig, 20 * SECOND);
+	assert_int_equal(hangs.ended, 1);
+	assert_int_equal(hangs.status, -ETIMEDOUT);
+	assert_int_equal(other.ended, 0);
+	assert_int_equal(rig_ask(&rig, WEFT_READ, 0, 0, 512, data), 0);
+	assert_int_equal(rig_wait(&rig, &other), 0);
+	assert_int_equal(device->queue[0].resubmitted, 1);
+	rig_unmake(&rig);
+	server_kill();
+}
+
+static void an_abort_in_the_ring_ends_with_split_rings(void **state)
+{
+	(void)state;
+	an_abort_in_the_ring_ends_and_the_others_go_on("");
+}
+
+static void an_abort_in_the_ring_ends_with_packed_rings(void **state)
+{
+	(void)state;
+	an_abort_in_the_ring_ends_and_the_others_go_on(",packed=on");
+}
+
+static void an_abort_while_the_server_is_away_ends(void **state)
+{
+	struct rig_request r = { .op = WEFT_FLUSH };
+
+	(void)state;
+	server_start("delay:[mem:1MiB],flush=1min", "");
+	rig_make(&rig, "vhost-user:" SOCKET);
+	rig_start(&rig, &r);
+	rig_run(&rig, SECOND); /* it is in the ring */
+	server_kill();
+	rig_run(&rig, SECOND);
+	assert_int_equal(r.ended, 0);
+	rig_abort(&rig, &r);
+	assert_int_equal(rig_wait(&rig, &r), -ECANCELED);
+	server_start("mem:1MiB", "");
+	assert_int_equal(rig_ask(&rig, WEFT_FLUSH, 0, 0, 0, NULL), 0);
+	rig_unmake(&rig);
+	server_kill();
+}
+
 /* ---- the size ---- */
 
 static struct {
@@ -393,6 +627,12 @@ int main(void)
 		cmocka_unit_test_setup_teardown(a_broken_ring_is_begun_anew, setup, teardown),
 		cmocka_unit_test_setup_teardown(requests_wait_while_the_server_is_away, setup, teardown),
 		cmocka_unit_test_setup_teardown(timeout_fails_them_and_the_next_server_serves_again, setup, teardown),
+		cmocka_unit_test_setup_teardown(an_aborted_request_ends_when_the_server_has_given_it_back, setup, teardown),
+		cmocka_unit_test_setup_teardown(nothing_is_asked_again_of_others_while_the_server_lives, setup, teardown),
+		cmocka_unit_test_setup_teardown(timeout_fails_only_what_the_server_does_not_have, setup, teardown),
+		cmocka_unit_test_setup_teardown(an_abort_in_the_ring_ends_with_split_rings, setup, teardown),
+		cmocka_unit_test_setup_teardown(an_abort_in_the_ring_ends_with_packed_rings, setup, teardown),
+		cmocka_unit_test_setup_teardown(an_abort_while_the_server_is_away_ends, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_new_size_arrives_while_running, setup, teardown),
 		cmocka_unit_test_setup_teardown(without_a_server_start_says_so, setup, teardown),
 		cmocka_unit_test_setup_teardown(more_queues_than_the_server_has_are_refused, setup, teardown),

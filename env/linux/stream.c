@@ -135,6 +135,19 @@ void stream_abandon_all(struct loop *loop)
 		stream_destroy(loop->lingering);
 }
 
+/* What is queued for a slow peer is dropped: it would be half a conversation. */
+static void stream_shut(struct env_stream *head)
+{
+	struct stream *s = stream_of(head);
+
+	WEFT_ASSERT(!s->closed);
+	free(s->queue);
+	s->queue = NULL;
+	s->sent = s->queued = 0;
+	(void)shutdown(s->source.fd, SHUT_WR); /* fails when the peer has closed, which reading shows */
+	stream_events_set(s);
+}
+
 static void stream_watch(struct env_stream *head, void (*fn)(void *self), void *self)
 {
 	struct stream *s = stream_of(head);
@@ -245,6 +258,7 @@ static int stream_write(struct env_stream *head, const void *buf, size_t len, co
 
 static const struct env_stream_ops stream_ops = {
 	.close = stream_close,
+	.shut = stream_shut,
 	.watch = stream_watch,
 	.read = stream_read,
 	.write = stream_write,

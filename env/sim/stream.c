@@ -39,7 +39,7 @@ static bool readable(const struct sim_stream *stream)
 {
 	const struct sim_end *end = end_of(stream);
 
-	return end->in != NULL || end->peer == NULL;
+	return end->in != NULL || end->peer == NULL || end->ended;
 }
 
 static void stream_close(struct env_stream *base)
@@ -52,6 +52,14 @@ static void stream_close(struct env_stream *base)
 	*link = stream->next;
 	sim_fd_close(base->env, stream->fd);
 	sim_node_free(base->env, stream);
+}
+
+static void stream_shut(struct env_stream *base)
+{
+	struct sim_end *peer = end_of(stream_of(base))->peer;
+
+	if (peer != NULL)
+		peer->ended = true;
 }
 
 static void stream_watch(struct env_stream *base, void (*fn)(void *self), void *self)
@@ -73,7 +81,7 @@ static int64_t stream_read(struct env_stream *base, void *buf, size_t len, int *
 	if (nfds != NULL)
 		*nfds = 0;
 	if (chunk == NULL)
-		return end->peer == NULL ? 0 : -EAGAIN;
+		return end->peer == NULL || end->ended ? 0 : -EAGAIN;
 	n = chunk->len - chunk->taken;
 	if (n > len)
 		n = len;
@@ -108,7 +116,7 @@ static int stream_write(struct env_stream *base, const void *buf, size_t len, co
 
 	WEFT_ASSERT(len > 0 && nfds <= ENV_FDS_MAX);
 	sim_node_check(stream->node);
-	if (peer == NULL)
+	if (peer == NULL || peer->ended)
 		return -EPIPE;
 	chunk = calloc(1, sizeof(*chunk) + len);
 	WEFT_ASSERT(chunk != NULL);
@@ -125,7 +133,7 @@ static int stream_write(struct env_stream *base, const void *buf, size_t len, co
 }
 
 static const struct env_stream_ops sim_stream_ops = {
-	.close = stream_close, .watch = stream_watch, .read = stream_read, .write = stream_write,
+	.close = stream_close, .shut = stream_shut, .watch = stream_watch, .read = stream_read, .write = stream_write,
 };
 
 /* A stream of this node for a thing, of which it takes the caller's reference. */

@@ -153,6 +153,7 @@ struct sim_chunk {
 
 struct sim_end {
 	struct sim_end *peer;     /* NULL: closed */
+	bool ended;               /* the peer writes nothing more */
 	struct sim_chunk *in, **in_tail;
 };
 

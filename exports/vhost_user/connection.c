@@ -42,7 +42,7 @@ int connection_reply(struct vux_connection *c, const void *payload, uint32_t siz
 	struct vhost_user_msg answer;
 
 	WEFT_ASSERT(control_is_here(c->exp) && size <= sizeof(answer.payload));
-	if (c->stream == NULL)
+	if (c->state == VUX_CLOSING)
 		return 0;
 	vhost_user_reply(&answer, c->msg.header.request, size);
 	memcpy(answer.payload.bytes, payload, size);
@@ -146,7 +146,7 @@ static int connection_read(struct vux_connection *c)
 	int64_t got = env_stream_read(c->stream, connection_room(c), missing, c->fds + c->nfds, &nfds);
 	const char *why;
 
-	WEFT_ASSERT(c->stream != NULL && c->nfds <= WEFT_COUNT(c->fds) && missing > 0);
+	WEFT_ASSERT(c->state != VUX_CLOSING && c->nfds <= WEFT_COUNT(c->fds) && missing > 0);
 	if (got == -EAGAIN)
 		return 0;
 	if (got <= 0) {
@@ -224,7 +224,9 @@ static void connection_free(struct vux_connection *c)
 	struct vux_export *exp = c->exp;
 	struct vux_connection **link = &exp->connections;
 
-	WEFT_ASSERT(c->state == VUX_CLOSING && c->stream == NULL && c->channel == NULL && c->nfds == 0);
+	WEFT_ASSERT(c->state == VUX_CLOSING && c->channel == NULL && c->nfds == 0);
+	/* Only now: who sees the end of the stream knows that nothing of ours touches his memory any more. */
+	env_stream_close(c->stream);
 	for (unsigned i = 0; i < exp->queues; i++)
 		if (c->ring[i] != NULL)
 			ring_destroy(c->ring[i]);
@@ -258,7 +260,7 @@ static void connection_after(struct vux_connection *c)
 	if (status == MESSAGE_WAITS)
 		return;
 	connection_message_ended(c, status);
-	if (c->stream != NULL)
+	if (c->state == VUX_OPEN)
 		env_stream_watch(c->stream, connection_readable, c);
 }
 
@@ -370,7 +372,6 @@ void connection_close(struct vux_connection *c, const char *why)
 	c->after = NULL;
 	connection_drop_fds(c);
 	channel_close(c);
-	env_stream_close(c->stream);
-	c->stream = NULL;
+	env_stream_watch(c->stream, NULL, NULL);
 	connection_go_on_later(c);
 }

@@ -12,6 +12,11 @@
 
 #include "exports/vhost_user/vux.h"
 
+#include "core/stack.h"
+
+/* Requests of a front end that has gone are aborted when they have not ended by then. */
+#define PATIENCE_NS 5000000000ull
+
 static struct weft_core *ring_core(const struct vux_ring *ring)
 {
 	return export_core(ring->connection->exp);
@@ -75,6 +80,16 @@ static void ring_start_msg(void *self)
 	weft_reactor_post(ring_control(ring), &ring->started_msg);
 }
 
+/* Nobody waits for what is still in flight but the front end's next connection, which waits for the end of this one. */
+static void ring_out_of_patience(void *self)
+{
+	struct vux_ring *ring = self;
+
+	WEFT_ASSERT(weft_reactor_here() == ring->reactor && ring->stopping && ring->left);
+	slots_abort(ring->reactor, &ring->session, -ESHUTDOWN);
+	weft_timer_arm(ring->reactor, &ring->patience, weft_reactor_now(ring->reactor) + PATIENCE_NS);
+}
+
 static void ring_stop_msg(void *self)
 {
 	struct vux_ring *ring = self;
@@ -82,6 +97,9 @@ static void ring_stop_msg(void *self)
 	WEFT_ASSERT(weft_reactor_here() == ring->reactor);
 	WEFT_ASSERT(!ring->stopping);
 	ring->stopping = true;
+	ring->patience = (struct weft_timer){ .fn = ring_out_of_patience, .self = ring };
+	if (ring->left)
+		weft_timer_arm(ring->reactor, &ring->patience, weft_reactor_now(ring->reactor) + PATIENCE_NS);
 	if (ring->session.slots == 0)
 		ring_finish_later(ring);
 }
@@ -104,6 +122,7 @@ static void ring_finish_msg(void *self)
 	if (ring->watched)
 		env_notifier_unwatch(reactor_loop(ring->reactor), ring->kick);
 	ring->watched = false;
+	weft_timer_disarm(ring->reactor, &ring->patience);
 	weft_session_close(&ring->session);
 	weft_reactor_post(ring_control(ring), &ring->stopped_msg);
 }
@@ -404,6 +423,7 @@ void ring_settle(struct vux_ring *ring)
 	case VUX_RUNNING:
 		if (!ring_wanted(ring) || ring->live != ring->generation) {
 			ring->state = VUX_STOPPING;
+			ring->left = ring->connection->state == VUX_CLOSING && !ring->connection->exp->stopping;
 			weft_reactor_post(ring->reactor, &ring->stop_msg);
 		} else if (ring->call_live != ring->call_wanted) {
 			ring_exchange_call(ring);

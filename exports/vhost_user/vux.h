@@ -85,6 +85,8 @@ struct vux_ring {
 	bool log_used;                 /* those of the used ring, too */
 	bool starved;                  /* found no slot or vector: a completion will wake us */
 	bool stopping, finishing;
+	bool left;                     /* stops because the front end has gone */
+	struct weft_timer patience;    /* with what it has left in flight */
 	bool reported;                 /* the fault has been told to control */
 	bool watched;                  /* the kick descriptor is watched */
 	bool readonly, write_through;
@@ -154,7 +156,7 @@ enum vux_connection_state { VUX_WAITING, VUX_OPEN, VUX_CLOSING };
 struct vux_connection {
 	struct vux_export *exp;
 	struct vux_connection *next;
-	struct env_stream *stream;     /* NULL once closed */
+	struct env_stream *stream;     /* open until the last ring has stopped, but not read any more when CLOSING */
 	uint8_t state;                 /* enum vux_connection_state */
 	unsigned number;               /* for names and the log */
 	/* The message that is being received or handled. */
