@@ -317,6 +317,7 @@ static void a_leg_that_missed_a_write_is_not_used_after_a_restart(void **state)
 	rig_unmake(&rig);
 	rig_make(&rig, RECORDED);
 	assert_non_null(strstr(rig_fact(rig.object, "leg 0"), "dropped"));
+	assert_string_equal(rig_fact(rig.object, "reads"), "all legs"); /* it was stopped in order */
 	reads_back('x');
 	rig_unmake(&rig);
 	rig_make(&rig, "mirror:[file:b.img],[file:a.img,direct=off],state=s"); /* another order */
