@@ -13,6 +13,8 @@
  *  A4  The flush of a FUA request is sent after its last piece has ended well.
  *  A5  A piece is whole blocks, and the device takes it as it is: the waist never hands a piece back to the adapter. So a bounce
  *      buffer, and each segment of zeroes, holds at least one block.
+ *  A6  What lies behind a hop is laid out in one way when the device is asked as it is, in another way when we are. Of what the
+ *      other way uses, nothing is left behind: else its data would be taken for hops that are not idle.
  */
 #include <errno.h>
 #include <string.h>
@@ -354,10 +356,18 @@ static void piece_done(struct weft_hop *hop, struct weft_hop *child, int status)
 	serve_waiting(shard);
 }
 
+/* A6: as if it had never been used. The device's own span is what one child of ours takes. */
+static void clear_layout(struct weft_hop *hop)
+{
+	WEFT_ASSERT(hop->blk->child_stride >= sizeof(*hop) && hop->blk->ops->width == WINDOW);
+	memset(hop + 1, 0, hop->blk->child_stride - sizeof(*hop));
+}
+
 static void flush_done(struct weft_hop *hop, struct weft_hop *child, int status)
 {
 	WEFT_ASSERT(hop->op != WEFT_FLUSH && status <= 0);
 	(void)child;
+	clear_layout(hop);
 	weft_hop_complete(hop, status);
 }
 
@@ -367,7 +377,10 @@ static void end(struct weft_hop *hop, struct emulation *e)
 
 	WEFT_ASSERT(e->in_flight == 0 && !e->waiting && !e->flushing);
 	if (e->status != 0 || !e->flush) {
-		weft_hop_complete(hop, e->status);
+		int status = e->status;
+
+		clear_layout(hop);
+		weft_hop_complete(hop, status);
 		return;
 	}
 	e->flushing = true;
@@ -420,6 +433,7 @@ static void adapter_submit(struct weft_blk *blk, struct weft_hop *hop)
 		weft_hop_complete(hop, -EINVAL);
 		return;
 	}
+	clear_layout(hop);
 	memset(e, 0, offsetof(struct emulation, piece));
 	e->seg_skip = hop->seg_skip;
 	e->strip_fua = (hop->flags & ~device->flags_can & WEFT_FUA) != 0;
