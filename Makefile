@@ -43,7 +43,7 @@ install: all
 	$(MESON) install --no-rebuild -C $(BUILD)
 
 # The commands' manual pages, anew from their tables.
-COMMANDS := bench copy ctl demo explain info list serve top
+COMMANDS := bench check-contract copy ctl demo explain info list serve top
 manual: all
 	@$(BUILD)/weft help --man >docs/man/weft.1
 	@for c in $(COMMANDS); do $(BUILD)/weft help --man $$c >docs/man/weft-$$c.1 || exit; done

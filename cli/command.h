@@ -25,8 +25,8 @@ struct command {
 /* Ends with NULL. */
 extern const struct command *const commands[];
 
-extern const struct command command_bench, command_copy, command_ctl, command_demo, command_explain, command_info, command_list,
-	command_serve, command_top, command_help;
+extern const struct command command_bench, command_check, command_copy, command_ctl, command_demo, command_explain, command_info,
+	command_list, command_serve, command_top, command_help;
 
 /* ---- help.c ---- */
 const struct command *command_find(const char *name);

@@ -44,7 +44,7 @@ void help_all(void)
 {
 	printf("usage: weft COMMAND ...\n\n");
 	for (const struct command *const *at = commands; *at != NULL; at++)
-		printf("  weft %-9s %s\n", (*at)->name, (*at)->summary);
+		printf("  weft %-15s %s\n", (*at)->name, (*at)->summary);
 	printf("\n`weft COMMAND --help` tells more. `weft demo` shows the main thing.\n");
 }
 
@@ -169,7 +169,7 @@ static void man_all(void)
 	printf(".El\n");
 	man_status();
 	printf(".Sh SEE ALSO\n"
-	       ".Xr weft-bench 1 ,\n.Xr weft-copy 1 ,\n"
+	       ".Xr weft-bench 1 ,\n.Xr weft-check-contract 1 ,\n.Xr weft-copy 1 ,\n"
 	       ".Xr weft-ctl 1 ,\n.Xr weft-demo 1 ,\n.Xr weft-explain 1 ,\n.Xr weft-info 1 ,\n"
 	       ".Xr weft-list 1 ,\n.Xr weft-serve 1 ,\n.Xr weft-top 1\n");
 }

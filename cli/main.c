@@ -6,8 +6,8 @@
 #include "cli/command.h"
 
 const struct command *const commands[] = {
-	&command_serve, &command_ctl, &command_top, &command_bench, &command_copy, &command_info, &command_list,
-	&command_explain, &command_demo, &command_help, NULL,
+	&command_serve, &command_ctl, &command_top, &command_bench, &command_copy, &command_check, &command_info,
+	&command_list, &command_explain, &command_demo, &command_help, NULL,
 };
 
 /* Before "--" ends the options. */

@@ -310,6 +310,6 @@ void vu_config_take(struct vu_link *link, const struct vhost_user_msg *msg)
 	}
 	if (config.capacity != device->config.capacity) {
 		device->config.capacity = config.capacity;
-		weft_blk_resized(&device->blk, config.capacity * VIRTIO_BLK_SECTOR & ~(uint64_t)(device->blk.block - 1));
+		weft_blk_resized(&device->blk, vu_size(device, &config));
 	}
 }

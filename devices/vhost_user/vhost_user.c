@@ -28,6 +28,14 @@ static uint64_t power_of_two_from(uint64_t n)
 
 /* ---- what the device can do ---- */
 
+uint64_t vu_size(const struct vu_device *device, const struct vu_config *config)
+{
+	uint64_t block = device->config.blk_size;
+
+	WEFT_ASSERT(block >= VIRTIO_BLK_SECTOR && config->capacity <= UINT64_MAX / VIRTIO_BLK_SECTOR / 2);
+	return (config->capacity * VIRTIO_BLK_SECTOR & ~(block - 1)) + (device->beyond & ~(block - 1));
+}
+
 static void blk_fill(struct vu_device *device)
 {
 	const struct vu_config *config = &device->config;
@@ -39,7 +47,7 @@ static void blk_fill(struct vu_device *device)
 	blk->ops = device->queues >= device->object.core->reactors - 1 ? &vu_ops : &vu_ops_at_home;
 	blk->home = blk->ops->at_home ? device->object.core->reactor[1] : NULL;
 	blk->block = config->blk_size;
-	blk->size = config->capacity * VIRTIO_BLK_SECTOR & ~(uint64_t)(blk->block - 1);
+	blk->size = vu_size(device, config);
 	blk->physical = config->physical_exp < 12 ? blk->block << config->physical_exp : 0;
 	blk->optimal = config->opt_blocks < 65536 ? config->opt_blocks * blk->block : 0;
 	blk->align = 1;
@@ -201,6 +209,8 @@ static const struct weft_option vu_options[] = {
 	{ .name = "reconnect", .type = WEFT_OPTION_DURATION, .offset = offsetof(struct vu_device, reconnect_ns),
 	  .fallback = "100ms", .help = "between attempts when the server has gone; requests wait",
 	  .min = 1000000, .max = 3600000000000ull },
+	{ .name = "beyond", .type = WEFT_OPTION_SIZE, .offset = offsetof(struct vu_device, beyond), .fallback = "0",
+	  .help = "pretend that the device is so much larger: to see that the server refuses what lies there", .max = 1ull << 40 },
 	{ .name = "timeout", .type = WEFT_OPTION_DURATION, .offset = offsetof(struct vu_device, timeout_ns), .fallback = "0",
 	  .help = "fail requests when the server has been away for this long; 0: never" },
 	{ 0 },

@@ -109,7 +109,7 @@ struct vu_device {
 
 	/* options */
 	char *path;
-	uint64_t queues_option, depth, reconnect_ns, timeout_ns;
+	uint64_t queues_option, depth, reconnect_ns, timeout_ns, beyond;
 	uint32_t packed_option;         /* index into auto|on|off */
 	uint32_t cache_option;          /* auto|on|off */
 	bool in_place;
@@ -146,6 +146,8 @@ void vu_queue_order(struct vu_queue *queue, enum vu_order order);
 
 /* vhost_user.c: the server has told its features and configuration for the first time: queues and memory are made. 0
  * or -errno with `why`. */
+/* What is told above, bytes. */
+uint64_t vu_size(const struct vu_device *device, const struct vu_config *config);
 int vu_device_make(struct vu_device *device, struct weft_why *why);
 
 /* link.c: on the control reactor */

@@ -10,7 +10,7 @@ import pytest
 
 from command import ROOT, WEFT
 
-PAGES = ['', 'serve', 'ctl', 'top', 'bench', 'copy', 'info', 'list', 'explain', 'demo']
+PAGES = ['', 'serve', 'ctl', 'top', 'bench', 'check-contract', 'copy', 'info', 'list', 'explain', 'demo']
 REMAKE = 'make manual'
 
 
