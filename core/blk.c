@@ -265,9 +265,29 @@ static void close_one(struct weft_blk *blk, struct weft_reactor *reactor)
 struct opening {
 	struct weft_reactor *reactor;
 	struct weft_why *why;
+	bool asked;      /* the reactor's hops reach the devices */
 	unsigned opened;
 	int error;
 };
+
+/*
+ * What a device has on a reactor. Where it runs, all of it; where its home is, it runs, whoever asks. Where hops only leave for its
+ * home, that which carries them, and nothing of what is below, unless that lives here.
+ */
+struct parts {
+	bool run;
+	struct weft_blk *part[2];
+};
+
+static struct parts parts_of(struct weft_blk *blk, const struct weft_reactor *reactor, bool asked)
+{
+	if (blk->carrier == NULL ? asked : reactor == blk->home)
+		return (struct parts){ true, { blk, blk->adapter } };
+	return (struct parts){ false, { asked ? blk->carrier : NULL, NULL } };
+}
+
+static int open_on(struct weft_blk *blk, const struct opening *o);
+static void close_on(struct weft_blk *blk, const struct opening *o);
 
 static void open_below(void *arg, struct weft_blk *lower)
 {
@@ -276,7 +296,7 @@ static void open_below(void *arg, struct weft_blk *lower)
 	WEFT_ASSERT(o->reactor != NULL && o->error <= 0);
 	if (o->error != 0)
 		return;
-	o->error = blk_open_here(lower, o->reactor, o->why);
+	o->error = open_on(lower, o);
 	if (o->error == 0)
 		o->opened++;
 }
@@ -289,62 +309,76 @@ static void close_opened(void *arg, struct weft_blk *lower)
 	if (o->opened == 0)
 		return;
 	o->opened--;
-	blk_close_here(lower, o->reactor);
+	close_on(lower, o);
 }
 
-int blk_open_here(struct weft_blk *blk, struct weft_reactor *reactor, struct weft_why *why)
+static int open_on(struct weft_blk *blk, const struct opening *above)
 {
-	struct opening o = { reactor, why, 0, 0 };
-	struct weft_blk *mine[] = { blk, blk->carrier, blk->adapter };
+	struct parts mine = parts_of(blk, above->reactor, above->asked);
+	struct opening o = { above->reactor, above->why, mine.run, 0, 0 };
 	unsigned n = 0;
 
-	WEFT_ASSERT(weft_reactor_here() == reactor);
+	WEFT_ASSERT(weft_reactor_here() == o.reactor);
 	each_below(blk, open_below, &o);
-	for (; o.error == 0 && n < WEFT_COUNT(mine); n++)
-		if (mine[n] != NULL && (o.error = open_one(mine[n], reactor, why)) != 0)
+	for (; o.error == 0 && n < WEFT_COUNT(mine.part); n++)
+		if (mine.part[n] != NULL && (o.error = open_one(mine.part[n], o.reactor, o.why)) != 0)
 			break;
 	if (o.error == 0)
 		return 0;
 	while (n-- > 0)
-		if (mine[n] != NULL)
-			close_one(mine[n], reactor);
+		if (mine.part[n] != NULL)
+			close_one(mine.part[n], o.reactor);
 	each_below(blk, close_opened, &o);
 	return o.error;
 }
 
+static void close_on(struct weft_blk *blk, const struct opening *above)
+{
+	struct parts mine = parts_of(blk, above->reactor, above->asked);
+	struct opening all = { above->reactor, NULL, mine.run, UINT32_MAX, 0 };
+
+	WEFT_ASSERT(weft_reactor_here() == all.reactor);
+	for (unsigned n = WEFT_COUNT(mine.part); n-- > 0;)
+		if (mine.part[n] != NULL)
+			close_one(mine.part[n], all.reactor);
+	each_below(blk, close_opened, &all);
+}
+
+int blk_open_here(struct weft_blk *blk, struct weft_reactor *reactor, struct weft_why *why)
+{
+	return open_on(blk, &(struct opening){ reactor, why, true, 0, 0 });
+}
+
 void blk_close_here(struct weft_blk *blk, struct weft_reactor *reactor)
 {
-	struct opening all = { reactor, NULL, UINT32_MAX, 0 };
-
-	WEFT_ASSERT(weft_reactor_here() == reactor);
-	if (blk->adapter != NULL)
-		close_one(blk->adapter, reactor);
-	if (blk->carrier != NULL)
-		close_one(blk->carrier, reactor);
-	close_one(blk, reactor);
-	each_below(blk, close_opened, &all);
+	close_on(blk, &(struct opening){ reactor, NULL, true, 0, 0 });
 }
 
 struct looking {
 	struct weft_reactor *reactor;
-	bool busy;
+	bool asked, busy;
 };
 
-static void look_below(void *arg, struct weft_blk *lower)
+static void look_at(void *arg, struct weft_blk *blk)
 {
-	struct looking *looking = arg;
+	struct looking *looking = arg, below = *looking;
 
-	looking->busy = looking->busy || blk_is_busy_here(lower, looking->reactor);
+	below.asked = parts_of(blk, looking->reactor, looking->asked).run;
+	if (below.asked && blk->ops->shard_busy != NULL) {
+		WEFT_ASSERT(blk->shard[looking->reactor->lane] != NULL);
+		below.busy |= blk->ops->shard_busy(blk, blk->shard[looking->reactor->lane]->own);
+	}
+	if (!below.busy)
+		each_below(blk, look_at, &below);
+	looking->busy |= below.busy;
 }
 
 bool blk_is_busy_here(struct weft_blk *blk, struct weft_reactor *reactor)
 {
-	struct looking looking = { reactor, false };
+	struct looking looking = { reactor, true, false };
 
-	WEFT_ASSERT(weft_reactor_here() == reactor && blk->shard[reactor->lane] != NULL);
-	if (blk->ops->shard_busy != NULL && blk->ops->shard_busy(blk, blk->shard[reactor->lane]->own))
-		return true;
-	each_below(blk, look_below, &looking);
+	WEFT_ASSERT(weft_reactor_here() == reactor);
+	look_at(&looking, blk);
 	return looking.busy;
 }
 

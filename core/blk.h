@@ -50,7 +50,8 @@ void blk_stopped(struct weft_blk *blk);
  * is: others may be using it, so that a device is not opened while its stack is being changed. */
 uint32_t blk_span(struct weft_blk *blk);
 
-/* Opens (closes) the shards of the device, its adapter, carrier, and all below, on the reactor that runs this. */
+/* Opens (closes) what hops that are submitted on the reactor that runs this need here, and what of the stack has its home here:
+ * shards of devices, adapters, carriers. */
 int blk_open_here(struct weft_blk *blk, struct weft_reactor *reactor, struct weft_why *why);
 void blk_close_here(struct weft_blk *blk, struct weft_reactor *reactor);
 /* Is any of them busy (weft_blk_ops.shard_busy)? Then it cannot be closed yet. */

@@ -11,7 +11,7 @@
 #define KINDS(X) \
 	X(null) \
 	X(mem) \
-	X(file) X(slice) X(mirror) X(stripe) X(delay) X(error) X(limit) X(log) X(contract) X(timeout) X(vhost_user)
+	X(file) X(slice) X(mirror) X(stripe) X(delay) X(error) X(limit) X(log) X(contract) X(timeout) X(home) X(vhost_user)
 #define DECLARE(kind) extern const struct weft_kind kind##_kind;
 #define REFER(kind) &kind##_kind,
 KINDS(DECLARE)

@@ -7,6 +7,7 @@ extern const struct weft_kind delay_kind;
 extern const struct weft_kind error_kind;
 extern const struct weft_kind export_vhost_user_kind;
 extern const struct weft_kind file_kind;
+extern const struct weft_kind home_kind;
 extern const struct weft_kind limit_kind;
 extern const struct weft_kind log_kind;
 extern const struct weft_kind mem_kind;
@@ -23,6 +24,7 @@ static const struct weft_kind *const kinds[] = {
 	&delay_kind,
 	&error_kind,
 	&file_kind,
+	&home_kind,
 	&limit_kind,
 	&log_kind,
 	&mem_kind,

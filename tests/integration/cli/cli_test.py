@@ -10,8 +10,8 @@ import pytest
 from command import WEFT, weft_in
 
 COMMANDS = ['serve', 'ctl', 'top', 'bench', 'info', 'list', 'explain', 'demo', 'help']
-KINDS = ['contract', 'delay', 'error', 'file', 'limit', 'log', 'mem', 'mirror', 'null', 'slice', 'stripe', 'timeout',
-         'vhost-user']
+KINDS = ['contract', 'delay', 'error', 'file', 'home', 'limit', 'log', 'mem', 'mirror', 'null', 'slice', 'stripe',
+         'timeout', 'vhost-user']
 
 
 def test_without_arguments_it_lists_its_commands(weft):
