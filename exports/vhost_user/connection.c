@@ -17,6 +17,17 @@ static struct weft_core *connection_core(const struct vux_connection *c)
 	return export_core(c->exp);
 }
 
+/* What has been read of the next message becomes the present one. */
+static void connection_take_ahead(struct vux_connection *c)
+{
+	WEFT_ASSERT(c->nfds == 0 && c->received == 0 && c->ahead_received < sizeof(c->msg.header));
+	memcpy(&c->msg.header, c->ahead, c->ahead_received);
+	memcpy(c->fds, c->ahead_fds, c->ahead_nfds * sizeof(c->fds[0]));
+	c->received = c->ahead_received;
+	c->nfds = c->ahead_nfds;
+	c->ahead_received = c->ahead_nfds = 0;
+}
+
 static void connection_drop_fds(struct vux_connection *c)
 {
 	WEFT_ASSERT(c->nfds <= WEFT_COUNT(c->fds));
@@ -98,6 +109,28 @@ static void connection_message_ended(struct vux_connection *c, int status)
 		connection_acknowledge(c, false);
 	connection_drop_fds(c);
 	c->received = 0;
+	connection_take_ahead(c);
+}
+
+/* While a message waits: the front end may leave. What else it says has to wait. */
+static void connection_listen(void *self)
+{
+	struct vux_connection *c = self;
+	unsigned nfds = (unsigned)WEFT_COUNT(c->ahead_fds) - c->ahead_nfds;
+	int64_t got = env_stream_read(c->stream, c->ahead + c->ahead_received, sizeof(c->ahead) - c->ahead_received,
+		c->ahead_fds + c->ahead_nfds, &nfds);
+
+	WEFT_ASSERT(control_is_here(c->exp) && c->after != NULL && c->state == VUX_OPEN);
+	if (got == -EAGAIN)
+		return;
+	if (got <= 0) {
+		connection_close(c, got == 0 ? NULL : strerrordesc_np((int)-got));
+		return;
+	}
+	c->ahead_received += (uint32_t)got;
+	c->ahead_nfds += nfds;
+	if (c->ahead_received == sizeof(c->ahead))
+		env_stream_watch(c->stream, NULL, NULL);
 }
 
 /* A message is there, whole. False: the rest has to wait. */
@@ -117,7 +150,7 @@ static bool connection_message(struct vux_connection *c)
 		return true;
 	}
 	WEFT_ASSERT(c->after != NULL);
-	env_stream_watch(c->stream, NULL, NULL);
+	env_stream_watch(c->stream, connection_listen, c);
 	connection_settle(c);
 	connection_settled(c);
 	return false;
@@ -370,6 +403,9 @@ void connection_close(struct vux_connection *c, const char *why)
 	}
 	c->state = VUX_CLOSING;
 	c->after = NULL;
+	connection_drop_fds(c);
+	c->received = 0;
+	connection_take_ahead(c);
 	connection_drop_fds(c);
 	channel_close(c);
 	env_stream_watch(c->stream, NULL, NULL);

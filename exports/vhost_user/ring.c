@@ -85,7 +85,7 @@ static void ring_out_of_patience(void *self)
 {
 	struct vux_ring *ring = self;
 
-	WEFT_ASSERT(weft_reactor_here() == ring->reactor && ring->stopping && ring->left);
+	WEFT_ASSERT(weft_reactor_here() == ring->reactor && ring->stopping);
 	slots_abort(ring->reactor, &ring->session, -ESHUTDOWN);
 	weft_timer_arm(ring->reactor, &ring->patience, weft_reactor_now(ring->reactor) + PATIENCE_NS);
 }
@@ -97,11 +97,20 @@ static void ring_stop_msg(void *self)
 	WEFT_ASSERT(weft_reactor_here() == ring->reactor);
 	WEFT_ASSERT(!ring->stopping);
 	ring->stopping = true;
-	ring->patience = (struct weft_timer){ .fn = ring_out_of_patience, .self = ring };
-	if (ring->left)
-		weft_timer_arm(ring->reactor, &ring->patience, weft_reactor_now(ring->reactor) + PATIENCE_NS);
 	if (ring->session.slots == 0)
 		ring_finish_later(ring);
+}
+
+/* Behind stop_msg; what it was to hurry may have ended meanwhile. */
+static void ring_leave_msg(void *self)
+{
+	struct vux_ring *ring = self;
+
+	WEFT_ASSERT(weft_reactor_here() == ring->reactor && ring->stopping && !ring->patience.armed);
+	ring->patience = (struct weft_timer){ .fn = ring_out_of_patience, .self = ring };
+	if (ring->session.reactor != NULL)
+		weft_timer_arm(ring->reactor, &ring->patience, weft_reactor_now(ring->reactor) + PATIENCE_NS);
+	weft_reactor_post(ring_control(ring), &ring->left_msg);
 }
 
 void ring_finish_later(struct vux_ring *ring)
@@ -189,6 +198,15 @@ static void ring_stopped_msg(void *self)
 	connection_settled(ring->connection);
 }
 
+static void ring_left_msg(void *self)
+{
+	struct vux_ring *ring = self;
+
+	WEFT_ASSERT(control_is_here(ring->connection->exp) && ring->leaving && ring->connection->state == VUX_CLOSING);
+	ring->leaving = false;
+	connection_settled(ring->connection);
+}
+
 static void ring_called_msg(void *self)
 {
 	struct vux_ring *ring = self;
@@ -241,6 +259,8 @@ struct vux_ring *ring_get(struct vux_connection *c, unsigned index)
 	ring->stop_msg = (struct weft_msg){ .fn = ring_stop_msg, .self = ring };
 	ring->finish_msg = (struct weft_msg){ .fn = ring_finish_msg, .self = ring };
 	ring->call_msg = (struct weft_msg){ .fn = ring_call_msg, .self = ring };
+	ring->leave_msg = (struct weft_msg){ .fn = ring_leave_msg, .self = ring };
+	ring->left_msg = (struct weft_msg){ .fn = ring_left_msg, .self = ring };
 	ring->started_msg = (struct weft_msg){ .fn = ring_started_msg, .self = ring };
 	ring->stopped_msg = (struct weft_msg){ .fn = ring_stopped_msg, .self = ring };
 	ring->called_msg = (struct weft_msg){ .fn = ring_called_msg, .self = ring };
@@ -283,7 +303,7 @@ static bool ring_wanted(const struct vux_ring *ring)
 bool ring_is_settled(const struct vux_ring *ring)
 {
 	WEFT_ASSERT(!ring->call_exchange || ring->state == VUX_RUNNING);
-	if (ring->call_exchange)
+	if (ring->call_exchange || ring->leaving)
 		return false;
 	switch (ring->state) {
 	case VUX_STOPPED:
@@ -410,6 +430,18 @@ static void ring_exchange_call(struct vux_ring *ring)
 	weft_reactor_post(ring->reactor, &ring->call_msg);
 }
 
+/* When the export is to end, those who end it have a patience of their own. */
+static void ring_tell_left(struct vux_ring *ring)
+{
+	const struct vux_connection *c = ring->connection;
+
+	WEFT_ASSERT(ring->state == VUX_STOPPING && (ring->left || !ring->leaving));
+	if (c->state != VUX_CLOSING || c->exp->stopping || ring->left)
+		return;
+	ring->left = ring->leaving = true;
+	weft_reactor_post(ring->reactor, &ring->leave_msg);
+}
+
 void ring_settle(struct vux_ring *ring)
 {
 	WEFT_ASSERT(control_is_here(ring->connection->exp));
@@ -423,7 +455,6 @@ void ring_settle(struct vux_ring *ring)
 	case VUX_RUNNING:
 		if (!ring_wanted(ring) || ring->live != ring->generation) {
 			ring->state = VUX_STOPPING;
-			ring->left = ring->connection->state == VUX_CLOSING && !ring->connection->exp->stopping;
 			weft_reactor_post(ring->reactor, &ring->stop_msg);
 		} else if (ring->call_live != ring->call_wanted) {
 			ring_exchange_call(ring);
@@ -432,6 +463,8 @@ void ring_settle(struct vux_ring *ring)
 	default:
 		break; /* the message back settles it again */
 	}
+	if (ring->state == VUX_STOPPING)
+		ring_tell_left(ring);
 }
 
 /* Adopts a descriptor. 0 or -errno. */
@@ -502,7 +535,7 @@ void ring_reset(struct vux_ring *ring)
 void ring_destroy(struct vux_ring *ring)
 {
 	WEFT_ASSERT(ring->connection->state == VUX_CLOSING && ring->session.slots == 0);
-	WEFT_ASSERT(ring->state == VUX_STOPPED && !ring->call_exchange && ring->call_old == NULL);
+	WEFT_ASSERT(ring->state == VUX_STOPPED && !ring->call_exchange && !ring->leaving && ring->call_old == NULL);
 	if (ring->kick_wanted != ring->kick)
 		ring_notifier_close(&ring->kick_wanted);
 	ring_notifier_close(&ring->kick);

@@ -85,8 +85,7 @@ struct vux_ring {
 	bool log_used;                 /* those of the used ring, too */
 	bool starved;                  /* found no slot or vector: a completion will wake us */
 	bool stopping, finishing;
-	bool left;                     /* stops because the front end has gone */
-	struct weft_timer patience;    /* with what it has left in flight */
+	struct weft_timer patience;    /* with what a front end that has gone has left in flight */
 	bool reported;                 /* the fault has been told to control */
 	bool watched;                  /* the kick descriptor is watched */
 	bool readonly, write_through;
@@ -94,13 +93,14 @@ struct vux_ring {
 	uint64_t requests, failures;   /* read by control meanwhile */
 
 	/* Messages: one for each purpose, so that none is posted twice. */
-	struct weft_msg start_msg, stop_msg, finish_msg, call_msg; /* to the ring's reactor */
-	struct weft_msg started_msg, stopped_msg, called_msg, fault_msg; /* to control */
+	struct weft_msg start_msg, stop_msg, finish_msg, call_msg, leave_msg; /* to the ring's reactor */
+	struct weft_msg started_msg, stopped_msg, called_msg, left_msg, fault_msg; /* to control */
 
 	/* Of control. */
 	uint8_t state;                 /* enum vux_ring_state */
 	uint16_t index;
 	bool call_exchange;            /* call_msg is under way */
+	bool leaving, left;            /* leave_msg is under way; has been */
 	uint64_t generation, live, failed; /* of setup; of what runs; that could not start */
 	struct vux_setup setup;
 	struct weft_reactor *reactor;
@@ -164,6 +164,11 @@ struct vux_connection {
 	uint32_t received;             /* bytes of it: header, then payload */
 	int fds[VHOST_USER_MAX_FDS + 1]; /* one more, so that a surplus one is noticed */
 	unsigned nfds;
+	/* Of the next message, while this one waits: not all of its header, so that the front end's leaving is noticed. */
+	uint8_t ahead[sizeof(struct vhost_user_header) - 1];
+	uint32_t ahead_received;
+	int ahead_fds[VHOST_USER_MAX_FDS];
+	unsigned ahead_nfds;
 	int (*after)(struct vux_connection *c); /* handled: to be run when all rings have settled; NULL: none */
 	/* Negotiated. */
 	uint64_t features, protocol;

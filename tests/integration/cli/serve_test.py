@@ -145,3 +145,11 @@ def test_requests_that_do_not_end_are_left_to_the_next_server_after_the_grace(se
     server.command[server.command.index('delay:write=10min')] = 'delay:write=1ms'
     server.start()
     assert child.wait(60) == 0  # nothing failed, and all is as it was written
+
+
+def test_a_server_ends_while_the_one_below_hangs(serve, client):
+    below = serve('mem:16MiB', '--through', 'delay:all=10min', '--grace', '0')
+    server = serve('vhost-user:vm0.sock', '--grace', '100ms')
+    wait_for_requests(server, client('bench', 'vhost-user:vm1.sock', '--time', '0'))
+    wait_for_requests(below, server.child)
+    assert server.stop() == 0
