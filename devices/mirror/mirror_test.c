@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* mirror: all legs hold the same, and one is enough. */
 #include "devices/rig_test.h"
+#include <stdlib.h>
+#include <unistd.h>
 
 RIG_FOR_EACH_TEST(1, 1)
 
@@ -39,6 +41,22 @@ static void conforms_while_a_leg_dies(void **state)
 		rig_conform("contract:[mirror:[mem:1MiB],[error:[mem:1MiB],op=write,every=40,when=after],state=s]",
 			seed, 300);
 	}
+}
+
+/* Real reactors, a real file for the record: a leg is dropped while others are writing. */
+static void conforms_on_threads_while_a_leg_dies(void **state)
+{
+	char folder[] = "/var/tmp/weft-mirror-XXXXXX", path[64], text[160];
+
+	(void)state;
+	assert_non_null(mkdtemp(folder));
+	snprintf(path, sizeof(path), "%s/state", folder);
+	snprintf(text, sizeof(text), "mirror:[mem:4MiB],[error:[mem:4MiB],op=write,every=100,when=after],state=%s", path);
+	for (uint64_t seed = 1; seed <= 2; seed++) {
+		rig_conform_linux(text, seed, 600);
+		assert_int_equal(unlink(path), 0);
+	}
+	assert_int_equal(rmdir(folder), 0);
 }
 
 static void a_write_goes_to_all_legs_a_read_to_one(void **state)
@@ -496,6 +514,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(conforms),
 		cmocka_unit_test(conforms_while_a_leg_dies),
+		cmocka_unit_test(conforms_on_threads_while_a_leg_dies),
 		RIG_TEST(a_write_goes_to_all_legs_a_read_to_one),
 		RIG_TEST(the_size_is_that_of_the_smallest_leg),
 		RIG_TEST(a_failed_read_is_answered_by_another_leg_and_drops_the_first),
