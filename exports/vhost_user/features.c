@@ -47,6 +47,11 @@ static uint8_t log2_of(uint32_t power)
 	return (uint8_t)(31 - __builtin_clz(power));
 }
 
+uint32_t config_range_max(const struct vux_export *exp, bool zero)
+{
+	return zero && !can(exp, WEFT_ZERO) ? WRITTEN_SECTORS : RANGE_SECTORS;
+}
+
 void config_fill(const struct vux_connection *c, struct virtio_blk_config *config)
 {
 	const struct vux_export *exp = c->exp;
@@ -66,11 +71,11 @@ void config_fill(const struct vux_connection *c, struct virtio_blk_config *confi
 	config->writeback = c->write_cache;
 	config->num_queues = htole16((uint16_t)exp->queues);
 	if (can(exp, WEFT_DISCARD)) {
-		config->max_discard_sectors = htole32(RANGE_SECTORS);
+		config->max_discard_sectors = htole32(config_range_max(exp, false));
 		config->max_discard_seg = htole32(1);
 		config->discard_sector_alignment = htole32(discard / VIRTIO_BLK_SECTOR);
 	}
-	config->max_write_zeroes_sectors = htole32(zero ? RANGE_SECTORS : WRITTEN_SECTORS);
+	config->max_write_zeroes_sectors = htole32(config_range_max(exp, true));
 	config->max_write_zeroes_seg = htole32(1);
 	config->write_zeroes_may_unmap = zero && can(exp, WEFT_DISCARD);
 }

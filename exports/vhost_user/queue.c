@@ -122,7 +122,7 @@ static void queue_range(struct vux_ring *ring, struct weft_slot *slot, struct vi
 {
 	struct virtio_blk_discard_write_zeroes range;
 	bool zero = r->header.type == VIRTIO_BLK_T_WRITE_ZEROES;
-	uint32_t flags;
+	uint32_t flags, sectors;
 	uint64_t sector, len;
 
 	if (r->read_len != sizeof(range)) {
@@ -132,10 +132,12 @@ static void queue_range(struct vux_ring *ring, struct weft_slot *slot, struct vi
 	virtio_blk_take(r, &range, sizeof(range));
 	flags = le32toh(range.flags);
 	sector = le64toh(range.sector);
-	len = (uint64_t)le32toh(range.num_sectors) * VIRTIO_BLK_SECTOR;
+	sectors = le32toh(range.num_sectors);
+	len = (uint64_t)sectors * VIRTIO_BLK_SECTOR;
 	if ((flags & ~(zero ? (uint32_t)VIRTIO_BLK_WRITE_ZEROES_FLAG_UNMAP : 0)) != 0) {
 		queue_answer(ring, slot, VIRTIO_BLK_S_UNSUPP);
-	} else if (sector > UINT64_MAX / VIRTIO_BLK_SECTOR || ring->readonly) {
+	} else if (sector > UINT64_MAX / VIRTIO_BLK_SECTOR || ring->readonly ||
+			sectors > (zero ? ring->zero_max : ring->discard_max)) {
 		queue_answer(ring, slot, VIRTIO_BLK_S_IOERR);
 	} else if (zero) {
 		queue_submit(slot, WEFT_ZERO, (flags & VIRTIO_BLK_WRITE_ZEROES_FLAG_UNMAP ? 0 : WEFT_NO_UNMAP) |

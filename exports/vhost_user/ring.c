@@ -411,6 +411,8 @@ static void ring_start(struct vux_ring *ring)
 	ring->serial = c->exp->serial != NULL ? c->exp->serial : c->exp->object.name;
 	ring->readonly = export_readonly(c->exp);
 	ring->write_through = config_write_through(c);
+	ring->discard_max = config_range_max(c->exp, false);
+	ring->zero_max = config_range_max(c->exp, true);
 	ring->starved = ring->stopping = ring->finishing = ring->reported = ring->watched = false;
 	ring->look = 0;
 	ring->setup.base_given = false;

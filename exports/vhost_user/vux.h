@@ -89,6 +89,7 @@ struct vux_ring {
 	bool reported;                 /* the fault has been told to control */
 	bool watched;                  /* the kick descriptor is watched */
 	bool readonly, write_through;
+	uint32_t discard_max, zero_max; /* sectors, as config space says */
 	uint32_t look;                 /* mapping to look at in this turn */
 	uint64_t requests, failures;   /* read by control meanwhile */
 
@@ -258,6 +259,8 @@ void channel_config_changed(struct vux_connection *c);
 uint64_t features_offered(const struct vux_export *exp);
 uint64_t protocol_offered(void);
 void config_fill(const struct vux_connection *c, struct virtio_blk_config *config);
+/* The longest range of one discard or write-zeroes request, sectors. */
+uint32_t config_range_max(const struct vux_export *exp, bool zero);
 /* Whether a write must be durable before it is answered (virtio 1.2, 5.2.6.2). */
 bool config_write_through(const struct vux_connection *c);
 

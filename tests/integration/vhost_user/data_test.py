@@ -168,6 +168,15 @@ def test_a_request_without_a_header_is_an_error(serve, client):
     assert c.works()
 
 
+def test_ranges_longer_than_config_space_says_fail(serve, client):
+    c = client(serve('null:1TiB'), features=F_DISCARD | F_WRITE_ZEROES)
+    config = c.front.config()
+    for kind, at in [(T_DISCARD, 36), (T_WRITE_ZEROES, 48)]:
+        most = struct.unpack_from('<I', config, at)[0]
+        assert c.ring.do(kind, data=span(0, most))[0] == OK
+        assert c.ring.do(kind, data=span(0, most + 1))[0] == IOERR
+
+
 def test_read_only(serve, client):
     server = serve(options=',readonly=on')
     with server.connect() as front:
