@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The channel for our own requests to the front end (SET_BACKEND_REQ_FD). One use: the configuration space has changed. At most
- * one such request is unanswered; what changes meanwhile is told with the next.
+ * one such request is unanswered; what changes meanwhile is told with the next. A front end that never
+ * answers is told all the same, later.
  */
 #include <errno.h>
 #include <string.h>
@@ -15,8 +16,16 @@ struct vux_channel {
 	struct env_stream *stream;
 	uint8_t answer[sizeof(struct vhost_user_header) + sizeof(uint64_t)];
 	uint32_t received;             /* bytes of it */
+	struct weft_timer patience;    /* with an answer that does not come */
 	bool unanswered, again;
 };
+
+#define PATIENCE_NS 1000000000ull
+
+static struct weft_reactor *channel_control(const struct vux_channel *ch)
+{
+	return export_core(ch->connection->exp)->reactor[0];
+}
 
 static void channel_tell(struct vux_channel *ch)
 {
@@ -36,6 +45,22 @@ static void channel_tell(struct vux_channel *ch)
 		return;
 	}
 	ch->unanswered = acknowledged;
+	if (acknowledged)
+		weft_timer_arm(channel_control(ch), &ch->patience, weft_reactor_now(channel_control(ch)) + PATIENCE_NS);
+}
+
+/* The answer has come, or is not waited for any more. */
+static void channel_answered(void *self)
+{
+	struct vux_channel *ch = self;
+
+	WEFT_ASSERT(ch->connection->channel == ch && ch->stream != NULL);
+	weft_timer_disarm(channel_control(ch), &ch->patience);
+	ch->unanswered = false;
+	if (!ch->again)
+		return;
+	ch->again = false;
+	channel_tell(ch);
 }
 
 static void channel_readable(void *self)
@@ -58,11 +83,7 @@ static void channel_readable(void *self)
 		if (ch->received < sizeof(ch->answer))
 			continue;
 		ch->received = 0;
-		ch->unanswered = false;
-		if (ch->again) {
-			ch->again = false;
-			channel_tell(ch);
-		}
+		channel_answered(ch);
 	}
 }
 
@@ -94,6 +115,7 @@ int channel_open(struct vux_connection *c, int fd)
 		return weft_why(&c->why, -ENOMEM, "no memory for the channel to the front end");
 	}
 	ch->connection = c;
+	ch->patience = (struct weft_timer){ .fn = channel_answered, .self = ch };
 	status = env_listen(reactor_loop(core->reactor[0]), "unix:", &wants, channel_adopted, ch, &ch->listener, &c->why);
 	if (status != 0) {
 		weft_free(core, ch);
@@ -111,6 +133,7 @@ void channel_close(struct vux_connection *c)
 	c->channel = NULL;
 	if (ch == NULL)
 		return;
+	weft_timer_disarm(channel_control(ch), &ch->patience);
 	if (ch->stream != NULL)
 		env_stream_close(ch->stream);
 	if (ch->listener != NULL)

@@ -517,14 +517,11 @@ static void a_folder_that_stays_locked_is_used_all_the_same(void **state)
 	close_all();
 }
 
-static void resize_is_told_once_at_a_time(void **state)
+/* A channel on which the server asks us; and it has been told five times that the size is another. */
+static int resized_five_times(void)
 {
-	struct vhost_user_msg msg;
 	int pair[2];
 
-	(void)state;
-	open_all("mem:1MiB", "", 1, WEFT_MODE_NOTIFY);
-	front_up(1, false);
 	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, pair), 0);
 	say(VHOST_USER_SET_BACKEND_REQ_FD, NULL, 0, pair[1]);
 	close(pair[1]);
@@ -533,19 +530,53 @@ static void resize_is_told_once_at_a_time(void **state)
 		turn();
 	for (unsigned i = 0; i < 5; i++)
 		t.exp->exp.ops->resized(&t.exp->exp);
+	return pair[0];
+}
+
+static void expect_config_change(int channel)
+{
+	struct vhost_user_msg msg;
+
+	while (recv(channel, &msg.header, sizeof(msg.header), 0) != sizeof(msg.header))
+		turn();
+	assert_int_equal(msg.header.request, VHOST_USER_BACKEND_CONFIG_CHANGE);
+	assert_true(msg.header.flags & VHOST_USER_NEED_REPLY);
+	assert_int_equal(recv(channel, &msg.header, sizeof(msg.header), 0), -1);
+}
+
+static void resize_is_told_once_at_a_time(void **state)
+{
+	struct vhost_user_msg msg;
+	int channel;
+
+	(void)state;
+	open_all("mem:1MiB", "", 1, WEFT_MODE_NOTIFY);
+	front_up(1, false);
+	channel = resized_five_times();
 	for (unsigned told = 0; told < 2; told++) {
-		while (recv(pair[0], &msg.header, sizeof(msg.header), 0) != sizeof(msg.header))
-			turn();
-		assert_int_equal(msg.header.request, VHOST_USER_BACKEND_CONFIG_CHANGE);
-		assert_true(msg.header.flags & VHOST_USER_NEED_REPLY);
-		assert_int_equal(recv(pair[0], &msg.header, sizeof(msg.header), 0), -1);
+		expect_config_change(channel);
 		vhost_user_ack(&msg, VHOST_USER_BACKEND_CONFIG_CHANGE, true);
-		assert_int_equal(send(pair[0], &msg.header, 20, 0), 20);
+		assert_int_equal(send(channel, &msg.header, 20, 0), 20);
 	}
 	for (unsigned i = 0; i < 10; i++)
 		turn();
-	assert_int_equal(recv(pair[0], &msg.header, sizeof(msg.header), 0), -1);
-	close(pair[0]);
+	assert_int_equal(recv(channel, &msg.header, sizeof(msg.header), 0), -1);
+	close(channel);
+	front_down(1);
+	close_all();
+}
+
+static void resize_is_told_to_who_never_answers(void **state)
+{
+	int channel;
+
+	(void)state;
+	open_all("mem:1MiB", "", 1, WEFT_MODE_NOTIFY);
+	front_up(1, false);
+	channel = resized_five_times();
+	expect_config_change(channel);
+	expect_config_change(channel);
+	close(channel);
 	front_down(1);
 	close_all();
 }
@@ -657,6 +688,7 @@ int main(void)
 		cmocka_unit_test(an_export_waits_for_its_folder_while_control_goes_on),
 		cmocka_unit_test(a_folder_that_stays_locked_is_used_all_the_same),
 		cmocka_unit_test(resize_is_told_once_at_a_time),
+		cmocka_unit_test(resize_is_told_to_who_never_answers),
 		cmocka_unit_test(write_through_begins_with_a_flush_and_its_failure_is_told),
 		cmocka_unit_test(a_frozen_export_flushes_when_it_is_thawed),
 		cmocka_unit_test(a_front_end_may_leave_while_its_cache_is_flushed),
