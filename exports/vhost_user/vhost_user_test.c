@@ -22,19 +22,55 @@
 #include <unistd.h>
 
 #include "core/objects.h"
+#include "devices/device.h"
 #include "env/env_fault.h"
 #include "env/linux/linux.h"
 #include "exports/vhost_user/vux.h"
 #include "wire/virtq_drv.h"
 
 #define MEMORY (8u << 20)
-#define NUM 64
+#define NUM 256
 #define RINGS 4
 #define SLICE (MEMORY / RINGS)
 #define DATA 4096u
 
 extern const struct weft_kind mem_kind, null_kind, delay_kind, error_kind;
-static const struct weft_kind *const kinds[] = { &mem_kind, &null_kind, &delay_kind, &error_kind, &export_vhost_user_kind, NULL };
+
+/* ---- a disk that notes in which order the rings ask: ring i asks for what lies from i * WITNESS_SPAN ---- */
+
+#define WITNESS_SPAN (64u << 20)
+static unsigned witnessed, witness[1024];
+
+struct witness {
+	struct weft_object object;
+	struct weft_blk blk;
+};
+
+static void witness_submit(struct weft_blk *blk, struct weft_hop *hop)
+{
+	(void)blk;
+	assert_true(witnessed < WEFT_COUNT(witness));
+	witness[witnessed++] = (unsigned)(hop->offset / WITNESS_SPAN);
+	weft_hop_complete(hop, 0);
+}
+
+static const struct weft_blk_ops witness_ops = { .submit = witness_submit };
+
+static void witness_start(struct weft_object *object, struct weft_task *task)
+{
+	struct weft_blk *blk = &DEVICE_OF_OBJECT(object, struct witness)->blk;
+
+	*blk = (struct weft_blk){ .ops = &witness_ops, .size = 1u << 30, .block = 512, .align = 1,
+		.ops_can = WEFT_OP_BIT(WEFT_READ) | WEFT_OP_BIT(WEFT_WRITE) | WEFT_OP_BIT(WEFT_FLUSH) };
+	device_end(task, 0);
+}
+
+static const struct weft_offer witness_offers[] = { { &weft_blk_iface, offsetof(struct witness, blk) }, { 0 } };
+static const struct weft_kind witness_kind = { .name = "witness", .summary = "notes the order", .size = sizeof(struct witness),
+	.offers = witness_offers, .start = witness_start };
+
+static const struct weft_kind *const kinds[] = { &mem_kind, &null_kind, &delay_kind, &error_kind, &witness_kind,
+	&export_vhost_user_kind, NULL };
 static const struct weft_module module = { WEFT_ABI, sizeof(module), sizeof(struct weft_kind), "test", "0", kinds };
 
 struct ring {
@@ -42,6 +78,7 @@ struct ring {
 	struct virtq_drv_slot slots[NUM];
 	uint8_t *base; /* SLICE bytes: descriptors, driver, device, requests */
 	int kick, call;
+	uint64_t sector; /* where its requests begin */
 	unsigned in_flight;
 };
 
@@ -61,6 +98,7 @@ static struct {
 	struct ring ring[RINGS];
 	const char *text;
 	bool may_be_cut_off;
+	bool stepped;  /* there are no threads: the I/O reactor is stepped here, too */
 } t;
 
 /* ---- the control reactor, stepped here ---- */
@@ -70,6 +108,10 @@ static void turn(void)
 	struct weft_reactor *control = t.core->reactor[0];
 	uint64_t wait = reactor_step(control, env_now_ns(t.env));
 
+	if (t.stepped) {
+		reactor_step(t.core->reactor[1], env_now_ns(t.env));
+		return;
+	}
 	if (wait != 0)
 		env_loop_wait(control->loop, wait < 1000000 ? wait : 1000000);
 }
@@ -129,21 +171,28 @@ static void thaw_here(void *self)
 	t.exp->exp.ops->thaw(&t.exp->exp, &t.task);
 }
 
-static void open_all(const char *device, const char *more, unsigned reactors, enum weft_mode mode)
+static void open_as(const struct core_wants *wants, const char *device, const char *more)
 {
-	struct core_wants wants = { .io_reactors = reactors, .mode = mode };
 	struct weft_why why;
 	char text[256];
 
 	memset(&t, 0, sizeof(t));
+	t.stepped = wants->no_threads;
 	assert_int_equal(env_linux_open(&t.env, NULL, &why), 0);
-	assert_int_equal(core_open(t.env, &wants, &t.core, &why), 0);
+	assert_int_equal(core_open(t.env, wants, &t.core, &why), 0);
 	assert_int_equal(objects_module_add(t.core, &module, &why), 0);
 	snprintf(t.path, sizeof(t.path), "/tmp/weft-export-%ld.sock", (long)getpid());
 	snprintf(text, sizeof(text), "vhost-user:%s%s,device=[%s]", t.path, more, device);
 	t.text = text;
 	assert_int_equal(on_control(build_here), 0);
 	t.exp = WEFT_CONTAINER(t.export, struct vux_export, object);
+}
+
+static void open_all(const char *device, const char *more, unsigned reactors, enum weft_mode mode)
+{
+	struct core_wants wants = { .io_reactors = reactors, .mode = mode };
+
+	open_as(&wants, device, more);
 }
 
 static void close_all(void)
@@ -292,7 +341,7 @@ static void add(struct ring *ring)
 {
 	unsigned id = virtq_drv_next_id(&ring->drv);
 	uint8_t *at = ring->base + 16384 + id * (DATA + 64);
-	struct virtio_blk_req_header header = { .type = VIRTIO_BLK_T_IN, .sector = 8ull * id };
+	struct virtio_blk_req_header header = { .type = VIRTIO_BLK_T_IN, .sector = ring->sector + 8ull * id };
 	uint64_t gpa = (uint64_t)(at - t.memory);
 	struct virtq_buf bufs[3] = { { gpa, sizeof(header) }, { gpa + 64, DATA }, { gpa + 16, 1 } };
 
@@ -581,6 +630,70 @@ static void resize_is_told_to_who_never_answers(void **state)
 	close_all();
 }
 
+/* Two rings are full: each turn serves both, and begins with the other one than the turn before. */
+static void rings_are_served_in_turn_at_most_32_requests_each(void **state)
+{
+	static const struct {
+		unsigned second, requests;
+	} expected[] = { { 0, 32 }, { 1, 32 }, { 1, 32 }, { 0, 32 }, { 0, 16 }, { 1, 16 } };
+	struct core_wants wants = { .io_reactors = 1, .mode = WEFT_MODE_POLL, .no_threads = true };
+	unsigned at = 0;
+
+	(void)state;
+	open_as(&wants, "witness", "");
+	front_up(2, false);
+	assert_int_equal(on_control(freeze_here), 0);
+	for (unsigned i = 0; i < 2; i++) {
+		t.ring[i].sector = (uint64_t)i * WITNESS_SPAN / 512;
+		for (unsigned n = 0; n < 80; n++)
+			add(&t.ring[i]);
+		publish(&t.ring[i]);
+	}
+	witnessed = 0;
+	assert_int_equal(on_control(thaw_here), 0);
+	while (t.ring[0].in_flight + t.ring[1].in_flight > 0) {
+		turn();
+		take(&t.ring[0]);
+		take(&t.ring[1]);
+	}
+	assert_int_equal(witnessed, 160);
+	for (unsigned run = 0; run < WEFT_COUNT(expected); run++)
+		for (unsigned i = 0; i < expected[run].requests; i++)
+			assert_int_equal(witness[at++], expected[run].second ^ witness[0]);
+	front_down(2);
+	close_all();
+}
+
+/* Before its reactor sleeps, a ring says what came since it was looked at: nobody will kick for that. */
+static void a_ring_that_is_armed_tells_of_what_has_come(void **state)
+{
+	struct core_wants wants = { .io_reactors = 1, .mode = WEFT_MODE_NOTIFY, .no_threads = true };
+	struct weft_source *source;
+	uint64_t kicks;
+
+	(void)state;
+	open_as(&wants, "witness", "");
+	front_up(1, false);
+	for (unsigned i = 0; i < 20; i++)
+		turn();
+	source = &t.exp->connections->ring[0]->session.source;
+	assert_false(queue_arm(source));
+	add(&t.ring[0]);
+	assert_true(virtq_drv_publish(&t.ring[0].drv)); /* armed: a kick is asked for */
+	assert_true(queue_arm(source));
+	queue_disarm(source);
+	assert_int_equal(eventfd_read(t.ring[0].kick, &kicks), -1);
+	assert_true(queue_poll(source));
+	assert_false(queue_arm(source));
+	assert_int_equal(eventfd_write(t.ring[0].kick, 1), 0);
+	while (t.ring[0].in_flight > 0) {
+		turn();
+		take(&t.ring[0]);
+	}
+	front_down(1);
+	close_all();
+}
+
 /* Every second flush fails: so each switch to write-through, and no other, is seen to make one. */
 static void write_through_begins_with_a_flush_and_its_failure_is_told(void **state)
 {
@@ -689,6 +802,8 @@ int main(void)
 		cmocka_unit_test(a_folder_that_stays_locked_is_used_all_the_same),
 		cmocka_unit_test(resize_is_told_once_at_a_time),
 		cmocka_unit_test(resize_is_told_to_who_never_answers),
+		cmocka_unit_test(rings_are_served_in_turn_at_most_32_requests_each),
+		cmocka_unit_test(a_ring_that_is_armed_tells_of_what_has_come),
 		cmocka_unit_test(write_through_begins_with_a_flush_and_its_failure_is_told),
 		cmocka_unit_test(a_frozen_export_flushes_when_it_is_thawed),
 		cmocka_unit_test(a_front_end_may_leave_while_its_cache_is_flushed),
