@@ -8,6 +8,8 @@
 
 #include "cli/args.h"
 #include "cli/bench.h"
+#include "cli/bench_compare.h"
+#include "cli/bench_plot.h"
 #include "cli/bench_report.h"
 #include "cli/command.h"
 #include "cli/world.h"
@@ -19,7 +21,9 @@ struct bench_command {
 	struct bench_options options;
 	struct world_options world;
 	uint64_t server_pid;
-	bool json, interrupted;
+	bool json, interrupted, compare;
+	double tolerance;
+	const char *plot;      /* NULL: none */
 	const char *text;      /* the device, as it was written */
 	struct world w;
 	struct bench bench;
@@ -57,6 +61,12 @@ static const struct weft_option table[] = {
 	{ .name = "seed", .type = WEFT_OPTION_UINT, AT(options.seed), .fallback = "1", .help = "of offsets and data" },
 	WORLD_OPTIONS(struct bench_command, world),
 	{ .name = "server-pid", .type = WEFT_OPTION_UINT, AT(server_pid), .help = "process whose CPU time is told as well" },
+	{ .name = "plot", .type = WEFT_OPTION_PATH, AT(plot), .choices = "FILE.svg",
+	  .help = "draw the latency by percentile; with --compare: of both" },
+	{ .name = "compare", .type = WEFT_OPTION_BOOL, AT(compare),
+	  .help = "measure nothing: compare two results of --json, files, the second with the first" },
+	{ .name = "tolerance", .type = WEFT_OPTION_REAL, AT(tolerance), .fallback = "5%",
+	  .help = "with --compare: how much worse the second one may be" },
 	{ .name = "json", .type = WEFT_OPTION_BOOL, AT(json), .help = "one JSON object instead of the table" },
 	{ 0 },
 };
@@ -171,12 +181,49 @@ int bench_device(const struct bench_options *options, const struct world_options
 	return error;
 }
 
+/* --compare A.json B.json */
+static int compare(const struct bench_command *c, const struct args *args)
+{
+	struct weft_why why = { "" };
+	struct env *env;
+	int error, status = EXIT_DONE;
+
+	error = args_count("bench", args, 2, 2, "--compare A.json B.json", &why);
+	if (error == 0)
+		error = env_linux_open(&env, &world_env_wants, &why);
+	if (error != 0)
+		return world_failed(error, &why);
+	error = bench_compare(env, args->plain[0], args->plain[1], c->tolerance, c->plot, c->json, &why);
+	env_linux_close(env);
+	if (error == -EDOM)
+		status = EXIT_FAILED; /* the table has said it */
+	else if (error != 0)
+		status = world_failed(error, &why);
+	return status;
+}
+
+/* After the measurement. */
+static int plot(const struct bench_command *c, struct weft_why *why)
+{
+	struct bench_curve curve = { .name = c->text, .latency = &c->bench.result.latency };
+	struct env *env;
+	int error = env_linux_open(&env, &world_env_wants, why);
+
+	if (error != 0)
+		return error;
+	error = bench_plot(env, c->plot, &curve, 1, why);
+	env_linux_close(env);
+	return error;
+}
+
 static int bench_main(int argc, char **argv)
 {
 	static struct bench_command c;
 	struct args args;
 	int error = args_parse("bench", table, &c, argc, argv, &args, &c.why);
 
+	if (error == 0 && c.compare)
+		return compare(&c, &args);
 	if (error == 0)
 		error = args_count("bench", &args, 1, 1, "DEVICE [OPTION...]", &c.why);
 	if (error == 0 && c.options.block_bytes % 512 != 0)
@@ -188,6 +235,8 @@ static int bench_main(int argc, char **argv)
 	error = run(&c);
 	if (error == 0 || c.bench.elapsed_ns != 0)
 		bench_report(&c.bench, c.text, c.json);
+	if (error == 0 && c.plot != NULL)
+		error = plot(&c, &c.why);
 	if (error != 0)
 		return world_failed(error, &c.why);
 	return bench_good(&c.bench) ? EXIT_DONE : EXIT_FAILED;
@@ -197,15 +246,21 @@ static const struct command_example examples[] = {
 	{ "Random reads of 4 KiB from a virtual machine's disk, as the machine would do them",
 	  "weft bench vhost-user:/run/vm.sock --rw randread --depth 32" },
 	{ "Write, read and check for a minute", "weft bench file:test.img,create=1GiB --rw mixed --verify --time 60s" },
+	{ "Is it slower than it was? (the status says so, too)", "weft bench --compare before.json after.json --plot both.svg" },
 	{ 0 },
 };
 
 const struct command command_bench = {
 	.name = "bench",
-	.arguments = "DEVICE [OPTION...]",
+	.arguments = "DEVICE|--compare A.json B.json [OPTION...]",
 	.summary = "measure a device, or verify it",
 	.text = "Sends requests to a device and tells how many ended per second and how long they took. With --verify each block "
 		"that is written describes itself, and each block that is read must be one of the versions that it may be.\n\n"
+		"With --compare, what two runs told with --json is shown side by side, with ratios. The exit status is 1 when the "
+		"second is "
+		"worse by more than --tolerance: fewer requests per second, longer at half, 90 % or 99 % of the requests, more "
+		"processor "
+		"time for each; or when it has errors and the first has not.\n\n"
 		"Writing destroys what the device holds.",
 	.options = table,
 	.examples = examples,

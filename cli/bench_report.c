@@ -7,6 +7,7 @@
 
 #include "cli/bench_report.h"
 
+#include "core/histogram.h"
 #include "env/env.h"
 
 #define PROGRESS_NS 250000000ull
@@ -115,6 +116,19 @@ static double us_per_request(uint64_t ns, const struct bench_result *r)
 	return r->requests == 0 ? 0 : (double)ns / 1e3 / (double)r->requests;
 }
 
+/* What is not empty, as [longest latency of the bucket, requests]. */
+static void print_histogram(const struct weft_histogram *h)
+{
+	const char *comma = "";
+
+	for (unsigned i = 0; i < WEFT_HISTOGRAM_BUCKETS; i++) {
+		if (h->count[i] == 0)
+			continue;
+		printf("%s[%" PRIu64 ", %" PRIu64 "]", comma, histogram_upper(i), h->count[i]);
+		comma = ", ";
+	}
+}
+
 static void print_json(const struct bench *bench, const char *device, const struct bench_result *r)
 {
 	const struct bench_options *o = &bench->options;
@@ -135,7 +149,9 @@ static void print_json(const struct bench *bench, const char *device, const stru
 	for (unsigned i = 0; i < WEFT_COUNT(quantiles); i++)
 		printf("%s\"%s\": %" PRIu64, i == 0 ? "" : ", ", names[i],
 			weft_histogram_quantile(&r->latency, quantiles[i]));
-	printf("}, \"cpu_us_per_request\": %.4f, \"server_cpu_us_per_request\": %.4f, \"cpu_share\": %.4f, "
+	printf("}, \"histogram_ns\": [");
+	print_histogram(&r->latency);
+	printf("], \"cpu_us_per_request\": %.4f, \"server_cpu_us_per_request\": %.4f, \"cpu_share\": %.4f, "
 		"\"server_cpu_share\": %.4f}\n", us_per_request(r->cpu_ns, r),
 		us_per_request(r->server_cpu_ns, r), r->elapsed_ns == 0 ? 0 : (double)r->cpu_ns / (double)r->elapsed_ns,
 		r->elapsed_ns == 0 ? 0 : (double)r->server_cpu_ns / (double)r->elapsed_ns);

@@ -6,6 +6,7 @@
 
 #include "cli/args.h"
 #include "cli/command.h"
+#include "cli/complete.h"
 #include "cli/mdoc.h"
 #include "cli/world.h"
 
@@ -210,12 +211,17 @@ void help_man(const struct command *command)
 
 /* ---- the command ---- */
 
+enum { SHELL_NONE, SHELL_BASH, SHELL_ZSH };
+
 struct help {
 	bool man;
+	uint32_t completion; /* SHELL_* */
 };
 
 static const struct weft_option options[] = {
 	{ .name = "man", .type = WEFT_OPTION_BOOL, .offset = offsetof(struct help, man), .help = "the manual page, in mdoc" },
+	{ .name = "completion", .type = WEFT_OPTION_CHOICE, .offset = offsetof(struct help, completion), .fallback = "none",
+	  .choices = "none|bash|zsh", .help = "what this shell needs to complete commands, options and devices" },
 	{ 0 },
 };
 
@@ -233,7 +239,11 @@ static int help_main(int argc, char **argv)
 		error = unknown(args.plain[0], &why);
 	if (error != 0)
 		return world_failed(error, &why);
-	if (help.man)
+	if (help.completion == SHELL_BASH)
+		complete_bash();
+	else if (help.completion == SHELL_ZSH)
+		complete_zsh();
+	else if (help.man)
 		help_man(command);
 	else if (command != NULL)
 		help_command(command);

@@ -26,8 +26,7 @@ uint64_t histogram_total(const struct weft_histogram *h)
 	return total;
 }
 
-/* The largest value that falls into the bucket. */
-static uint64_t bucket_upper(unsigned bucket)
+uint64_t histogram_upper(unsigned bucket)
 {
 	unsigned exponent;
 
@@ -51,7 +50,7 @@ uint64_t weft_histogram_quantile(const struct weft_histogram *h, double q)
 	for (unsigned i = 0; i < WEFT_HISTOGRAM_BUCKETS; i++) {
 		seen += h->count[i];
 		if (seen > wanted)
-			return bucket_upper(i);
+			return histogram_upper(i);
 	}
-	return bucket_upper(WEFT_HISTOGRAM_BUCKETS - 1);
+	return histogram_upper(WEFT_HISTOGRAM_BUCKETS - 1);
 }

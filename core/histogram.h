@@ -17,6 +17,8 @@ static inline unsigned histogram_bucket(uint64_t ns)
 	return bucket < WEFT_HISTOGRAM_BUCKETS ? bucket : WEFT_HISTOGRAM_BUCKETS - 1;
 }
 
+/* The largest value that falls into the bucket, ns. */
+uint64_t histogram_upper(unsigned bucket);
 uint64_t histogram_total(const struct weft_histogram *histogram);
 
 #endif

@@ -146,7 +146,7 @@ int linux_file_write(struct env *env, const char *path, const char *text, size_t
 	(void)env;
 	if ((size_t)snprintf(beside, sizeof(beside), "%s.new", path) >= sizeof(beside))
 		return weft_why(why, -ENAMETOOLONG, "%.150s... is too long a name: choose a shorter one", path);
-	fd = open(beside, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+	fd = open(beside, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
 	rc = fd < 0 ? -errno : write_all(fd, text, size);
 	if (fd >= 0)
 		close(fd);

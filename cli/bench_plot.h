@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Latency by percentile, drawn. */
+#ifndef CLI_BENCH_PLOT_H
+#define CLI_BENCH_PLOT_H
+
+#include <weft/blk.h>
+
+struct env;
+
+enum { BENCH_CURVES_MAX = 6 };
+
+struct bench_curve {
+	const char *name; /* any text */
+	const struct weft_histogram *latency;
+};
+
+/* Writes an SVG with `n` curves. 0 or -errno with `why`: the file, or a run without requests. */
+int bench_plot(struct env *env, const char *path, const struct bench_curve *curves, unsigned n, struct weft_why *why);
+
+#endif
