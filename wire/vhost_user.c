@@ -208,7 +208,8 @@ const char *vhost_user_check(const struct vhost_user_msg *msg, unsigned fds, enu
 
 	if (reason)
 		return reason;
-	if (fds > vhost_user_max_fds(msg->header.request, way))
+	WEFT_ASSERT(rule != NULL); /* the header's check knows it */
+	if (fds > (way_is_reply(way) ? rule->reply_fds : rule->fd_max))
 		return "too many descriptors";
 	if (!way_is_reply(way) && fds < rule->fd_min)
 		return "a descriptor is missing";
@@ -220,15 +221,6 @@ bool vhost_user_replies(uint32_t request, enum vhost_user_way way)
 	const struct vhost_user_rule *rule = rule_of(request, way);
 
 	return rule && rule->replies;
-}
-
-unsigned vhost_user_max_fds(uint32_t request, enum vhost_user_way way)
-{
-	const struct vhost_user_rule *rule = rule_of(request, way);
-
-	if (!rule)
-		return 0;
-	return way_is_reply(way) ? rule->reply_fds : rule->fd_max;
 }
 
 const char *vhost_user_name(uint32_t request)

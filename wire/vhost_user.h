@@ -249,9 +249,6 @@ const char *vhost_user_check(const struct vhost_user_msg *msg, unsigned fds, enu
 /* Whether a request has a reply of its own, whatever NEED_REPLY says. Unknown ones: false. */
 bool vhost_user_replies(uint32_t request, enum vhost_user_way way);
 
-/* Descriptors that a message of this kind may carry at most; 0 for unknown ones. */
-unsigned vhost_user_max_fds(uint32_t request, enum vhost_user_way way);
-
 /* For logging, of a request of the front end, and of the back end; "unknown" for unknown ones. */
 const char *vhost_user_name(uint32_t request);
 const char *vhost_user_backend_name(uint32_t request);

@@ -17,6 +17,9 @@
 
 #define HEADER sizeof(struct vhost_user_header)
 
+/* Goes on with whatever is to be done next. */
+static void pump(struct vu_link *link);
+
 static struct weft_reactor *control(const struct vu_link *link)
 {
 	return link->device->object.core->reactor[0];
@@ -71,7 +74,7 @@ static void link_gone(struct vu_link *link)
 	link->rings_given = false;
 	vu_rings_lost(link);
 	timer_at(link, link->device->reconnect_ns);
-	vu_pump(link);
+	pump(link);
 }
 
 /* What still comes is thrown away; the end is what matters. */
@@ -111,7 +114,7 @@ static void link_leave(struct vu_link *link)
 	env_stream_shut(link->stream);
 	env_stream_watch(link->stream, leaving, link);
 	timer_at(link, link->device->reconnect_ns);
-	vu_pump(link);
+	pump(link);
 }
 
 void vu_link_lost(struct vu_link *link, int error, const char *format, ...)
@@ -130,7 +133,7 @@ void vu_link_lost(struct vu_link *link, int error, const char *format, ...)
 		link->state = VU_AWAY;
 	}
 	if (link->stopping) {
-		vu_pump(link);
+		pump(link);
 		return;
 	}
 	if (!link->agreed_once) {
@@ -243,7 +246,7 @@ static void readable(void *self)
 		answered(link, &link->in.msg);
 		fds_close(link, &link->in);
 	}
-	vu_pump(link);
+	pump(link);
 }
 
 /* A request of the server to us: only that its configuration has changed means anything to a block device. */
@@ -273,7 +276,7 @@ static void requested(void *self)
 			(void)env_stream_write(link->requests, &ack.header, HEADER + ack.header.size, NULL, 0);
 		}
 	}
-	vu_pump(link);
+	pump(link);
 }
 
 void vu_requests_adopt(struct vu_link *link, struct env_stream *stream)
@@ -315,7 +318,7 @@ static void pump_to_stop(struct vu_link *link)
 	task_end(link, 0);
 }
 
-void vu_pump(struct vu_link *link)
+static void pump(struct vu_link *link)
 {
 	bool more = true;
 
@@ -348,7 +351,7 @@ static void note_msg(void *self)
 	if (link->state == VU_READY && atomic_load(&q->aborting) && !link->stopping) /* whatever it has been asked just now */
 		vu_link_lost(link, -ECANCELED, "a request that it has is to be aborted");
 	else
-		vu_pump(link);
+		pump(link);
 }
 
 void vu_link_note(struct vu_queue *q)
@@ -396,7 +399,7 @@ static void timer_fired(void *self)
 	}
 	if (link->state == VU_LEAVING || link_connect(link, &why) != 0)
 		timer_at(link, device->reconnect_ns);
-	vu_pump(link);
+	pump(link);
 }
 
 int vu_link_start(struct vu_device *device, struct weft_task *task)
@@ -418,7 +421,7 @@ int vu_link_start(struct vu_device *device, struct weft_task *task)
 		link->task = NULL;
 		return error;
 	}
-	vu_pump(link);
+	pump(link);
 	return 0;
 }
 
@@ -431,7 +434,7 @@ void vu_link_stop(struct vu_device *device, struct weft_task *task)
 	link->task = task;
 	if (link->state == VU_AWAY || link->state == VU_LEAVING)
 		weft_timer_disarm(control(link), &link->timer); /* nothing is tried any more */
-	vu_pump(link);
+	pump(link);
 }
 
 void vu_link_free(struct vu_device *device)

@@ -104,8 +104,6 @@ void vu_send(struct vu_link *link, uint32_t request, const void *payload, uint32
 	bool answer);
 /* The connection is of no use: start fails, or a new attempt is due, once the server has gone. */
 void vu_link_lost(struct vu_link *link, int error, const char *format, ...) WEFT_PRINTF(3, 4);
-/* Goes on with whatever is to be done next. */
-void vu_pump(struct vu_link *link);
 /* The connection on which the server asks us; owned by the link from now on. */
 void vu_requests_adopt(struct vu_link *link, struct env_stream *stream);
 
