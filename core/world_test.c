@@ -107,8 +107,9 @@ static const struct env_loop_ops loop_ops = {
 	.wake_cost_ns = loop_wake_cost,
 };
 
-static int world_loop_open(struct env *env, struct env_loop **out, struct weft_why *why)
+static int world_loop_open(struct env *env, bool movable, struct env_loop **out, struct weft_why *why)
 {
+	(void)movable;
 	(void)why;
 	of(env)->loop = (struct env_loop){ &loop_ops, env };
 	*out = &of(env)->loop;
@@ -131,7 +132,7 @@ struct world *world_open(void)
 	core->env = &env->env;
 	assert_int_equal(log_open(core, &why), 0);
 	assert_int_equal(objects_open(core, &why), 0);
-	assert_int_equal(reactor_open(core, 0, 16, &core->reactor[0], &why), 0);
+	assert_int_equal(reactor_open(core, 0, 16, false, &core->reactor[0], &why), 0);
 	reactor_mode_set(core->reactor[0], WEFT_MODE_NOTIFY);
 	core->reactors = 1;
 	return &env->world;

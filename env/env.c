@@ -88,7 +88,12 @@ unsigned env_cpu_count(struct env *env)
 
 int env_loop_open(struct env *env, struct env_loop **out, struct weft_why *why)
 {
-	return env_fault(env) ? env_fault_why(why, "env_loop_open") : env->ops->loop_open(env, out, why);
+	return env_fault(env) ? env_fault_why(why, "env_loop_open") : env->ops->loop_open(env, false, out, why);
+}
+
+int env_loop_open_movable(struct env *env, struct env_loop **out, struct weft_why *why)
+{
+	return env_fault(env) ? env_fault_why(why, "env_loop_open_movable") : env->ops->loop_open(env, true, out, why);
 }
 
 void env_loop_close(struct env_loop *loop)
@@ -119,6 +124,11 @@ void env_loop_wake(struct env_loop *loop)
 int env_loop_fd(struct env_loop *loop)
 {
 	return loop->ops->fd(loop);
+}
+
+int env_loop_alarm(struct env_loop *loop, uint64_t after_ns)
+{
+	return env_fault(loop->env) ? -EIO : loop->ops->alarm(loop, after_ns);
 }
 
 void env_loop_stats(const struct env_loop *loop, struct env_loop_stats *out)
@@ -205,6 +215,43 @@ void env_medium_submit(struct env_loop *loop, struct env_io *io)
 	io->medium->ops->submit(loop, io);
 }
 
+bool env_forked(struct env *env)
+{
+	return env->ops->forked && env->ops->forked(env);
+}
+
+/* ---- gate ---- */
+
+int env_gate_open(struct env *env, struct env_gate **out, struct weft_why *why)
+{
+	return env_fault(env) ? env_fault_why(why, "env_gate_open") : env->ops->gate_open(env, out, why);
+}
+
+void env_gate_close(struct env_gate *gate)
+{
+	gate->ops->close(gate);
+}
+
+void env_gate_enter(struct env_gate *gate)
+{
+	gate->ops->enter(gate);
+}
+
+void env_gate_leave(struct env_gate *gate)
+{
+	gate->ops->leave(gate);
+}
+
+bool env_gate_wait(struct env_gate *gate, uint64_t timeout_ns)
+{
+	return gate->ops->wait(gate, timeout_ns);
+}
+
+void env_gate_wake(struct env_gate *gate)
+{
+	gate->ops->wake(gate);
+}
+
 /* ---- notifier ---- */
 
 int env_notifier_open(struct env *env, int fd, struct env_notifier **out)
@@ -230,6 +277,11 @@ int env_notifier_fd(const struct env_notifier *notifier)
 void env_notifier_signal(struct env_notifier *notifier)
 {
 	notifier->ops->signal(notifier);
+}
+
+void env_notifier_clear(struct env_notifier *notifier)
+{
+	notifier->ops->clear(notifier);
 }
 
 int env_notifier_watch(

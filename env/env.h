@@ -44,6 +44,9 @@ struct env_loop_stats {
 	uint64_t system_calls, sleeps, wakes, completions, submissions;
 };
 int env_loop_open(struct env *env, struct env_loop **out, struct weft_why *why);
+/* The same, for a loop that has a descriptor (env_loop_fd), and that other threads may go on with: one after the other, each after
+ * the one before has stopped. Costs a little more. */
+int env_loop_open_movable(struct env *env, struct env_loop **out, struct weft_why *why);
 void env_loop_close(struct env_loop *loop);
 /* Delivers what has completed (env_io.done, watches, accepts); never sleeps. True if there was anything. */
 bool env_loop_poll(struct env_loop *loop);
@@ -53,8 +56,11 @@ void env_loop_submit(struct env_loop *loop);
 void env_loop_wait(struct env_loop *loop, uint64_t timeout_ns);
 /* Ends the present or the next env_loop_wait. Any thread; async-signal-safe. */
 void env_loop_wake(struct env_loop *loop);
-/* A descriptor that polls readable when env_loop_poll would find something: for a program's own event loop. */
+/* A descriptor that polls readable when env_loop_poll would find something: for a program's own event loop. Of a movable loop;
+ * else -ENOTSUP is allowed. Who sleeps on it may be interrupted (EINTR) when something has come. */
 int env_loop_fd(struct env_loop *loop);
+/* Makes that descriptor readable once in `after_ns` from now, instead of what was asked before; ENV_FOREVER: not at all. */
+int env_loop_alarm(struct env_loop *loop, uint64_t after_ns);
 void env_loop_stats(const struct env_loop *loop, struct env_loop_stats *out);
 /* Measured cost of going to sleep and being woken, ns: for the adaptive mode. */
 uint64_t env_loop_wake_cost_ns(const struct env_loop *loop);
@@ -73,6 +79,18 @@ void env_thread_join(struct env_thread *thread);
 /* Calls step in the caller's own thread until ENV_STOP (the control reactor of a process). */
 void env_thread_run_here(struct env *env, struct env_loop *loop, env_step_fn *step, void *self);
 unsigned env_cpu_count(struct env *env);
+/* Is this a child that was forked since the environment was opened? It has its memory and none of its threads. */
+bool env_forked(struct env *env);
+
+/* ---- gate: where threads take turns and wait for one another; control paths only, never on a reactor ---- */
+struct env_gate;
+int env_gate_open(struct env *env, struct env_gate **out, struct weft_why *why);
+void env_gate_close(struct env_gate *gate);    /* nobody is in it */
+void env_gate_enter(struct env_gate *gate);    /* one thread at a time */
+void env_gate_leave(struct env_gate *gate);
+/* Inside: leaves, sleeps until env_gate_wake (rarely, for less) or the time is over, enters. False: the time is over. */
+bool env_gate_wait(struct env_gate *gate, uint64_t timeout_ns);
+void env_gate_wake(struct env_gate *gate);     /* all who wait; inside */
 
 /* ---- worker: what blocks, off the reactors ---- */
 struct env_work {
@@ -138,6 +156,8 @@ int env_notifier_open(struct env *env, int fd, struct env_notifier **out);
 void env_notifier_close(struct env_notifier *notifier);                    /* not watched */
 int env_notifier_fd(const struct env_notifier *notifier);                  /* stays owned by the notifier */
 void env_notifier_signal(struct env_notifier *notifier);                   /* any thread; one system call */
+/* Takes the count: its descriptor is readable no more. Not of one that is watched. */
+void env_notifier_clear(struct env_notifier *notifier);
 /* fn runs on the loop when it was signalled (the count is taken). One watch per notifier. */
 int env_notifier_watch(struct env_loop *loop, struct env_notifier *notifier, void (*fn)(void *self), void *self);
 /* After it returns fn runs no more. On the loop. */

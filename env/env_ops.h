@@ -21,7 +21,9 @@ struct env_ops {
 	void (*log_line)(struct env *env, int level, const char *line);
 	unsigned (*cpu_count)(struct env *env);
 
-	int (*loop_open)(struct env *env, struct env_loop **out, struct weft_why *why);
+	int (*loop_open)(struct env *env, bool movable, struct env_loop **out, struct weft_why *why);
+	bool (*forked)(struct env *env); /* NULL: never */
+	int (*gate_open)(struct env *env, struct env_gate **out, struct weft_why *why);
 	int (*thread_start)(struct env *env, const char *name, int cpu, struct env_loop *loop,
 		env_step_fn *step, void *self, struct env_thread **out, struct weft_why *why);
 	void (*thread_join)(struct env_thread *thread);
@@ -63,6 +65,7 @@ struct env_loop_ops {
 	void (*wait)(struct env_loop *loop, uint64_t timeout_ns);
 	void (*wake)(struct env_loop *loop);
 	int (*fd)(struct env_loop *loop);
+	int (*alarm)(struct env_loop *loop, uint64_t after_ns);
 	void (*stats)(const struct env_loop *loop, struct env_loop_stats *out);
 	uint64_t (*wake_cost_ns)(const struct env_loop *loop);
 	int (*pin)(struct env_loop *loop, unsigned region, void *base, uint64_t size, struct weft_why *why);
@@ -86,6 +89,18 @@ struct env_thread {
 	struct env *env;
 };
 
+struct env_gate_ops {
+	void (*close)(struct env_gate *gate);
+	void (*enter)(struct env_gate *gate);
+	void (*leave)(struct env_gate *gate);
+	bool (*wait)(struct env_gate *gate, uint64_t timeout_ns);
+	void (*wake)(struct env_gate *gate);
+};
+struct env_gate {
+	const struct env_gate_ops *ops;
+	struct env *env;
+};
+
 struct env_medium_ops {
 	void (*submit)(struct env_loop *loop, struct env_io *io);
 	void (*close)(struct env_medium *medium);
@@ -102,6 +117,7 @@ struct env_notifier_ops {
 	void (*close)(struct env_notifier *notifier);
 	int (*fd)(const struct env_notifier *notifier);
 	void (*signal)(struct env_notifier *notifier);
+	void (*clear)(struct env_notifier *notifier);
 	int (*watch)(
 		struct env_loop *loop, struct env_notifier *notifier, void (*fn)(void *self), void *self);
 	void (*unwatch)(struct env_loop *loop, struct env_notifier *notifier);

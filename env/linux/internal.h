@@ -20,6 +20,9 @@ struct workers;
 struct linux_env {
 	struct env head;
 	bool no_uring;
+	pid_t pid; /* that opened it */
+	void (*log)(void *self, int level, const char *line);
+	void *log_self;
 	_Atomic bool fallback_said;
 	_Atomic unsigned lines_lost; /* of the log, since nobody read them */
 	bool quiet;
@@ -47,6 +50,7 @@ int linux_thread_start(struct env *env, const char *name, int cpu, struct env_lo
 void linux_thread_join(struct env_thread *thread);
 void linux_thread_run_here(struct env *env, struct env_loop *loop, env_step_fn *step, void *self);
 unsigned linux_cpu_count(struct env *env);
+int gate_open(struct env *env, struct env_gate **out, struct weft_why *why);
 
 struct workers *workers_open(unsigned max);
 void workers_close(struct workers *workers);
@@ -90,6 +94,7 @@ struct loop {
 	_Atomic bool fd_used;		    /* somebody else polls us: always raise the descriptor */
 	struct poller poller;
 	struct source wake_source;
+	struct source alarm_source; /* a timer; made when it is first wanted */
 	struct stream *lingering; /* closed by their owner, with output yet to be sent */
 	struct signals *signals;
 	struct env_loop_stats stats;
@@ -105,7 +110,7 @@ static inline struct loop *loop_of(struct env_loop *loop)
 	return (struct loop *)loop;
 }
 
-int loop_open(struct env *env, struct env_loop **out, struct weft_why *why);
+int loop_open(struct env *env, bool movable, struct env_loop **out, struct weft_why *why);
 void loop_wake(struct env_loop *loop);
 /* Delivers what ended without the kernel: inline transfers, workers. */
 bool loop_deliver(struct loop *loop);
@@ -115,7 +120,7 @@ bool loop_has_ended(struct loop *loop);
 void loop_worked(struct loop *loop, struct env_work *work);
 
 /* The two kinds. uring_open: -errno when the kernel denies or lacks it. */
-int uring_open(struct loop *loop);
+int uring_open(struct loop *loop, bool movable);
 void uring_close(struct loop *loop);
 extern const struct env_loop_ops uring_ops;
 extern const struct env_loop_ops epoll_ops;
@@ -124,6 +129,7 @@ extern const struct env_loop_ops epoll_ops;
 void loop_close(struct env_loop *loop);
 void loop_stats(const struct env_loop *loop, struct env_loop_stats *out);
 uint64_t loop_wake_cost_ns(const struct env_loop *loop);
+int loop_alarm(struct env_loop *loop, uint64_t after_ns);
 void loop_work_submit(struct env_loop *loop, struct env_work *work);
 
 /* Nanoseconds from a signal until a sleeping thread runs; measured once per process. */

@@ -81,7 +81,10 @@ static void linux_log_line(struct env *env, int level, const char *line)
 	unsigned lost;
 	char text[80];
 
-	(void)level;
+	if (e->log) {
+		e->log(e->log_self, level, line);
+		return;
+	}
 	/* A pipe that nobody reads must not stop a reactor. */
 	if (poll(&out, 1, 0) != 1 || !(out.revents & POLLOUT)) {
 		atomic_fetch_add(&e->lines_lost, 1);
@@ -173,6 +176,11 @@ static int64_t linux_fd_size(struct env *env, int fd)
 	return fstat(fd, &st) ? -errno : st.st_size;
 }
 
+static bool linux_forked(struct env *env)
+{
+	return linux_env_of(env)->pid != getpid();
+}
+
 /* ---- open and close ---- */
 
 static const struct env_ops linux_ops = {
@@ -183,6 +191,8 @@ static const struct env_ops linux_ops = {
 	.wall_ns = linux_wall_ns,
 	.log_line = linux_log_line,
 	.cpu_count = linux_cpu_count,
+	.forked = linux_forked,
+	.gate_open = gate_open,
 	.loop_open = loop_open,
 	.thread_start = linux_thread_start,
 	.thread_join = linux_thread_join,
@@ -220,6 +230,9 @@ int env_linux_open(struct env **out, const struct env_linux_wants *wants, struct
 	env_init(&env->head, &linux_ops);
 	env->no_uring = wants->no_uring;
 	env->quiet = wants->quiet;
+	env->pid = getpid();
+	env->log = wants->log;
+	env->log_self = wants->log_self;
 	*out = &env->head;
 	return 0;
 }

@@ -11,6 +11,8 @@
 struct env_linux_wants {
 	bool no_uring;	  /* as if io_uring_setup were denied */
 	unsigned workers; /* threads for what blocks, started when needed; 0: 16 */
+	void (*log)(void *self, int level, const char *line); /* where lines go; any thread; NULL: standard error */
+	void *log_self;
 	bool quiet;	  /* a fall-back is not said on standard error: the caller does, with env_linux_fallback */
 };
 

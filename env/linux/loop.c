@@ -7,6 +7,7 @@
 #include <sched.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
+#include <sys/timerfd.h>
 #include <unistd.h>
 
 #include "env/linux/internal.h"
@@ -21,19 +22,20 @@ static void wake_fn(struct source *source, uint32_t events)
 	(void)events;
 }
 
-static int loop_prepare(struct loop *loop)
+static int loop_prepare(struct loop *loop, bool movable)
 {
 	int rc;
 
 	loop->ready_tail = &loop->ready;
 	loop->wake_source = (struct source){wake_fn, -1};
+	loop->alarm_source = (struct source){wake_fn, -1};
 	rc = poller_open(&loop->poller);
 	if (rc)
 		return rc;
 	loop->wake_source.fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (loop->wake_source.fd < 0)
 		return -errno;
-	rc = loop->env->no_uring ? -EPERM : uring_open(loop);
+	rc = loop->env->no_uring ? -EPERM : uring_open(loop, movable);
 	if (rc == 0) {
 		loop->head.ops = &uring_ops;
 		return 0;
@@ -45,7 +47,7 @@ static int loop_prepare(struct loop *loop)
 	return poller_add(&loop->poller, &loop->wake_source, EPOLLIN | EPOLLET);
 }
 
-int loop_open(struct env *env, struct env_loop **out, struct weft_why *why)
+int loop_open(struct env *env, bool movable, struct env_loop **out, struct weft_why *why)
 {
 	struct loop *loop = NULL;
 	char text[64];
@@ -53,8 +55,9 @@ int loop_open(struct env *env, struct env_loop **out, struct weft_why *why)
 
 	if (posix_memalign((void **)&loop, 64, sizeof(*loop)))
 		return weft_why(why, -ENOMEM, "no memory for an event loop");
-	*loop = (struct loop){.head.env = env, .env = linux_env_of(env), .poller.fd = -1};
-	rc = loop_prepare(loop);
+	*loop = (struct loop){.head.env = env, .env = linux_env_of(env), .poller.fd = -1,
+		.wake_source.fd = -1, .alarm_source.fd = -1};
+	rc = loop_prepare(loop, movable);
 	if (rc) {
 		loop_close(&loop->head);
 		return weft_why(why, rc, "no event loop can be had: %s%s",
@@ -80,6 +83,8 @@ void loop_close(struct env_loop *head)
 		uring_close(loop);
 	if (loop->wake_source.fd >= 0)
 		close(loop->wake_source.fd);
+	if (loop->alarm_source.fd >= 0)
+		close(loop->alarm_source.fd);
 	poller_close(&loop->poller);
 	free(loop);
 }
@@ -108,6 +113,41 @@ void loop_wake(struct env_loop *head)
 		return;
 	if (write(loop->wake_source.fd, &one, sizeof(one)) != sizeof(one))
 		WEFT_ASSERT(errno == EAGAIN); /* the count is full: it is raised */
+}
+
+/* An edge, like the wake-up: that it has come is all that counts, and the timer is never read. */
+static int alarm_make(struct loop *loop)
+{
+	int rc;
+
+	loop->alarm_source.fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+	if (loop->alarm_source.fd < 0)
+		return -errno;
+	rc = poller_add(&loop->poller, &loop->alarm_source, EPOLLIN | EPOLLET);
+	if (rc) {
+		close(loop->alarm_source.fd);
+		loop->alarm_source.fd = -1;
+	}
+	return rc;
+}
+
+int loop_alarm(struct env_loop *head, uint64_t after_ns)
+{
+	struct loop *loop = loop_of(head);
+	bool off = after_ns == ENV_FOREVER;
+	struct itimerspec at = {.it_value = {(time_t)(after_ns / 1000000000u), (long)(after_ns % 1000000000u)}};
+	int rc = loop->alarm_source.fd < 0 && !off ? alarm_make(loop) : 0;
+
+	if (rc || loop->alarm_source.fd < 0)
+		return rc;
+	if (off)
+		at = (struct itimerspec){0};
+	else if (after_ns == 0)
+		at.it_value.tv_nsec = 1;
+	loop->stats.system_calls++;
+	rc = timerfd_settime(loop->alarm_source.fd, 0, &at, NULL);
+	WEFT_ASSERT(rc == 0);
+	return 0;
 }
 
 /* ---- workers ---- */

@@ -74,6 +74,7 @@ const struct env_loop_ops epoll_ops = {
 	.wait = epoll_wait_for,
 	.wake = loop_wake,
 	.fd = epoll_fd,
+	.alarm = loop_alarm,
 	.stats = loop_stats,
 	.wake_cost_ns = loop_wake_cost_ns,
 	.pin = epoll_pin,

@@ -5,7 +5,9 @@
 #include "env/linux/uring.h"
 
 #include <fcntl.h>
+#include <errno.h>
 #include <poll.h>
+#include <sys/epoll.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <sys/eventfd.h>
@@ -321,9 +323,15 @@ static void work_runs_elsewhere_and_ends_here(void **state)
 
 static bool readable(struct world *w, int timeout_ms)
 {
-	struct pollfd fd = {.fd = env_loop_fd(w->loop), .events = POLLIN};
+	struct epoll_event event = {.events = EPOLLIN};
+	int fd = epoll_create1(EPOLL_CLOEXEC), n;
 
-	return poll(&fd, 1, timeout_ms) == 1;
+	assert_int_equal(epoll_ctl(fd, EPOLL_CTL_ADD, env_loop_fd(w->loop), &event), 0);
+	do
+		n = epoll_wait(fd, &event, 1, timeout_ms);
+	while (n < 0 && errno == EINTR);
+	close(fd);
+	return n == 1;
 }
 
 static void the_descriptor_tells_of_everything(void **state)
@@ -356,6 +364,24 @@ static void the_descriptor_tells_of_everything(void **state)
 	assert_false(readable(w, 0));
 	env_notifier_unwatch(w->loop, n);
 	env_notifier_close(n);
+}
+
+static void an_alarm_makes_the_descriptor_readable(void **state)
+{
+	struct world *w = *state;
+
+	env_loop_fd(w->loop);
+	for (unsigned i = 0; i < 3; i++) {
+		world_settle(w);
+		assert_false(readable(w, 0));
+		assert_int_equal(env_loop_alarm(w->loop, 1000000), 0);
+		env_loop_submit(w->loop);
+		assert_true(readable(w, 10000));
+	}
+	world_settle(w);
+	assert_int_equal(env_loop_alarm(w->loop, 1000000), 0);
+	assert_int_equal(env_loop_alarm(w->loop, ENV_FOREVER), 0);
+	assert_false(readable(w, 20));
 }
 
 /* ---- counting ---- */
@@ -468,7 +494,8 @@ int main(void)
 		ENTRY(a_watch_that_the_kernel_ends_goes_on, "", WORLD_URING),
 		BOTH(only_an_eventfd_is_adopted),
 		BOTH(work_runs_elsewhere_and_ends_here),
-		BOTH(the_descriptor_tells_of_everything),
+		BOTH_MOVABLE(the_descriptor_tells_of_everything),
+		BOTH_MOVABLE(an_alarm_makes_the_descriptor_readable),
 		ENTRY(an_idle_turn_makes_no_system_call, "", WORLD_URING),
 		ENTRY(a_busy_turn_makes_one_system_call, "", WORLD_URING),
 		BOTH(the_cost_of_a_wake_up_is_plausible),

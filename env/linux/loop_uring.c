@@ -27,14 +27,16 @@ static const unsigned setups[] = {
 	IORING_SETUP_CQSIZE | IORING_SETUP_CLAMP | IORING_SETUP_R_DISABLED,
 };
 
-static int uring_setup(struct uring *u)
+/* The best one binds the ring to the thread that first runs it. */
+static int uring_setup(struct uring *u, bool movable)
 {
 	int rc = -EINVAL;
 
-	for (size_t i = 0; i < WEFT_COUNT(setups) && rc == -EINVAL; i++) {
+	for (size_t i = movable; i < WEFT_COUNT(setups) && rc == -EINVAL; i++) {
 		struct io_uring_params p = {.flags = setups[i], .cq_entries = URING_COMPLETIONS};
 
 		rc = io_uring_queue_init_params(URING_ENTRIES, &u->ring, &p);
+		u->bound = i == 0;
 		if (rc == 0 && (p.features & FEATURES) != FEATURES) {
 			io_uring_queue_exit(&u->ring);
 			rc = -ENOSYS;
@@ -43,7 +45,7 @@ static int uring_setup(struct uring *u)
 	return rc;
 }
 
-int uring_open(struct loop *loop)
+int uring_open(struct loop *loop, bool movable)
 {
 	struct uring *u = calloc(1, sizeof(*u));
 	int rc = -ENOMEM;
@@ -52,7 +54,7 @@ int uring_open(struct loop *loop)
 		return rc;
 	u->iovecs = calloc(URING_IOVECS, sizeof(u->iovecs[0]));
 	if (u->iovecs)
-		rc = uring_setup(u);
+		rc = uring_setup(u, movable);
 	if (rc) {
 		free(u->iovecs);
 		free(u);
@@ -330,6 +332,8 @@ static int uring_fd(struct env_loop *head)
 {
 	struct loop *loop = loop_of(head);
 
+	if (loop->uring->bound)
+		return -ENOTSUP;
 	loop->fd_used = true;
 	return loop->uring->ring.ring_fd;
 }
@@ -341,6 +345,7 @@ const struct env_loop_ops uring_ops = {
 	.wait = uring_wait,
 	.wake = loop_wake,
 	.fd = uring_fd,
+	.alarm = loop_alarm,
 	.stats = loop_stats,
 	.wake_cost_ns = loop_wake_cost_ns,
 	.pin = uring_pin,

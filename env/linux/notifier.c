@@ -108,6 +108,16 @@ static void notifier_signal(struct env_notifier *head)
 		return;
 }
 
+static void notifier_clear(struct env_notifier *head)
+{
+	struct notifier *n = notifier_of(head);
+	uint64_t count;
+
+	WEFT_ASSERT(!n->fn);
+	if (read(n->source.fd, &count, sizeof(count)) < 0)
+		return; /* it was not signalled */
+}
+
 static int notifier_watch(
 	struct env_loop *loop_head, struct env_notifier *head, void (*fn)(void *self), void *self)
 {
@@ -145,6 +155,7 @@ static const struct env_notifier_ops notifier_ops = {
 	.close = notifier_close,
 	.fd = notifier_fd,
 	.signal = notifier_signal,
+	.clear = notifier_clear,
 	.watch = notifier_watch,
 	.unwatch = notifier_unwatch,
 };

@@ -23,6 +23,7 @@ enum world_kind {
 	WORLD_URING = 0, /* or what the kernel allows */
 	WORLD_EPOLL = 1,
 	WORLD_MEMORY = 2, /* the folder is on tmpfs */
+	WORLD_MOVABLE = 4, /* the loop has a descriptor */
 };
 
 struct world {
@@ -39,6 +40,8 @@ struct world {
 #test text, test, world_setup, world_teardown, (void *)(uintptr_t)(kind)                     \
 	}
 #define BOTH(test) ENTRY(test, ", io_uring", WORLD_URING), ENTRY(test, ", epoll", WORLD_EPOLL)
+#define BOTH_MOVABLE(test)                                                                                   \
+	ENTRY(test, ", io_uring", WORLD_URING | WORLD_MOVABLE), ENTRY(test, ", epoll", WORLD_EPOLL | WORLD_MOVABLE)
 #define BOTH_TWICE(test)                                                                                     \
 	BOTH(test), ENTRY(test, ", io_uring, tmpfs", WORLD_URING | WORLD_MEMORY),                            \
 		ENTRY(test, ", epoll, tmpfs", WORLD_EPOLL | WORLD_MEMORY)
@@ -53,7 +56,7 @@ static inline int world_setup(void **state)
 	if (!mkdtemp(w->dir) || env_linux_open(&w->env, &wants, &w->why))
 		return -1;
 	*state = w;
-	return env_loop_open(w->env, &w->loop, &w->why);
+	return kind & WORLD_MOVABLE ? env_loop_open_movable(w->env, &w->loop, &w->why) : env_loop_open(w->env, &w->loop, &w->why);
 }
 
 static inline int world_teardown(void **state)

@@ -39,6 +39,7 @@ struct pinned {
 
 struct uring {
 	struct io_uring ring;
+	bool bound;	   /* to one thread: the kernel wakes nobody else who watches the ring's descriptor */
 	bool enabled;	   /* by the thread that runs the loop: the ring is its own from then on */
 	bool fetched;	   /* completions have been asked for since the last poll */
 	bool poller_ready; /* the epoll set has something */

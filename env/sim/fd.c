@@ -191,8 +191,14 @@ static void notifier_unwatch(struct env_loop *loop, struct env_notifier *notifie
 	sim_node_free(loop->env, watch);
 }
 
+static void notifier_clear(struct env_notifier *base)
+{
+	((struct sim_notifier *)base)->thing->count = 0;
+}
+
 static const struct env_notifier_ops sim_notifier_ops = {
-	.close = notifier_close, .fd = notifier_fd, .signal = notifier_signal, .watch = notifier_watch,
+	.close = notifier_close, .fd = notifier_fd, .signal = notifier_signal, .clear = notifier_clear,
+	.watch = notifier_watch,
 	.unwatch = notifier_unwatch,
 };
 

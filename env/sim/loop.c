@@ -79,11 +79,15 @@ static void loop_submit(struct env_loop *base)
 	(void)base;
 }
 
+static bool loop_may_go_on(void *arg)
+{
+	return sim_loop_ready(arg);
+}
+
+/* For a thread that the simulator does not step: a scenario's own. */
 static void loop_wait(struct env_loop *base, uint64_t timeout_ns)
 {
-	(void)base;
-	(void)timeout_ns;
-	WEFT_ASSERT(!"the simulator steps, nobody waits");
+	sim_wait(loop_of(base)->node, loop_may_go_on, loop_of(base), timeout_ns);
 }
 
 static void loop_wake(struct env_loop *base)
@@ -96,6 +100,13 @@ static int loop_fd(struct env_loop *base)
 {
 	(void)base;
 	return -ENOTSUP;
+}
+
+static int loop_alarm(struct env_loop *base, uint64_t after_ns)
+{
+	(void)base;
+	(void)after_ns;
+	return -ENOTSUP; /* nor is there a descriptor */
 }
 
 static void loop_stats(const struct env_loop *base, struct env_loop_stats *out)
@@ -144,15 +155,17 @@ static int loop_signals_watch(struct env_loop *base, void (*fn)(void *self, int 
 
 static const struct env_loop_ops sim_loop_ops = {
 	.close = loop_close, .poll = loop_poll, .submit = loop_submit, .wait = loop_wait, .wake = loop_wake, .fd = loop_fd,
+	.alarm = loop_alarm,
 	.stats = loop_stats, .wake_cost_ns = loop_wake_cost_ns, .pin = loop_pin, .unpin = loop_unpin,
 	.work_submit = loop_work_submit, .listen = sim_listen, .connect = sim_connect,
 	.stream_pair = sim_stream_pair, .signals_watch = loop_signals_watch,
 };
 
-int sim_loop_open(struct env *env, struct env_loop **out, struct weft_why *why)
+int sim_loop_open(struct env *env, bool movable, struct env_loop **out, struct weft_why *why)
 {
 	struct sim_loop *loop = sim_node_alloc(env, 16, sizeof(*loop));
 
+	(void)movable;
 	if (loop == NULL)
 		return weft_why(why, -ENOMEM, "no memory for a loop");
 	loop->base.ops = &sim_loop_ops;

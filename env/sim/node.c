@@ -231,7 +231,8 @@ static void thread_run_here(struct env *env, struct env_loop *loop, env_step_fn 
 
 static const struct env_ops sim_ops = {
 	.alloc = sim_node_alloc, .free = sim_node_free, .now_ns = now_ns, .random = random_seed, .wall_ns = wall_ns,
-	.log_line = log_line, .cpu_count = cpu_count, .loop_open = sim_loop_open, .thread_start = thread_start,
+	.log_line = log_line, .cpu_count = cpu_count, .loop_open = sim_loop_open,
+	.gate_open = sim_gate_open, .thread_start = thread_start,
 	.thread_join = thread_join, .thread_run_here = thread_run_here, .medium_open = sim_medium_open,
 	.notifier_open = sim_notifier_open, .shm_create = sim_shm_create, .map = sim_map, .unmap = sim_unmap,
 	.pages_alloc = pages_alloc, .pages_free = pages_free, .pages_drop = pages_drop, .fd_close = sim_fd_close,
@@ -337,6 +338,8 @@ static bool jump_clock(struct sim_world *world)
 {
 	uint64_t next = sim_ops_next_ns(world);
 
+	if (world->alarm_ns != 0 && world->alarm_ns < next)
+		next = world->alarm_ns;
 	for (struct sim_node *node = world->nodes; node != NULL; node = node->next)
 		for (struct sim_thread *thread = node->threads; thread != NULL; thread = thread->next)
 			if (!thread->stopped && thread->wake_at_ns < next)
@@ -379,6 +382,20 @@ bool sim_run(struct sim_world *world, bool (*cond)(void *arg), void *arg, uint64
 			return cond(arg);
 	}
 	return true;
+}
+
+bool sim_wait(struct sim_node *node, bool (*cond)(void *arg), void *arg, uint64_t timeout_ns)
+{
+	struct sim_world *world = node->world;
+	uint64_t until = timeout_ns < ENV_FOREVER - world->now_ns ? world->now_ns + timeout_ns : ENV_FOREVER;
+
+	WEFT_ASSERT(world->alarm_ns == 0 && world->stepping == NULL);
+	world->alarm_ns = until;
+	while (!cond(arg) && world->now_ns < until && sim_step(world))
+		;
+	world->alarm_ns = 0;
+	WEFT_ASSERT(cond(arg) || world->now_ns >= until); /* else it waits for what never comes */
+	return cond(arg);
 }
 
 struct sim_world *sim_world_open(uint64_t seed)

@@ -189,6 +189,7 @@ struct sim_world {
 	struct sim_node *stepping;
 	jmp_buf killed;
 	uint64_t steps;
+	uint64_t alarm_ns;     /* of who waits outside (sim_wait); 0: nobody does */
 };
 
 static inline struct sim_node *node_of(struct env *env) { return (struct sim_node *)env; }
@@ -218,7 +219,10 @@ void sim_fd_close(struct env *env, int fd);
 int64_t sim_fd_size(struct env *env, int fd);
 
 /* loop.c */
-int sim_loop_open(struct env *env, struct env_loop **out, struct weft_why *why);
+int sim_loop_open(struct env *env, bool movable, struct env_loop **out, struct weft_why *why);
+int sim_gate_open(struct env *env, struct env_gate **out, struct weft_why *why);
+/* A thread that the world does not step (a scenario's own) sleeps: the world goes on until cond, or for timeout_ns. True: cond. */
+bool sim_wait(struct sim_node *node, bool (*cond)(void *arg), void *arg, uint64_t timeout_ns);
 bool sim_loop_ready(struct sim_loop *loop);
 
 /* medium.c */
