@@ -69,6 +69,11 @@ static bool is_complete(const struct weft_blk *blk)
 		blk->max_len == WEFT_MAX_LEN && blk->max_segs == UINT16_MAX && blk->align == 1;
 }
 
+uint32_t blk_ops(const struct weft_blk *blk)
+{
+	return blk->ops_can | (blk->readonly ? OPS_EMULATED & ~OPS_CHANGING : OPS_EMULATED);
+}
+
 int blk_started(struct weft_blk *blk, struct weft_why *why)
 {
 	struct weft_core *core = blk->object->core;
@@ -216,6 +221,7 @@ static struct weft_shard *shard_get(struct weft_blk *blk, struct weft_reactor *r
 	WEFT_ASSERT(blk->ops->shard_kept <= blk->ops->shard_size);
 	if (shard != NULL) {
 		WEFT_ASSERT(shard->blk == blk && shard->users == 0 && !shard->gathered);
+		shard->reactor = reactor; /* of a program: another than last time, on the same lane */
 		memset(shard->own + blk->ops->shard_kept, 0, blk->ops->shard_size - blk->ops->shard_kept);
 		return shard;
 	}
@@ -404,9 +410,13 @@ void weft_blk_like(struct weft_blk *blk, const struct weft_blk *lower)
 
 void weft_blk_resized(struct weft_blk *blk, uint64_t size)
 {
+	struct weft_core *core = blk->object->core;
+
 	WEFT_ASSERT(size % blk->block == 0);
 	__atomic_store_n(&blk->size, size, __ATOMIC_RELAXED);
 	objects_resized(blk->object);
+	if (core->resized != NULL)
+		core->resized(core->resized_self, blk);
 }
 
 void weft_blk_stats(const struct weft_blk *blk, struct weft_stats *out)

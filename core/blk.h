@@ -57,6 +57,9 @@ void blk_close_here(struct weft_blk *blk, struct weft_reactor *reactor);
 /* Is any of them busy (weft_blk_ops.shard_busy)? Then it cannot be closed yet. */
 bool blk_is_busy_here(struct weft_blk *blk, struct weft_reactor *reactor);
 
+/* WEFT_OP_BIT()s that can be asked of the device, with what the waist emulates. */
+uint32_t blk_ops(const struct weft_blk *blk);
+
 /* core/adapter.c: a device in front of `blk` that emulates; NULL: no memory. core/carrier.c: one that carries hops home. */
 struct weft_blk *adapter_make(struct weft_blk *blk);
 void adapter_stats(const struct weft_blk *adapter, struct weft_stats *out);

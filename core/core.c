@@ -18,12 +18,12 @@
 
 static int reactors_start(struct weft_core *core, const struct core_wants *wants, struct weft_why *why)
 {
-	uint32_t budget = wants->budget != 0 ? wants->budget : BUDGET_DEFAULT;
 	int error = 0;
 
 	WEFT_ASSERT(wants->io_reactors >= 1 && wants->io_reactors < CORE_REACTORS_MAX);
+	core->budget = wants->budget != 0 ? wants->budget : BUDGET_DEFAULT;
 	for (unsigned lane = 0; error == 0 && lane <= wants->io_reactors; lane++) {
-		error = reactor_open(core, lane, budget, &core->reactor[lane], why);
+		error = reactor_open(core, lane, core->budget, lane == 0 && wants->control_fd, &core->reactor[lane], why);
 		if (error == 0)
 			core->reactors = lane + 1;
 	}
@@ -82,6 +82,31 @@ static void hooks_add(struct weft_core *core)
 	objects_hook_add(core, &core->export_hook);
 }
 
+/* ---- reactors that were closed ---- */
+
+#define RETIRED_MAX 32
+
+static void retired_put(struct weft_core *core, struct weft_reactor *reactor)
+{
+	WEFT_ASSERT(reactor->program == NULL && *core->retired_tail == NULL);
+	reactor->next_retired = NULL;
+	*core->retired_tail = reactor;
+	core->retired_tail = &reactor->next_retired;
+	core->nretired++;
+}
+
+static struct weft_reactor *retired_take(struct weft_core *core)
+{
+	struct weft_reactor *reactor = core->retired;
+
+	WEFT_ASSERT(reactor != NULL && core->nretired > 0);
+	core->retired = reactor->next_retired;
+	if (core->retired == NULL)
+		core->retired_tail = &core->retired;
+	core->nretired--;
+	return reactor;
+}
+
 /* ---- life ---- */
 
 int core_open(struct env *env, const struct core_wants *wants, struct weft_core **out, struct weft_why *why)
@@ -93,6 +118,7 @@ int core_open(struct env *env, const struct core_wants *wants, struct weft_core 
 	if (core == NULL)
 		return weft_why(why, -ENOMEM, "no memory for the core");
 	core->env = env;
+	core->retired_tail = &core->retired;
 	error = log_open(core, why);
 	if (error == 0)
 		error = regions_open(core, why);
@@ -127,7 +153,9 @@ void core_close(struct weft_core *core)
 	WEFT_ASSERT(weft_reactor_here() == NULL && core->reactors <= CORE_REACTORS_MAX);
 	if (core->objects != NULL)
 		objects_close(core);
-	for (unsigned lane = 1; lane < core->reactors; lane++) {
+	for (unsigned lane = core->reactors; lane < CORE_REACTORS_MAX; lane++)
+		WEFT_ASSERT(core->reactor[lane] == NULL);
+	for (unsigned lane = 0; lane < core->reactors; lane++) {
 		if (core->reactor[lane]->thread == NULL)
 			continue;
 		reactor_stop(core->reactor[lane]);
@@ -135,11 +163,54 @@ void core_close(struct weft_core *core)
 	}
 	for (unsigned lane = 0; lane < core->reactors; lane++)
 		reactor_close(core->reactor[lane]);
+	while (core->retired != NULL)
+		weft_free(core, retired_take(core));
 	if (core->regions != NULL)
 		regions_close(core);
 	if (core->log != NULL)
 		log_close(core);
 	env_free(core->env, core);
+}
+
+/* ---- the program's reactors ---- */
+
+int core_lane_open(struct weft_core *core, uint32_t budget, bool movable, struct weft_reactor **out, struct weft_why *why)
+{
+	unsigned lane = core->reactors;
+	int error;
+
+	WEFT_ASSERT(core->reactors >= 2);
+	while (lane < CORE_REACTORS_MAX && (core->reactor[lane] != NULL || core->leaving[lane]))
+		lane++;
+	if (lane == CORE_REACTORS_MAX)
+		return weft_why(why, -ENOSPC, "all %u reactors that a program can have are open: let several queues share one, or "
+			"close some", CORE_REACTORS_MAX - core->reactors);
+	*out = core->nretired >= RETIRED_MAX ? retired_take(core) : NULL;
+	error = reactor_open(core, lane, budget != 0 ? budget : core->budget, movable, out, why);
+	if (error != 0) {
+		if (*out != NULL)
+			retired_put(core, *out);
+		return error;
+	}
+	core->reactor[lane] = *out;
+	regions_lane_joins(core, *out);
+	return 0;
+}
+
+void core_lane_leave(struct weft_core *core, struct weft_reactor *reactor)
+{
+	WEFT_ASSERT(reactor->lane >= core->reactors && core->reactor[reactor->lane] == reactor);
+	regions_lane_leaves(core, reactor);
+	core->reactor[reactor->lane] = NULL;
+	core->leaving[reactor->lane] = true;
+}
+
+void core_lane_close(struct weft_core *core, struct weft_reactor *reactor)
+{
+	WEFT_ASSERT(core->leaving[reactor->lane] && core->reactor[reactor->lane] == NULL);
+	core->leaving[reactor->lane] = false;
+	reactor_retire(reactor);
+	retired_put(core, reactor);
 }
 
 /* The fewest sessions; a reading that is a moment old does no harm. */

@@ -123,6 +123,9 @@ int kinds_add(struct weft_core *core, const struct weft_module *module, void *ha
 	object_control_assert(core);
 	if (error)
 		return error;
+	for (const struct loaded_module *other = objects->modules; other; other = other->next)
+		if (other->module == module)
+			return weft_why(why, -EEXIST, "module %s: it is there already: add it once", module->name);
 	while (module->kinds[count])
 		count++;
 	struct loaded_module *loaded = weft_alloc(core, sizeof(*loaded));

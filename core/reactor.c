@@ -3,9 +3,9 @@
  * The reactor.
  *
  * Invariants:
- *  R1  All but the inboxes, `sleeping`, `mode`, `stopping` and `sessions_open` belongs to the thread that steps it.
- *  R2  Before it sleeps: `sleeping` is set, every source is armed, a full fence, then the inboxes, sources, `mode` and
- *      `stopping` are looked at once more. A sender pushes (or sets one of these), a full fence, then looks at
+ *  R1  All but the inboxes, `sleeping`, `mode`, `stopping`, `nudged` and `sessions_open` belongs to the thread that steps it.
+ *  R2  Before it sleeps: `sleeping` is set, every source is armed, a full fence, then the inboxes, sources, `mode`,
+ *      `stopping` and `nudged` are looked at once more. A sender pushes (or sets one of these), a full fence, then looks at
  *      `sleeping`. So one of the two sees the other, and no wake-up is lost.
  *  R3  In a turn: what has come in, then unwinding, commits and flushes until nothing is left, then one submission to the kernel.
  */
@@ -261,6 +261,7 @@ static void disarm_sources(struct weft_reactor *reactor)
 static bool told_to_go_on(struct weft_reactor *reactor)
 {
 	return atomic_load_explicit(&reactor->stopping, memory_order_acquire) ||
+		atomic_load_explicit(&reactor->nudged, memory_order_acquire) ||
 		atomic_load_explicit(&reactor->mode, memory_order_relaxed) == WEFT_MODE_POLL;
 }
 
@@ -296,10 +297,17 @@ static bool may_sleep(struct weft_reactor *reactor)
 	}
 }
 
-static uint64_t rest(struct weft_reactor *reactor)
+uint64_t reactor_rest(struct weft_reactor *reactor)
 {
 	WEFT_ASSERT(reactor->ended.head == NULL && reactor->gathered == NULL && reactor->flushing == NULL);
-	if (reactor->always > 0 || !may_sleep(reactor))
+	if (!may_sleep(reactor))
+		return 0;
+	return reactor_arm(reactor);
+}
+
+uint64_t reactor_arm(struct weft_reactor *reactor)
+{
+	if (reactor->always > 0)
 		return 0;
 	if (!arm_sources(reactor)) {
 		disarm_sources(reactor);
@@ -311,14 +319,56 @@ static uint64_t rest(struct weft_reactor *reactor)
 	return reactor->timers->at_ns > reactor->now ? reactor->timers->at_ns - reactor->now : 1;
 }
 
-uint64_t reactor_step(void *self, uint64_t now_ns)
+struct weft_reactor *reactor_enter(struct weft_reactor *reactor)
 {
-	struct weft_reactor *reactor = self, *before = here;
-	bool worked = false;
-	uint64_t wait = 0;
+	struct weft_reactor *before = here;
 
-	WEFT_ASSERT(before != reactor);
 	here = reactor;
+	return before;
+}
+
+void reactor_leave(struct weft_reactor *before)
+{
+	here = before;
+}
+
+const void *reactor_thread_mark(void)
+{
+	return &here;
+}
+
+bool reactor_inbox_empty(struct weft_reactor *reactor)
+{
+	return !inbox_has_work(reactor);
+}
+
+void reactor_disarm(struct weft_reactor *reactor)
+{
+	if (reactor->armed)
+		disarm_sources(reactor);
+}
+
+static inline bool unwind(struct weft_reactor *reactor)
+{
+	bool any = false;
+
+	do
+		any |= hops_unwind(reactor);
+	while (commit_gathered(reactor) || flush_sources(reactor) || reactor->ended.head != NULL);
+	return any;
+}
+
+void reactor_send(struct weft_reactor *reactor)
+{
+	WEFT_ASSERT(here == reactor);
+	unwind(reactor);
+	env_loop_submit(reactor->loop);
+}
+
+static inline bool turn(struct weft_reactor *reactor, uint64_t now_ns)
+{
+	bool worked = false;
+
 	reactor->now = now_ns;
 	reactor->stats.turns++;
 	if (WEFT_UNLIKELY(reactor->armed))
@@ -330,17 +380,33 @@ uint64_t reactor_step(void *self, uint64_t now_ns)
 	worked |= fire_timers(reactor);
 	worked |= env_loop_poll(reactor->loop);
 	worked |= poll_sources(reactor);
-	do
-		worked |= hops_unwind(reactor);
-	while (commit_gathered(reactor) || flush_sources(reactor) || reactor->ended.head != NULL);
+	worked |= unwind(reactor);
 	if (worked) {
 		reactor->stats.busy_turns++;
 		spin_worked(&reactor->spin, now_ns);
-	} else if (WEFT_UNLIKELY(atomic_load_explicit(&reactor->stopping, memory_order_acquire))) {
-		wait = ENV_STOP;
-	} else {
-		wait = rest(reactor);
 	}
+	return worked;
+}
+
+bool reactor_turn(struct weft_reactor *reactor, uint64_t now_ns)
+{
+	WEFT_ASSERT(here == reactor);
+	return turn(reactor, now_ns);
+}
+
+uint64_t reactor_step(void *self, uint64_t now_ns)
+{
+	struct weft_reactor *reactor = self, *before = here;
+	uint64_t wait;
+
+	WEFT_ASSERT(before != reactor);
+	here = reactor;
+	if (turn(reactor, now_ns))
+		wait = 0;
+	else if (WEFT_UNLIKELY(atomic_load_explicit(&reactor->stopping, memory_order_acquire)))
+		wait = ENV_STOP;
+	else
+		wait = reactor_rest(reactor);
 	if (wait == 0)
 		env_loop_submit(reactor->loop); /* else env_loop_wait does it, in the same system call */
 	here = before;
@@ -383,31 +449,48 @@ void reactor_mode_set(struct weft_reactor *reactor, enum weft_mode mode)
 	wake(reactor);
 }
 
+void reactor_nudge(struct weft_reactor *reactor)
+{
+	atomic_store_explicit(&reactor->nudged, true, memory_order_release);
+	wake(reactor);
+}
+
 void reactor_stop(struct weft_reactor *reactor)
 {
 	atomic_store_explicit(&reactor->stopping, true, memory_order_release);
 	wake(reactor);
 }
 
-int reactor_open(struct weft_core *core, unsigned lane, uint32_t budget, struct weft_reactor **out, struct weft_why *why)
+static void parts_close(struct weft_reactor *reactor)
 {
-	struct weft_reactor *reactor = weft_alloc_aligned(core, 128, sizeof(*reactor));
+	slot_vectors_close(reactor);
+	if (reactor->loop != NULL)
+		env_loop_close(reactor->loop);
+	reactor->loop = NULL;
+}
+
+int reactor_open(struct weft_core *core, unsigned lane, uint32_t budget, bool movable, struct weft_reactor **out,
+	struct weft_why *why)
+{
+	struct weft_reactor *retired = *out, *reactor = retired;
 	int error;
 
 	WEFT_ASSERT(lane < CORE_REACTORS_MAX && budget > 0);
 	if (reactor == NULL)
+		reactor = weft_alloc_aligned(core, 128, sizeof(*reactor));
+	if (reactor == NULL)
 		return weft_why(why, -ENOMEM, "no memory for reactor %u", lane);
-	reactor->core = core;
-	reactor->lane = lane;
-	reactor->budget = budget;
-	reactor->rng = env_random(core->env);
-	reactor->now = env_now_ns(core->env);
+	*reactor = (struct weft_reactor){ .core = core, .lane = lane, .budget = budget, .movable = movable,
+		.rng = env_random(core->env), .now = env_now_ns(core->env) };
 	hop_list_init(&reactor->ended);
-	error = env_loop_open(core->env, &reactor->loop, why);
+	error = movable ? env_loop_open_movable(core->env, &reactor->loop, why) :
+		env_loop_open(core->env, &reactor->loop, why);
 	if (error == 0)
 		error = slot_vectors_open(reactor, why);
 	if (error != 0) {
-		reactor_close(reactor);
+		parts_close(reactor);
+		if (retired == NULL)
+			weft_free(core, reactor);
 		return error;
 	}
 	spin_init(&reactor->spin, env_loop_wake_cost_ns(reactor->loop));
@@ -415,11 +498,14 @@ int reactor_open(struct weft_core *core, unsigned lane, uint32_t budget, struct 
 	return 0;
 }
 
-void reactor_close(struct weft_reactor *reactor)
+void reactor_retire(struct weft_reactor *reactor)
 {
 	WEFT_ASSERT(reactor->sources == NULL && reactor->ended.head == NULL && !inbox_has_work(reactor));
-	slot_vectors_close(reactor);
-	if (reactor->loop != NULL)
-		env_loop_close(reactor->loop);
+	parts_close(reactor);
+}
+
+void reactor_close(struct weft_reactor *reactor)
+{
+	reactor_retire(reactor);
 	weft_free(reactor->core, reactor);
 }

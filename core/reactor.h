@@ -49,6 +49,11 @@ struct weft_reactor {
 	struct weft_hop *visitors;       /* hops that were carried here (core/carrier.c) */
 	struct reactor_stats stats;
 	struct env_thread *thread;
+	/* a program's: */
+	const void *owner;               /* the mark of the thread that runs it (reactor_thread_mark); NULL: a thread of ours */
+	void *program;                   /* libweft's notes; NULL: closed */
+	bool movable;                    /* other threads may adopt it */
+	struct weft_reactor *next_retired;
 	/* of all threads */
 	_Alignas(128) _Atomic(struct weft_msg *) inbox;
 	_Atomic(struct weft_hop *) hop_inbox;
@@ -56,13 +61,36 @@ struct weft_reactor {
 	_Atomic bool sleeping;
 	_Atomic int mode;                /* enum weft_mode */
 	_Atomic bool stopping;
+	_Atomic bool nudged;             /* who waits for this reactor is to look up (a program's weft_reactor_wake) */
 };
 
 /* One turn: messages, timers, completions, sources, unwinding, commits, flushes. Returns as env_step_fn does. */
 uint64_t reactor_step(void *reactor, uint64_t now_ns);
 
-int reactor_open(struct weft_core *core, unsigned lane, uint32_t budget, struct weft_reactor **out, struct weft_why *why);
+/*
+ * The same in pieces, for a program that runs its own reactor. enter/leave: the thread is on the reactor between them; leave
+ * gets what enter returned. turn: all of a step but sleeping; true: there was something to do. rest: after a turn without work:
+ * how long to sleep, with all sources armed; 0: not at all. send: what was submitted since the last turn goes out.
+ */
+struct weft_reactor *reactor_enter(struct weft_reactor *reactor);
+void reactor_leave(struct weft_reactor *before);
+bool reactor_turn(struct weft_reactor *reactor, uint64_t now_ns);
+uint64_t reactor_rest(struct weft_reactor *reactor);
+uint64_t reactor_arm(struct weft_reactor *reactor); /* the same, however much the mode would like to spin */
+void reactor_send(struct weft_reactor *reactor);
+/* Nobody need notify us any more (what the next turn does anyway). */
+void reactor_disarm(struct weft_reactor *reactor);
+void reactor_nudge(struct weft_reactor *reactor); /* any thread */
+/* Nothing has come that a turn would take. */
+bool reactor_inbox_empty(struct weft_reactor *reactor);
+/* Differs from thread to thread, and stays the same in one. */
+const void *reactor_thread_mark(void);
+
+/* *out: NULL, or a retired one, whose memory is taken. */
+int reactor_open(struct weft_core *core, unsigned lane, uint32_t budget, bool movable, struct weft_reactor **out,
+	struct weft_why *why);
 void reactor_close(struct weft_reactor *reactor);
+void reactor_retire(struct weft_reactor *reactor); /* the same, but for its memory */
 void reactor_mode_set(struct weft_reactor *reactor, enum weft_mode mode); /* any thread */
 
 /* A step of this thread was left by longjmp (a simulated node was killed in it): weft_reactor_here() is NULL again. */

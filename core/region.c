@@ -18,7 +18,8 @@
 struct errand {
 	struct weft_msg pin, unpin;
 	struct pinning *pinning;
-	struct weft_reactor *reactor;
+	struct weft_reactor *reactor; /* that was sent to pin, and not yet to unpin; NULL: none. Control's */
+	struct weft_reactor *at;      /* where it is done */
 	bool done;
 };
 
@@ -26,7 +27,7 @@ struct pinning {
 	void *base;
 	uint64_t size;
 	unsigned region;
-	_Atomic unsigned left; /* errands that still have to unpin */
+	_Atomic unsigned left; /* errands that still have to unpin, and the region itself */
 	struct errand errand[CORE_REACTORS_MAX];
 };
 
@@ -73,38 +74,71 @@ static void pin_msg(void *self)
 	struct pinning *p = errand->pinning;
 	struct weft_why why;
 
-	WEFT_ASSERT(weft_reactor_here() == errand->reactor && !errand->done);
-	errand->done = env_loop_pin(errand->reactor->loop, p->region, p->base, p->size, &why) == 0;
+	WEFT_ASSERT(weft_reactor_here() == errand->at && !errand->done);
+	errand->done = env_loop_pin(errand->at->loop, p->region, p->base, p->size, &why) == 0;
 	if (!errand->done)
-		weft_log(errand->reactor->core, WEFT_LOG_WARN, "pin: %s: requests in this memory take the ordinary way",
-			why.text);
+		weft_log(errand->at->core, WEFT_LOG_WARN, "pin: %s: requests in this memory take the ordinary way", why.text);
+}
+
+static void pinning_put(struct weft_core *core, struct pinning *p)
+{
+	WEFT_ASSERT(atomic_load(&p->left) > 0);
+	if (atomic_fetch_sub(&p->left, 1) == 1)
+		weft_free(core, p);
 }
 
 static void unpin_msg(void *self)
 {
 	struct errand *errand = self;
-	struct pinning *p = errand->pinning;
-	struct weft_core *core = errand->reactor->core;
 
-	WEFT_ASSERT(weft_reactor_here() == errand->reactor && atomic_load(&p->left) > 0);
+	WEFT_ASSERT(weft_reactor_here() == errand->at);
 	if (errand->done)
-		env_loop_unpin(errand->reactor->loop, p->region);
-	if (atomic_fetch_sub(&p->left, 1) == 1)
-		weft_free(core, p);
+		env_loop_unpin(errand->at->loop, errand->pinning->region);
+	errand->done = false;
+	pinning_put(errand->at->core, errand->pinning);
 }
 
-static void send_errands(struct weft_core *core, struct pinning *p)
+static void send_to_pin(struct pinning *p, struct weft_reactor *reactor)
 {
-	WEFT_ASSERT(core->reactors >= 2 && p->size > 0);
-	p->left = core->reactors - 1;
-	for (unsigned lane = 1; lane < core->reactors; lane++) {
-		struct errand *errand = &p->errand[lane];
+	struct errand *errand = &p->errand[reactor->lane];
 
-		errand->pinning = p;
-		errand->reactor = core->reactor[lane];
-		errand->pin = (struct weft_msg){ .fn = pin_msg, .self = errand };
-		errand->unpin = (struct weft_msg){ .fn = unpin_msg, .self = errand };
-		weft_reactor_post(errand->reactor, &errand->pin);
+	WEFT_ASSERT(errand->reactor == NULL && p->size > 0);
+	errand->pinning = p;
+	errand->reactor = errand->at = reactor;
+	errand->pin = (struct weft_msg){ .fn = pin_msg, .self = errand };
+	errand->unpin = (struct weft_msg){ .fn = unpin_msg, .self = errand };
+	atomic_fetch_add(&p->left, 1);
+	weft_reactor_post(reactor, &errand->pin);
+}
+
+static void send_to_unpin(struct pinning *p, unsigned lane)
+{
+	struct errand *errand = &p->errand[lane];
+	struct weft_reactor *reactor = errand->reactor;
+
+	if (reactor == NULL)
+		return;
+	errand->reactor = NULL;
+	weft_reactor_post(reactor, &errand->unpin);
+}
+
+void regions_lane_joins(struct weft_core *core, struct weft_reactor *reactor)
+{
+	for (unsigned i = 1; i < REGIONS_MAX; i++) {
+		struct entry *entry = core->regions->entry[i];
+
+		if (entry != NULL && entry->pinning != NULL)
+			send_to_pin(entry->pinning, reactor);
+	}
+}
+
+void regions_lane_leaves(struct weft_core *core, struct weft_reactor *reactor)
+{
+	for (unsigned i = 1; i < REGIONS_MAX; i++) {
+		struct entry *entry = core->regions->entry[i];
+
+		if (entry != NULL && entry->pinning != NULL)
+			send_to_unpin(entry->pinning, reactor->lane);
 	}
 }
 
@@ -133,7 +167,10 @@ int weft_region_add(struct weft_core *core, void *base, uint64_t size, int fd, u
 		entry->pinning->base = base;
 		entry->pinning->size = size;
 		entry->pinning->region = i;
-		send_errands(core, entry->pinning);
+		entry->pinning->left = 1;
+		for (unsigned lane = 1; lane < CORE_REACTORS_MAX; lane++)
+			if (core->reactor[lane] != NULL)
+				send_to_pin(entry->pinning, core->reactor[lane]);
 	}
 	__atomic_store_n(&regions->entry[i], entry, __ATOMIC_RELEASE);
 	return (int)i;
@@ -146,7 +183,9 @@ void weft_region_remove(struct weft_core *core, int region)
 	WEFT_ASSERT(region > 0 && region < REGIONS_MAX && core->regions->entry[region] != NULL);
 	entry = core->regions->entry[region];
 	__atomic_store_n(&core->regions->entry[region], NULL, __ATOMIC_RELEASE);
-	for (unsigned lane = 1; entry->pinning != NULL && lane < core->reactors; lane++)
-		weft_reactor_post(core->reactor[lane], &entry->pinning->errand[lane].unpin);
+	for (unsigned lane = 1; entry->pinning != NULL && lane < CORE_REACTORS_MAX; lane++)
+		send_to_unpin(entry->pinning, lane);
+	if (entry->pinning != NULL)
+		pinning_put(core, entry->pinning);
 	weft_free(core, entry);
 }

@@ -4,6 +4,7 @@
 #define CORE_REGION_H
 
 #include <weft/memory.h>
+#include <weft/reactor.h>
 
 #define REGIONS_MAX 4096
 
@@ -18,6 +19,9 @@ struct region {
 
 int regions_open(struct weft_core *core, struct weft_why *why);
 void regions_close(struct weft_core *core);
+/* A reactor of the program's comes, or is about to go: what is pinned is pinned for it, too. Control. */
+void regions_lane_joins(struct weft_core *core, struct weft_reactor *reactor);
+void regions_lane_leaves(struct weft_core *core, struct weft_reactor *reactor);
 /* NULL: no such region. Any reactor, for a region that one of its requests uses. */
 const struct region *region_get(struct weft_core *core, unsigned region);
 

@@ -61,17 +61,48 @@ static void pool_close(struct weft_stack *stack, struct weft_reactor *reactor)
 	memset(pool, 0, sizeof(*pool));
 }
 
+int stack_open_here(struct weft_stack *stack, struct weft_reactor *reactor, struct weft_why *why)
+{
+	struct slot_pool *pool = &stack->pool[reactor->lane];
+	int error = 0;
+
+	WEFT_ASSERT(weft_reactor_here() == reactor);
+	if (pool->users == 0 && (error = blk_open_here(stack->device, reactor, why)) == 0) {
+		error = pool_open(stack, reactor, why);
+		if (error != 0)
+			blk_close_here(stack->device, reactor);
+	}
+	if (error == 0)
+		pool->users++;
+	return error;
+}
+
+void stack_close_here(struct weft_stack *stack, struct weft_reactor *reactor)
+{
+	WEFT_ASSERT(weft_reactor_here() == reactor && stack->pool[reactor->lane].users > 0);
+	if (--stack->pool[reactor->lane].users > 0)
+		return;
+	pool_close(stack, reactor);
+	blk_close_here(stack->device, reactor);
+}
+
+void stack_free(struct weft_stack *stack)
+{
+	for (unsigned lane = 0; lane < CORE_REACTORS_MAX; lane++)
+		WEFT_ASSERT(stack->pool[lane].users == 0);
+	weft_object_put(stack->device->object);
+	weft_free(stack->core, stack);
+}
+
 static void finish(struct weft_stack *stack)
 {
 	struct stack_opening opening = stack->opening;
 
 	WEFT_ASSERT(opening.error <= 0 && opening.task != NULL);
-	if (opening.closing) {
-		weft_object_put(stack->device->object);
-		weft_free(stack->core, stack);
-	} else {
+	if (opening.closing)
+		stack_free(stack);
+	else
 		*opening.out = stack;
-	}
 	opening.task->done(opening.task, opening.error);
 }
 
@@ -89,15 +120,10 @@ static void step_msg(void *self)
 		o->later = (struct weft_timer){ .fn = step_msg, .self = stack };
 		weft_timer_arm(reactor, &o->later, weft_reactor_now(reactor) + BUSY_LOOK_NS);
 	} else if (o->closing) {
-		pool_close(stack, reactor);
-		blk_close_here(stack->device, reactor);
+		stack_close_here(stack, reactor);
 		go_to(stack, o->lane - 1);
-	} else if ((o->error = blk_open_here(stack->device, reactor, &o->task->why)) != 0) {
+	} else if ((o->error = stack_open_here(stack, reactor, &o->task->why)) != 0) {
 		o->closing = true;
-		go_to(stack, o->lane - 1);
-	} else if ((o->error = pool_open(stack, reactor, &o->task->why)) != 0) {
-		o->closing = true;
-		blk_close_here(stack->device, reactor);
 		go_to(stack, o->lane - 1);
 	} else {
 		go_to(stack, o->lane + 1 < stack->core->reactors ? o->lane + 1 : 0);
@@ -113,23 +139,34 @@ static void root_submit(struct weft_blk *blk, struct weft_hop *hop)
 
 static const struct weft_blk_ops root_ops = { .submit = root_submit, .width = 1 };
 
-int weft_stack_open(struct weft_core *core, struct weft_blk *device, const char *name, struct weft_stack **out,
-	struct weft_task *task)
+int stack_make(struct weft_core *core, struct weft_blk *device, const char *name, struct weft_stack **out, struct weft_why *why)
 {
 	struct weft_stack *stack = weft_alloc(core, sizeof(*stack));
 
 	WEFT_ASSERT(device->object != NULL && device->shard != NULL);
 	WEFT_ASSERT(core->reactors >= 2);
 	if (stack == NULL)
-		return weft_why(&task->why, -ENOMEM, "%s: no memory to open it", name);
+		return weft_why(why, -ENOMEM, "%s: no memory to open it", name);
 	stack->core = core;
 	stack->device = device;
 	snprintf(stack->name, sizeof(stack->name), "%s", name);
-	stack->opening.task = task;
-	stack->opening.out = out;
 	stack->root.ops = &root_ops;
 	stack->root.child_stride = blk_span(device);
 	weft_object_get(device->object);
+	*out = stack;
+	return 0;
+}
+
+int weft_stack_open(struct weft_core *core, struct weft_blk *device, const char *name, struct weft_stack **out,
+	struct weft_task *task)
+{
+	struct weft_stack *stack;
+	int error = stack_make(core, device, name, &stack, &task->why);
+
+	if (error != 0)
+		return error;
+	stack->opening.task = task;
+	stack->opening.out = out;
 	go_to(stack, 1);
 	return 0;
 }

@@ -13,6 +13,7 @@ struct slot_pool {
 	char *base;
 	uint64_t bytes;
 	uint32_t slot_size, made, count; /* made: of count, so far */
+	uint32_t users;                  /* of the stack on this reactor: an export, or a program's queues */
 	struct slot_pool *next;          /* of the reactor */
 };
 
@@ -34,6 +35,15 @@ struct weft_stack {
 	struct stack_opening opening;
 	struct slot_pool pool[CORE_REACTORS_MAX];
 };
+
+/*
+ * For programs: a stack that is opened on each reactor by itself, as often as wanted. make and free on the control side; open and
+ * close on the reactor, at any time between them. A stack that is open somewhere is not freed.
+ */
+int stack_make(struct weft_core *core, struct weft_blk *device, const char *name, struct weft_stack **out, struct weft_why *why);
+void stack_free(struct weft_stack *stack);
+int stack_open_here(struct weft_stack *stack, struct weft_reactor *reactor, struct weft_why *why);
+void stack_close_here(struct weft_stack *stack, struct weft_reactor *reactor);
 
 /* Vectors for long requests, of one reactor: as many as the requests of a guest with fragmented memory in flight at once. */
 #define SLOT_VECTORS 32
