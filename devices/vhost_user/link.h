@@ -56,6 +56,7 @@ struct vu_region {
 	int fd, number;
 	uint32_t generation;
 	uint8_t state;                    /* enum vu_region_state */
+	bool sent;                        /* the server is being told of it: it stays as it is until that is answered */
 };
 
 /* A message that is being read. */

@@ -472,8 +472,14 @@ static void order_msg(void *self)
 void vu_queue_order(struct vu_queue *q, enum vu_order order)
 {
 	WEFT_ASSERT(q->reactor != NULL);
-	atomic_store(&q->answered, false);
 	q->order = order;
+	if (!atomic_load(&q->wanted)) { /* its reactor, a program's, may have gone, and would skip it anyway */
+		q->skipped = true;
+		atomic_store(&q->answered, true);
+		vu_link_note(q);
+		return;
+	}
+	atomic_store(&q->answered, false);
 	q->order_msg = (struct weft_msg){ .fn = order_msg, .self = q };
 	weft_reactor_post(q->reactor, &q->order_msg);
 }
@@ -521,6 +527,43 @@ void vu_queue_free(struct vu_queue *q)
 	weft_free(core, q->slots);
 }
 
+#define HOLDER_OPEN 1u
+
+/* Who had it last may have it again at any time, others once the control reactor has found its ring to be off. */
+static bool claim(struct vu_queue *q, const struct weft_reactor *reactor)
+{
+	uintptr_t released = (uintptr_t)reactor, nobody = 0, open = (uintptr_t)reactor | HOLDER_OPEN;
+
+	return atomic_compare_exchange_strong(&q->holder, &released, open) ||
+		atomic_compare_exchange_strong(&q->holder, &nobody, open);
+}
+
+void vu_queue_off(struct vu_queue *q)
+{
+	uintptr_t holder = atomic_load(&q->holder);
+
+	if (holder != 0 && (holder & HOLDER_OPEN) == 0)
+		atomic_compare_exchange_strong(&q->holder, &holder, 0);
+}
+
+/* Each reactor prefers the queue with its own number. NULL with -ENOSPC, or -EBUSY: one will be free in a moment. */
+static struct vu_queue *queue_for(struct vu_device *device, const struct weft_reactor *reactor, int *error)
+{
+	unsigned first = reactor->lane - 1;
+
+	WEFT_ASSERT(reactor->lane >= 1 && device->queues > 0);
+	*error = -ENOSPC;
+	for (unsigned i = 0; i < device->queues; i++) {
+		struct vu_queue *q = &device->queue[(first + i) % device->queues];
+
+		if (claim(q, reactor))
+			return q;
+		if ((atomic_load(&q->holder) & HOLDER_OPEN) == 0)
+			*error = -EBUSY;
+	}
+	return NULL;
+}
+
 static int vu_shard_open(struct weft_blk *blk, void *own, struct weft_reactor *reactor, struct weft_why *why)
 {
 	struct vu_device *device = WEFT_CONTAINER(blk, struct vu_device, blk);
@@ -530,9 +573,13 @@ static int vu_shard_open(struct weft_blk *blk, void *own, struct weft_reactor *r
 
 	if (blk->ops->at_home && reactor != blk->home)
 		return 0;
-	WEFT_ASSERT(reactor->lane >= 1 && (blk->ops->at_home || reactor->lane <= device->queues));
-	q = &device->queue[blk->ops->at_home ? 0 : reactor->lane - 1];
+	q = queue_for(device, reactor, &error);
+	if (q == NULL)
+		return weft_why(why, error, "%s: all %u queues of the server are in use by other reactors: let queues share "
+			"a reactor, or have the server offer more", device->object.name, device->queues);
 	error = env_notifier_watch(reactor_loop(reactor), q->call, called, q);
+	if (error != 0)
+		atomic_store(&q->holder, (uintptr_t)reactor);
 	if (error != 0)
 		return weft_why(why, error, "%s: cannot watch the call descriptor of queue %u", device->object.name, q->index);
 	q->reactor = reactor;
@@ -559,6 +606,7 @@ static void vu_shard_close(struct weft_blk *blk, void *own)
 	env_notifier_unwatch(reactor_loop(q->reactor), q->call);
 	q->open = q->up = false;
 	atomic_store(&q->wanted, false);
+	atomic_store(&q->holder, (uintptr_t)q->reactor);
 	vu_link_note(q);
 }
 

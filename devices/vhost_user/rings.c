@@ -141,8 +141,10 @@ static bool ring_tend(struct vu_link *link, struct vu_queue *q)
 
 	switch ((enum vu_ring_state)q->state) {
 	case VU_RING_OFF:
-		if (!wanted)
+		if (!wanted) {
+			vu_queue_off(q);
 			return false;
+		}
 		if (link->state != VU_READY)
 			return ring_tend_away(link, q);
 		if (atomic_load(&q->aborting)) {
@@ -201,6 +203,7 @@ void vu_rings_lost(struct vu_link *link)
 	for (unsigned i = 0; i < WEFT_COUNT(link->region); i++) {
 		struct vu_region *region = &link->region[i];
 
+		region->sent = false;
 		if (region->state == VU_REGION_GONE)
 			region->state = VU_REGION_FREE;
 		else if (region->state != VU_REGION_FREE)
@@ -229,6 +232,7 @@ static void region_settle(struct vu_link *link, struct vu_region *region, bool t
 {
 	struct vu_device *device = link->device;
 
+	region->sent = false;
 	if (region->state == VU_REGION_GONE) {
 		region->state = VU_REGION_FREE;
 	} else if (taken) {
@@ -250,7 +254,7 @@ static void region_settle(struct vu_link *link, struct vu_region *region, bool t
 static void regions_settle_all(struct vu_link *link)
 {
 	for (unsigned i = 0; i < WEFT_COUNT(link->region); i++)
-		if (link->region[i].state == VU_REGION_GONE || link->region[i].state == VU_REGION_NEW)
+		if (link->region[i].sent)
 			region_settle(link, &link->region[i], true);
 }
 
@@ -266,6 +270,7 @@ static void region_send(struct vu_link *link, struct vu_region *region, uint32_t
 
 	WEFT_ASSERT(link->awaited == 0 && by_slots(link));
 	link->region_turn = region;
+	region->sent = true;
 	vu_send(link, request, &payload, sizeof(payload), &region->fd, nfds, false);
 	if (vu_sent(link)) /* the server acknowledges nothing */
 		region_settle(link, region, true);
@@ -278,7 +283,7 @@ static void regions_sweep(struct vu_link *link)
 		struct vu_region *region = &link->region[i];
 		const struct region *now = region_get(link->device->object.core, (unsigned)region->number);
 
-		if (region->state == VU_REGION_FREE || region->state == VU_REGION_GONE ||
+		if (region->sent || region->state == VU_REGION_FREE || region->state == VU_REGION_GONE ||
 				(now != NULL && now->generation == region->generation))
 			continue;
 		region->state = region->state == VU_REGION_SHARED ? VU_REGION_GONE : VU_REGION_FREE;
@@ -292,8 +297,9 @@ void vu_memory_set(struct vu_link *link)
 
 	regions_sweep(link); /* the descriptor of a region that has gone may mean another file by now */
 	for (unsigned i = 0; i < WEFT_COUNT(link->region) && memory.nregions < VHOST_USER_MAX_REGIONS; i++) {
-		const struct vu_region *r = &link->region[i];
+		struct vu_region *r = &link->region[i];
 
+		r->sent = r->state == VU_REGION_NEW || r->state == VU_REGION_GONE;
 		if (r->state != VU_REGION_NEW && r->state != VU_REGION_SHARED)
 			continue;
 		fds[memory.nregions] = r->fd;
@@ -316,8 +322,11 @@ static struct vu_region *region_in(struct vu_link *link, enum vu_region_state st
 /* What has gone goes first: what is new may lie where it was. */
 static bool regions_step(struct vu_link *link)
 {
-	struct vu_region *gone = region_in(link, VU_REGION_GONE), *new = region_in(link, VU_REGION_NEW);
+	struct vu_region *gone, *new;
 
+	regions_sweep(link);
+	gone = region_in(link, VU_REGION_GONE);
+	new = region_in(link, VU_REGION_NEW);
 	if (gone == NULL && new == NULL)
 		return false;
 	if (!by_slots(link))

@@ -17,6 +17,9 @@ static struct vu_device *device_of(struct weft_object *object)
 	return WEFT_CONTAINER(object, struct vu_device, object);
 }
 
+/* Queues that are prepared for the reactors of a program, when queues= does not say how many. */
+#define VU_QUEUES_LANES 16u
+
 static uint64_t power_of_two_from(uint64_t n)
 {
 	uint64_t p = 1;
@@ -44,7 +47,8 @@ static void blk_fill(struct vu_device *device)
 	uint32_t segs = device->num - 2u; /* a chain, also an indirect one, is not longer than the ring (virtio 1.2, 2.7.5.2) */
 
 	WEFT_ASSERT(device->num >= 4 && device->queues > 0);
-	blk->ops = device->queues >= device->object.core->reactors - 1 ? &vu_ops : &vu_ops_at_home;
+	blk->ops = device->object.core->lanes_come || device->queues >= device->object.core->reactors - 1 ? &vu_ops :
+		&vu_ops_at_home;
 	blk->home = blk->ops->at_home ? device->object.core->reactor[1] : NULL;
 	blk->block = config->blk_size;
 	blk->size = vu_size(device, config);
@@ -121,7 +125,13 @@ int vu_device_make(struct vu_device *device, struct weft_why *why)
 	device->packed = (device->features & VIRTIO_F(RING_PACKED)) != 0;
 	device->event_idx = (device->features & VIRTIO_F(EVENT_IDX)) != 0;
 	device->queues = device->queues_option != 0 ? (unsigned)device->queues_option : device->queues_offered;
-	device->queues = device->queues >= reactors ? reactors : 1;
+	if (core->lanes_come) { /* a program's: each takes a queue for itself as it opens the device */
+		reactors = reactors > VU_QUEUES_LANES ? reactors : VU_QUEUES_LANES;
+		if (device->queues_option == 0 && device->queues > reactors)
+			device->queues = reactors;
+	} else {
+		device->queues = device->queues >= reactors ? reactors : 1;
+	}
 	blk_fill(device);
 	error = memory_make(device, why);
 	if (error != 0)

@@ -80,6 +80,7 @@ struct vu_queue {
 	uint32_t base;                  /* answer of PREPARE: as SET_VRING_BASE wants it */
 	_Atomic bool noted, wanted, answered, broken;
 	_Atomic bool aborting;          /* something in the ring is to be aborted */
+	_Atomic uintptr_t holder;       /* the reactor that has it, with bit 0 set while it has it open; 0: nobody */
 	_Atomic bool opened;            /* since the control reactor has last told it that the ring is up */
 	bool skipped;                   /* the order came when the queue was closed: nothing was done */
 	_Atomic uint32_t region_wanted; /* number of a region that the server does not have; 0: none */
@@ -156,6 +157,8 @@ int vu_link_start(struct vu_device *device, struct weft_task *task);
 /* No reactor has a queue open. Ends through `task`. */
 void vu_link_stop(struct vu_device *device, struct weft_task *task);
 void vu_link_free(struct vu_device *device);
+/* Control: its ring is off, and nobody wants it: any reactor may have it. */
+void vu_queue_off(struct vu_queue *q);
 /* From a queue's reactor: it was opened, closed, found broken, or has carried out an order. */
 void vu_link_note(struct vu_queue *queue);
 
