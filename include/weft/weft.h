@@ -167,7 +167,7 @@ struct weft_reactor_settings {
 	uint32_t size;  /* sizeof, by weft_reactor_settings_init */
 	uint32_t mode;  /* enum weft_mode, how weft_reactor_wait and weft_queue_wait wait: WEFT_MODE_ADAPTIVE */
 	uint32_t slots; /* requests in flight of all queues together; 0: as the instance has it */
-	bool movable;   /* weft_reactor_adopt will be called: costs a little with io_uring */
+	bool bound;     /* polled and waited for on one thread only: no descriptor, no adopting; io_uring costs less then */
 };
 WEFT_API void weft_reactor_settings_init(struct weft_reactor_settings *settings);
 
@@ -176,7 +176,7 @@ WEFT_API int weft_reactor_open(struct weft *weft, const struct weft_reactor_sett
 	struct weft_why *why);
 /* -EBUSY: queues are open on it. */
 WEFT_API int weft_reactor_close(struct weft_reactor *reactor, struct weft_why *why);
-/* The calling thread owns the reactor from now on; its owner until now makes no call meanwhile. -EPERM: not `movable`. */
+/* The calling thread owns the reactor from now on; its owner until now makes no call meanwhile. -EPERM: it is `bound`. */
 WEFT_API int weft_reactor_adopt(struct weft_reactor *reactor, struct weft_why *why);
 WEFT_API int weft_reactor_mode(struct weft_reactor *reactor, enum weft_mode mode);
 
@@ -186,11 +186,14 @@ WEFT_API int weft_reactor_poll(struct weft_reactor *reactor);
 WEFT_API int weft_reactor_wait(struct weft_reactor *reactor, uint64_t timeout_ns);
 /* Ends the present or the next weft_reactor_wait or weft_queue_wait, and makes the descriptor readable. Any thread. */
 WEFT_API int weft_reactor_wake(struct weft_reactor *reactor);
-/* For the program's own event loop: readable when a turn is due, after weft_reactor_notify. The reactor's; not to be read. */
+/* For the program's own event loop: a descriptor that is readable, while weft_reactor_notify is enabled, whenever a poll would
+ * find something: a completion, or a turn that is due. The reactor's; not to be read: polling clears it. io_uring may interrupt
+ * who sleeps on it (EINTR: sleep again). -ENOTSUP: it is `bound`. */
 WEFT_API int weft_reactor_fd(struct weft_reactor *reactor);
-/* Enabled: submits, and arms all that can raise the descriptor until the next call that takes a turn; 1: there is something to
- * do already: take a turn instead of sleeping. Disabled: nobody need notify us. */
+/* Disabled (the default), nobody need notify us, which is cheaper for who polls or waits. 0 or -errno. */
 WEFT_API int weft_reactor_notify(struct weft_reactor *reactor, bool enable);
+/* Why the last call with `reactor` was refused. Any thread. Never NULL. */
+WEFT_API const char *weft_reactor_why(struct weft_reactor *reactor);
 
 /* ---- queues ---- */
 

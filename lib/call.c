@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Calls of the control side: from any thread to the control reactor and back. Where control is the caller's own thread, that
+ * thread runs the control reactor until its call has ended; others wait for it to come by.
+ */
+#include <errno.h>
+
+#include "env/env.h"
+#include "lib/lib.h"
+
+int call_allowed(const struct weft *weft, struct weft_why *why)
+{
+	if (weft == NULL)
+		return weft_why(why, -EINVAL, "weft: NULL: pass what weft_open gave");
+	if (env_forked(weft->env))
+		return weft_why(why, -EPERM, "this process was forked after weft_open, and has none of its threads: open an "
+			"instance of its own here");
+	if (weft_reactor_here() != NULL)
+		return weft_why(why, -EDEADLK, "this would wait for the very thread that it is called on, a reactor's: call it "
+			"from outside, or begin it (..._begin)");
+	return 0;
+}
+
+static void run_msg(void *self)
+{
+	struct call *call = self;
+
+	call->run(call);
+}
+
+static void call_send(struct weft *weft, struct call *call)
+{
+	WEFT_ASSERT(call->run != NULL && !call->done);
+	call->weft = weft;
+	call->msg = (struct weft_msg){ .fn = run_msg, .self = call };
+	weft_reactor_post(weft->core->reactor[0], &call->msg);
+}
+
+static void run_control_until(struct weft *weft, const bool *done)
+{
+	struct weft_reactor *control = weft->core->reactor[0];
+
+	WEFT_ASSERT(weft->caller && weft_reactor_here() == NULL);
+	while (!*done) {
+		uint64_t wait = reactor_step(control, env_now_ns(weft->env));
+
+		if (wait != 0 && !*done)
+			env_loop_wait(control->loop, wait);
+	}
+}
+
+int call_wait(struct weft *weft, struct call *call, struct weft_why *why)
+{
+	call_send(weft, call);
+	if (weft->caller && weft->owner == reactor_thread_mark()) {
+		run_control_until(weft, &call->done);
+	} else {
+		env_gate_enter(weft->gate);
+		while (!call->done)
+			env_gate_wait(weft->gate, WEFT_FOREVER);
+		env_gate_leave(weft->gate);
+	}
+	WEFT_ASSERT(call->status <= 0);
+	if (call->status != 0 && why != NULL)
+		*why = call->why;
+	return call->status;
+}
+
+void call_begin(struct weft *weft, struct call *call)
+{
+	WEFT_ASSERT(call->ended != NULL);
+	call_send(weft, call);
+}
+
+/* Once it is done, a call that somebody waits for is theirs again, and gone. */
+void call_end(struct call *call, int status)
+{
+	struct weft *weft = call->weft;
+
+	WEFT_ASSERT(!call->done && status <= 0);
+	call->status = status;
+	if (call->ended != NULL) {
+		call->ended(call);
+		return;
+	}
+	env_gate_enter(weft->gate);
+	call->done = true;
+	env_gate_wake(weft->gate);
+	env_gate_leave(weft->gate);
+}
+
+void call_job_done(struct weft_task *task, int status)
+{
+	struct call *call = call_of_job(task);
+
+	if (status != 0)
+		call->why = task->why;
+	call_end(call, status);
+}
