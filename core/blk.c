@@ -350,14 +350,14 @@ static void close_on(struct weft_blk *blk, const struct opening *above)
 	each_below(blk, close_opened, &all);
 }
 
-int blk_open_here(struct weft_blk *blk, struct weft_reactor *reactor, struct weft_why *why)
+int blk_open_here(struct weft_blk *blk, struct weft_reactor *reactor, bool asked, struct weft_why *why)
 {
-	return open_on(blk, &(struct opening){ reactor, why, true, 0, 0 });
+	return open_on(blk, &(struct opening){ reactor, why, asked, 0, 0 });
 }
 
-void blk_close_here(struct weft_blk *blk, struct weft_reactor *reactor)
+void blk_close_here(struct weft_blk *blk, struct weft_reactor *reactor, bool asked)
 {
-	close_on(blk, &(struct opening){ reactor, NULL, true, 0, 0 });
+	close_on(blk, &(struct opening){ reactor, NULL, asked, 0, 0 });
 }
 
 struct looking {
@@ -379,9 +379,9 @@ static void look_at(void *arg, struct weft_blk *blk)
 	looking->busy |= below.busy;
 }
 
-bool blk_is_busy_here(struct weft_blk *blk, struct weft_reactor *reactor)
+bool blk_is_busy_here(struct weft_blk *blk, struct weft_reactor *reactor, bool asked)
 {
-	struct looking looking = { reactor, true, false };
+	struct looking looking = { reactor, asked, false };
 
 	WEFT_ASSERT(weft_reactor_here() == reactor);
 	look_at(&looking, blk);

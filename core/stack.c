@@ -67,10 +67,10 @@ int stack_open_here(struct weft_stack *stack, struct weft_reactor *reactor, stru
 	int error = 0;
 
 	WEFT_ASSERT(weft_reactor_here() == reactor);
-	if (pool->users == 0 && (error = blk_open_here(stack->device, reactor, why)) == 0) {
+	if (pool->users == 0 && (error = blk_open_here(stack->device, reactor, true, why)) == 0) {
 		error = pool_open(stack, reactor, why);
 		if (error != 0)
-			blk_close_here(stack->device, reactor);
+			blk_close_here(stack->device, reactor, true);
 	}
 	if (error == 0)
 		pool->users++;
@@ -83,10 +83,23 @@ void stack_close_here(struct weft_stack *stack, struct weft_reactor *reactor)
 	if (--stack->pool[reactor->lane].users > 0)
 		return;
 	pool_close(stack, reactor);
-	blk_close_here(stack->device, reactor);
+	blk_close_here(stack->device, reactor, true);
 }
 
-void stack_free(struct weft_stack *stack)
+static int part_open(struct weft_stack *stack, struct weft_reactor *reactor, struct weft_why *why)
+{
+	return stack->homes_only ? blk_open_here(stack->device, reactor, false, why) : stack_open_here(stack, reactor, why);
+}
+
+static void part_close(struct weft_stack *stack, struct weft_reactor *reactor)
+{
+	if (stack->homes_only)
+		blk_close_here(stack->device, reactor, false);
+	else
+		stack_close_here(stack, reactor);
+}
+
+static void stack_free(struct weft_stack *stack)
 {
 	for (unsigned lane = 0; lane < CORE_REACTORS_MAX; lane++)
 		WEFT_ASSERT(stack->pool[lane].users == 0);
@@ -116,13 +129,13 @@ static void step_msg(void *self)
 	WEFT_ASSERT(weft_reactor_here() == reactor);
 	if (o->lane == 0) {
 		finish(stack);
-	} else if (o->closing && blk_is_busy_here(stack->device, reactor)) {
+	} else if (o->closing && blk_is_busy_here(stack->device, reactor, !stack->homes_only)) {
 		o->later = (struct weft_timer){ .fn = step_msg, .self = stack };
 		weft_timer_arm(reactor, &o->later, weft_reactor_now(reactor) + BUSY_LOOK_NS);
 	} else if (o->closing) {
-		stack_close_here(stack, reactor);
+		part_close(stack, reactor);
 		go_to(stack, o->lane - 1);
-	} else if ((o->error = stack_open_here(stack, reactor, &o->task->why)) != 0) {
+	} else if ((o->error = part_open(stack, reactor, &o->task->why)) != 0) {
 		o->closing = true;
 		go_to(stack, o->lane - 1);
 	} else {
@@ -139,36 +152,32 @@ static void root_submit(struct weft_blk *blk, struct weft_hop *hop)
 
 static const struct weft_blk_ops root_ops = { .submit = root_submit, .width = 1 };
 
-int stack_make(struct weft_core *core, struct weft_blk *device, const char *name, struct weft_stack **out, struct weft_why *why)
+int stack_open(struct weft_core *core, struct weft_blk *device, const char *name, bool homes_only, struct weft_stack **out,
+	struct weft_task *task)
 {
 	struct weft_stack *stack = weft_alloc(core, sizeof(*stack));
 
 	WEFT_ASSERT(device->object != NULL && device->shard != NULL);
 	WEFT_ASSERT(core->reactors >= 2);
 	if (stack == NULL)
-		return weft_why(why, -ENOMEM, "%s: no memory to open it", name);
+		return weft_why(&task->why, -ENOMEM, "%s: no memory to open it", name);
 	stack->core = core;
 	stack->device = device;
+	stack->homes_only = homes_only;
 	snprintf(stack->name, sizeof(stack->name), "%s", name);
+	stack->opening.task = task;
+	stack->opening.out = out;
 	stack->root.ops = &root_ops;
 	stack->root.child_stride = blk_span(device);
 	weft_object_get(device->object);
-	*out = stack;
+	go_to(stack, 1);
 	return 0;
 }
 
 int weft_stack_open(struct weft_core *core, struct weft_blk *device, const char *name, struct weft_stack **out,
 	struct weft_task *task)
 {
-	struct weft_stack *stack;
-	int error = stack_make(core, device, name, &stack, &task->why);
-
-	if (error != 0)
-		return error;
-	stack->opening.task = task;
-	stack->opening.out = out;
-	go_to(stack, 1);
-	return 0;
+	return stack_open(core, device, name, false, out, task);
 }
 
 void weft_stack_close(struct weft_stack *stack, struct weft_task *task)

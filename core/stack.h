@@ -31,17 +31,19 @@ struct weft_stack {
 	struct weft_blk root;      /* stands for the session in a slot's root hop */
 	struct weft_core *core;
 	struct weft_blk *device;
+	bool homes_only;           /* on the core's own reactors */
 	char name[64];
 	struct stack_opening opening;
 	struct slot_pool pool[CORE_REACTORS_MAX];
 };
 
 /*
- * For programs: a stack that is opened on each reactor by itself, as often as wanted. make and free on the control side; open and
- * close on the reactor, at any time between them. A stack that is open somewhere is not freed.
+ * For programs: a stack that each reactor of theirs opens by itself, as often as wanted, at any time while the stack is open.
+ * homes_only: the core's own reactors open what lives there, and nothing else. As weft_stack_open; closed by weft_stack_close
+ * when it is open on no reactor of the program's.
  */
-int stack_make(struct weft_core *core, struct weft_blk *device, const char *name, struct weft_stack **out, struct weft_why *why);
-void stack_free(struct weft_stack *stack);
+int stack_open(struct weft_core *core, struct weft_blk *device, const char *name, bool homes_only, struct weft_stack **out,
+	struct weft_task *task);
 int stack_open_here(struct weft_stack *stack, struct weft_reactor *reactor, struct weft_why *why);
 void stack_close_here(struct weft_stack *stack, struct weft_reactor *reactor);
 

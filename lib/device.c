@@ -15,6 +15,7 @@ struct device_call {
 	struct weft_device *device;
 	char *text;
 	uint64_t size;
+	int error;                  /* why it is taken apart again */
 };
 
 static struct device_call *device_call_of(struct call *call)
@@ -80,7 +81,7 @@ static void open_released(struct weft_task *task, int status)
 	struct device_call *d = device_call_of(call_of_job(task));
 
 	(void)status;
-	open_failed(d, -ENOMEM);
+	open_failed(d, d->error);
 }
 
 static void opened(struct device_call *d)
@@ -101,6 +102,24 @@ static void opened(struct device_call *d)
 	call_end(&d->call, 0);
 }
 
+static void stack_failed(struct device_call *d, int error)
+{
+	d->call.why = d->call.job.task.why;
+	d->error = error;
+	d->call.job = (struct objects_job){ .task.done = open_released };
+	objects_release(d->device->object, &d->call.job);
+}
+
+static void stack_opened(struct weft_task *task, int status)
+{
+	struct device_call *d = device_call_of(call_of_job(task));
+
+	if (status == 0)
+		opened(d);
+	else
+		stack_failed(d, status);
+}
+
 static void built(struct weft_task *task, int status)
 {
 	struct device_call *d = device_call_of(call_of_job(task));
@@ -113,13 +132,10 @@ static void built(struct weft_task *task, int status)
 	}
 	device->blk = weft_object_query(device->object, &weft_blk_iface);
 	WEFT_ASSERT(device->blk != NULL);
-	status = stack_make(d->call.weft->core, device->blk, device->object->name, &device->stack, &d->call.why);
-	if (status == 0) {
-		opened(d);
-		return;
-	}
-	d->call.job = (struct objects_job){ .task.done = open_released };
-	objects_release(device->object, &d->call.job);
+	d->call.job = (struct objects_job){ .task.done = stack_opened };
+	status = stack_open(d->call.weft->core, device->blk, device->object->name, true, &device->stack, &d->call.job.task);
+	if (status != 0)
+		stack_failed(d, status);
 }
 
 static void open_run(struct call *call)
@@ -209,14 +225,20 @@ static void closed(struct weft_task *task, int status)
 	call_end(&d->call, status);
 }
 
+static void stack_closed(struct weft_task *task, int status)
+{
+	struct device_call *d = device_call_of(call_of_job(task));
+
+	WEFT_ASSERT(status == 0);
+	d->device->stack = NULL;
+	d->call.job = (struct objects_job){ .task.done = closed };
+	objects_release(d->device->object, &d->call.job);
+}
+
 static void close_run(struct call *call)
 {
-	struct device_call *d = device_call_of(call);
-
-	stack_free(d->device->stack);
-	d->device->stack = NULL;
-	call->job = (struct objects_job){ .task.done = closed };
-	objects_release(d->device->object, &call->job);
+	call->job = (struct objects_job){ .task.done = stack_closed };
+	weft_stack_close(device_call_of(call)->device->stack, &call->job.task);
 }
 
 /* From here on it is nobody's any more. */

@@ -491,6 +491,33 @@ static void a_device_of_the_programs_own_is_served_to_itself(void **state)
 	must(u, weft_device_close(own, &u->why));
 }
 
+static void a_device_that_lives_at_the_service_is_asked_from_here(void **state)
+{
+	static const char *const texts[] = { "home:[mem:1MiB]", "slice:[home:[contract:[home:[mem:1MiB]]]]" };
+	struct use *u = *state;
+	struct weft_completion done[4];
+	struct weft_device *device;
+	struct weft_queue *queue;
+	struct weft_stats stats;
+	char a[BLOCK], b[BLOCK];
+
+	for (unsigned i = 0; i < 2 * WEFT_COUNT(texts); i++) { /* opened anew: once more */
+		must(u, weft_device_open(u->weft, texts[i / 2], &device, &u->why));
+		must(u, weft_queue_open(device, NULL, NULL, &queue, &u->why));
+		memset(a, (int)('a' + i), sizeof(a));
+		assert_int_equal(weft_queue_write(queue, BLOCK, a, sizeof(a), a, 0), 0);
+		assert_int_equal(one(queue, a), 0);
+		for (unsigned k = 0; k < 4; k++)
+			assert_int_equal(weft_queue_read(queue, BLOCK, b, sizeof(b), b, 0), 0);
+		assert_int_equal(weft_queue_wait(queue, done, 4, 4, WEFT_FOREVER), 4);
+		assert_memory_equal(a, b, sizeof(a));
+		assert_int_equal(weft_device_stats(device, &stats), 0);
+		assert_int_equal(stats.carried, i / 2 == 0 ? 5 : 0); /* the slice runs here, what is below it does not */
+		must(u, weft_queue_close(queue, &u->why));
+		must(u, weft_device_close(device, &u->why));
+	}
+}
+
 static void the_callers_thread_can_be_the_control_side(void **state)
 {
 	struct use *u = *state;
@@ -524,9 +551,11 @@ int main(void)
 		TEST(what_was_begun_ends_by_an_event),
 		TEST(properties_are_listed_read_and_written),
 		TEST(a_device_of_the_programs_own_is_served_to_itself),
+		TEST(a_device_that_lives_at_the_service_is_asked_from_here),
 		TEST_CALLER(what_is_written_is_read),
 		TEST_CALLER(what_was_begun_ends_by_an_event),
 		TEST_CALLER(a_device_of_the_programs_own_is_served_to_itself),
+		TEST_CALLER(a_device_that_lives_at_the_service_is_asked_from_here),
 		TEST_CALLER(the_callers_thread_can_be_the_control_side),
 	};
 
