@@ -39,6 +39,10 @@ bench:
 	@$(MAKE) --no-print-directory all
 	@bench/run
 
+# The engine for the fio that is installed: docs/fio.md
+fio-engine: all
+	@integrations/fio/build $(BUILD)
+
 install: all
 	$(MESON) install --no-rebuild -C $(BUILD)
 
@@ -51,4 +55,4 @@ manual: all
 clean:
 	rm -rf build build-*
 
-.PHONY: all run test soak fuzz bench install manual clean
+.PHONY: all run test soak fuzz bench fio-engine install manual clean
