@@ -1,0 +1,143 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* What a request of a program costs on null and mem: no allocation, no call of the environment that could fail, no system call;
+ * and the control path with each call of the environment failing in turn. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "env/env_fault.h"
+#include "env/linux/linux.h"
+#include "env/sim/sim.h"
+#include "lib/lib.h"
+
+#define DEPTH 32u
+#define BATCHES 1000u
+
+static void batches(struct weft_queue *queue, char *memory)
+{
+	struct weft_completion c[DEPTH];
+
+	for (unsigned i = 0; i < BATCHES; i++) {
+		for (unsigned j = 0; j < DEPTH; j++)
+			assert_int_equal(weft_queue_read(queue, j * 4096, memory + (size_t)j * 4096, 4096, NULL, 0), 0);
+		assert_int_equal(weft_queue_submit(queue), DEPTH);
+		assert_int_equal(weft_queue_poll(queue, c, DEPTH), DEPTH);
+	}
+}
+
+static void a_request_costs_no_call_on(const char *text)
+{
+	struct weft_reactor_settings settings;
+	struct env_loop_stats before, after;
+	struct weft_reactor *reactor;
+	struct weft_device *device;
+	struct weft_memory *memory;
+	struct weft_queue *queue;
+	struct weft *weft;
+	uint64_t calls;
+
+	weft_reactor_settings_init(&settings);
+	settings.bound = true;
+	assert_int_equal(weft_open(NULL, &weft, NULL), 0);
+	assert_int_equal(weft_device_open(weft, text, &device, NULL), 0);
+	assert_int_equal(weft_reactor_open(weft, &settings, &reactor, NULL), 0);
+	assert_int_equal(weft_queue_open(device, reactor, NULL, &queue, NULL), 0);
+	assert_int_equal(weft_memory_alloc(weft, DEPTH * 4096, 0, &memory, NULL), 0);
+	memset(weft_memory_base(memory), 1, DEPTH * 4096);
+	batches(queue, weft_memory_base(memory));
+	calls = env_calls(weft->env);
+	env_loop_stats(reactor->loop, &before);
+	batches(queue, weft_memory_base(memory));
+	env_loop_stats(reactor->loop, &after);
+	assert_int_equal(env_calls(weft->env), calls);
+	if (env_linux_fallback(weft->env) == NULL) /* epoll must be asked */
+		assert_int_equal(after.system_calls, before.system_calls);
+	assert_int_equal(weft_memory_release(memory, NULL), 0);
+	assert_int_equal(weft_queue_close(queue, NULL), 0);
+	assert_int_equal(weft_reactor_close(reactor, NULL), 0);
+	assert_int_equal(weft_device_close(device, NULL), 0);
+	assert_int_equal(weft_close(weft, NULL), 0);
+}
+
+static void a_request_costs_no_call(void **state)
+{
+	(void)state;
+	a_request_costs_no_call_on("null:1MiB");
+	a_request_costs_no_call_on("mem:1MiB");
+}
+
+/* All of a program's control path, in the simulated world; whatever fails, what was opened can be closed. */
+static int program(struct env *env, struct weft_why *why)
+{
+	struct weft_device *device = NULL;
+	struct weft_memory *memory = NULL;
+	struct weft_queue *queue = NULL;
+	struct weft_completion c;
+	struct weft_settings settings;
+	struct weft *weft;
+	int error;
+
+	weft_settings_init(&settings);
+	settings.mode = WEFT_MODE_NOTIFY;
+	error = weft_open_in(env, &settings, &weft, why);
+	if (error != 0)
+		return error;
+	error = weft_device_open(weft, "slice:[file:/disk.img],offset=4KiB", &device, why);
+	if (error == 0)
+		error = weft_memory_alloc(weft, 4096, 0, &memory, why);
+	if (error == 0)
+		error = weft_queue_open(device, NULL, NULL, &queue, why);
+	if (error == 0 && weft_reactor_mode(weft_queue_reactor(queue), WEFT_MODE_NOTIFY) == 0) {
+		assert_int_equal(weft_queue_write(queue, 4096, weft_memory_base(memory), 4096, memory, WEFT_FUA), 0);
+		assert_int_equal(weft_queue_wait(queue, &c, 1, 1, WEFT_FOREVER), 1);
+		assert_int_equal(c.status, 0);
+		error = weft_device_resize(device, 8192, why) == -ENOTSUP ? 0 : error;
+	}
+	env_fail_nth(env, env_fail_hit(env) ? 0 : UINT32_MAX);
+	if (queue != NULL)
+		assert_int_equal(weft_queue_close(queue, NULL), 0);
+	if (memory != NULL)
+		assert_int_equal(weft_memory_release(memory, NULL), 0);
+	if (device != NULL)
+		assert_int_equal(weft_device_close(device, NULL), 0);
+	assert_int_equal(weft_close(weft, NULL), 0);
+	return error;
+}
+
+static void the_control_path_survives_the_failure_of_any_call(void **state)
+{
+	unsigned n = 1, refused = 0;
+	bool hit = true;
+
+	(void)state;
+	for (; hit; n++) {
+		struct sim_world *world = sim_world_open(n);
+		struct env *env = sim_node_open(world, "program");
+		struct weft_why why = { "" };
+		int error;
+
+		sim_file_make(world, "/disk.img", 1 << 20);
+		env_fail_nth(env, n);
+		error = program(env, &why);
+		hit = error != 0;
+		refused += hit;
+		assert_true(error == 0 || why.text[0] != '\0');
+		sim_node_close(env);
+		sim_world_close(world);
+	}
+	assert_in_range(refused, 20, 500);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_request_costs_no_call),
+		cmocka_unit_test(the_control_path_survives_the_failure_of_any_call),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
