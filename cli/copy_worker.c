@@ -159,7 +159,7 @@ static bool step(struct copy_worker *w)
 {
 	const struct copy_range *settled = copy_state_at(&w->copy->before, w->at);
 	uint64_t to = w->to, run;
-	bool zero;
+	bool zero, known;
 
 	if (w->free == NULL || w->at == w->to)
 		return false;
@@ -172,7 +172,8 @@ static bool step(struct copy_worker *w)
 			return true;
 		}
 	}
-	if (!is_known(w, &w->source_map, source_told) | !is_known(w, &w->target_map, target_told))
+	known = is_known(w, &w->source_map, source_told);
+	if (!is_known(w, &w->target_map, target_told) || !known) /* both are asked at once */
 		return false;
 	run = copy_map_run(&w->source_map, w->at, &zero);
 	if (zero && (run >= to || down(w, run) > w->at))
