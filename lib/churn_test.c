@@ -1,0 +1,131 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Threads that open queues, ask, and close them again, on devices that all share, while memory and devices come and go and
+ * statistics are read. Made for ThreadSanitizer. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <threads.h>
+
+#include <cmocka.h>
+#include <weft/weft.h>
+
+#define THREADS 4u
+#define ROUNDS 40u
+#define REQUESTS 64u
+#define BLOCK 4096u
+
+struct churn {
+	struct weft *weft;
+	struct weft_device *device;
+};
+
+struct user {
+	struct churn *churn;
+	unsigned index;
+	_Atomic unsigned wrong;
+};
+
+static void ask(struct user *user, struct weft_queue *queue, char *memory)
+{
+	struct weft_completion c[REQUESTS];
+
+	for (unsigned i = 0; i < REQUESTS; i++) {
+		uint64_t offset = ((uint64_t)user->index * REQUESTS + i) * BLOCK;
+
+		memset(memory, (int)(user->index + i), BLOCK);
+		user->wrong += weft_queue_write(queue, offset, memory, BLOCK, NULL, 0) != 0;
+		user->wrong += weft_queue_wait(queue, c, 1, 1, WEFT_FOREVER) != 1 || c[0].status != 0;
+	}
+	for (unsigned i = 0; i < REQUESTS; i++)
+		user->wrong += weft_queue_read(queue, ((uint64_t)user->index * REQUESTS + i) * BLOCK, memory + (size_t)i * BLOCK,
+			BLOCK, NULL, 0) != 0;
+	user->wrong += weft_queue_wait(queue, c, REQUESTS, REQUESTS, WEFT_FOREVER) != (int)REQUESTS;
+	for (unsigned i = 0; i < REQUESTS; i++)
+		user->wrong += memory[(size_t)i * BLOCK] != (char)(user->index + i);
+}
+
+/* Every third round on a reactor of its own that two queues share. */
+static int user_main(void *arg)
+{
+	struct user *user = arg;
+
+	for (unsigned round = 0; round < ROUNDS; round++) {
+		struct weft_reactor *reactor = NULL;
+		struct weft_memory *memory;
+		struct weft_queue *queue, *second = NULL;
+
+		user->wrong += weft_memory_alloc(user->churn->weft, (uint64_t)REQUESTS * BLOCK, 0, &memory, NULL) != 0;
+		if (round % 3 == 0)
+			user->wrong += weft_reactor_open(user->churn->weft, NULL, &reactor, NULL) != 0 ||
+				weft_queue_open(user->churn->device, reactor, NULL, &second, NULL) != 0;
+		user->wrong += weft_queue_open(user->churn->device, reactor, NULL, &queue, NULL) != 0;
+		if (user->wrong > 0)
+			return 1;
+		ask(user, queue, weft_memory_base(memory));
+		user->wrong += weft_queue_close(queue, NULL) != 0;
+		if (second != NULL)
+			user->wrong += weft_queue_close(second, NULL) != 0 || weft_reactor_close(reactor, NULL) != 0;
+		user->wrong += weft_memory_release(memory, NULL) != 0;
+	}
+	return 0;
+}
+
+static void churn(const char *text)
+{
+	struct churn churn = { 0 };
+	struct user user[THREADS];
+	struct weft_device *other;
+	struct weft_stats stats;
+	struct weft_why why;
+	thrd_t thread[THREADS];
+	uint64_t requests = 0;
+
+	assert_int_equal(weft_open(NULL, &churn.weft, &why), 0);
+	assert_int_equal(weft_device_open(churn.weft, text, &churn.device, &why), 0);
+	for (unsigned i = 0; i < THREADS; i++) {
+		user[i] = (struct user){ .churn = &churn, .index = i };
+		assert_int_equal(thrd_create(&thread[i], user_main, &user[i]), thrd_success);
+	}
+	while (requests < THREADS * ROUNDS * REQUESTS) {
+		assert_int_equal(weft_device_open(churn.weft, "null", &other, &why), 0);
+		assert_int_equal(weft_device_stats(churn.device, &stats), 0);
+		assert_int_equal(weft_device_close(other, &why), 0);
+		requests = stats.of[WEFT_STAT_READ].requests;
+		for (unsigned i = 0; i < THREADS; i++)
+			if (user[i].wrong > 0)
+				requests = UINT64_MAX;
+	}
+	for (unsigned i = 0; i < THREADS; i++) {
+		thrd_join(thread[i], NULL);
+		assert_int_equal(user[i].wrong, 0);
+	}
+	assert_int_equal(weft_device_stats(churn.device, &stats), 0);
+	assert_int_equal(stats.of[WEFT_STAT_WRITE].requests, THREADS * ROUNDS * REQUESTS);
+	assert_int_equal(weft_device_close(churn.device, &why), 0);
+	assert_int_equal(weft_close(churn.weft, &why), 0);
+}
+
+static void on_memory_that_is_called_everywhere(void **state)
+{
+	(void)state;
+	churn("slice:[mem:4MiB]");
+}
+
+static void on_a_device_that_lives_on_a_service_reactor(void **state)
+{
+	(void)state;
+	churn("contract:[mem:4MiB]");
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(on_memory_that_is_called_everywhere),
+		cmocka_unit_test(on_a_device_that_lives_on_a_service_reactor),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
