@@ -56,7 +56,8 @@ def test_requests_of_all_kinds_in_turn_meet_idle_hops(weft):
 @pytest.mark.parametrize('how', FOUND)
 @pytest.mark.parametrize('seed', ['1', '7'])
 def test_a_broken_promise_is_found(weft, how, seed):
-    status, results, summary = checked(weft, f'broken:[mem:8MiB],how={how}', '--load', BROKEN, '--seed', seed)
+    lower = 'delay:[mem:8MiB],write=5ms' if how == 'small-depth' else 'mem:8MiB'  # so that many are in flight
+    status, results, summary = checked(weft, f'broken:[{lower}],how={how}', '--load', BROKEN, '--seed', seed)
     assert status == 1 and summary['failed'] == len(failures(results)) > 0
     assert FOUND[how] in failures(results) and failures(results)[FOUND[how]]
 
