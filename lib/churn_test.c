@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Threads that open queues, ask, and close them again, on devices that all share, while memory and devices come and go and
  * statistics are read. Made for ThreadSanitizer. */
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
-#include <threads.h>
 
 #include <cmocka.h>
 #include <weft/weft.h>
@@ -48,7 +48,7 @@ static void ask(struct user *user, struct weft_queue *queue, char *memory)
 }
 
 /* Every third round on a reactor of its own that two queues share. */
-static int user_main(void *arg)
+static void *user_main(void *arg)
 {
 	struct user *user = arg;
 
@@ -63,14 +63,14 @@ static int user_main(void *arg)
 				weft_queue_open(user->churn->device, reactor, NULL, &second, NULL) != 0;
 		user->wrong += weft_queue_open(user->churn->device, reactor, NULL, &queue, NULL) != 0;
 		if (user->wrong > 0)
-			return 1;
+			return NULL;
 		ask(user, queue, weft_memory_base(memory));
 		user->wrong += weft_queue_close(queue, NULL) != 0;
 		if (second != NULL)
 			user->wrong += weft_queue_close(second, NULL) != 0 || weft_reactor_close(reactor, NULL) != 0;
 		user->wrong += weft_memory_release(memory, NULL) != 0;
 	}
-	return 0;
+	return NULL;
 }
 
 static void churn(const char *text)
@@ -80,14 +80,14 @@ static void churn(const char *text)
 	struct weft_device *other;
 	struct weft_stats stats;
 	struct weft_why why;
-	thrd_t thread[THREADS];
+	pthread_t thread[THREADS];
 	uint64_t requests = 0;
 
 	assert_int_equal(weft_open(NULL, &churn.weft, &why), 0);
 	assert_int_equal(weft_device_open(churn.weft, text, &churn.device, &why), 0);
 	for (unsigned i = 0; i < THREADS; i++) {
 		user[i] = (struct user){ .churn = &churn, .index = i };
-		assert_int_equal(thrd_create(&thread[i], user_main, &user[i]), thrd_success);
+		assert_int_equal(pthread_create(&thread[i], NULL, user_main, &user[i]), 0);
 	}
 	while (requests < THREADS * ROUNDS * REQUESTS) {
 		assert_int_equal(weft_device_open(churn.weft, "null", &other, &why), 0);
@@ -99,7 +99,7 @@ static void churn(const char *text)
 				requests = UINT64_MAX;
 	}
 	for (unsigned i = 0; i < THREADS; i++) {
-		thrd_join(thread[i], NULL);
+		pthread_join(thread[i], NULL);
 		assert_int_equal(user[i].wrong, 0);
 	}
 	assert_int_equal(weft_device_stats(churn.device, &stats), 0);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Every call of libweft with what no program should pass: an error, a sentence that says what to do, and all goes on. */
 #include <errno.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -8,7 +9,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
-#include <threads.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -266,19 +266,21 @@ static void what_was_closed_is_found_out(void **state)
 	REFUSED(u, weft_export_open(u->weft, "vhost-user:/tmp/x", device, &u->server, &u->why), -EBADF);
 }
 
-static int other_thread(void *arg)
+static void *other_thread(void *arg)
 {
 	struct use *u = arg;
 	struct weft_completion c;
 	char text[512];
 
-	return weft_queue_read(u->queue, 0, text, 512, NULL, 0) == -EPERM && weft_queue_poll(u->queue, &c, 1) == -EPERM &&
+	bool good = weft_queue_read(u->queue, 0, text, 512, NULL, 0) == -EPERM && weft_queue_poll(u->queue, &c, 1) == -EPERM &&
 		weft_queue_submit(u->queue) == -EPERM && weft_reactor_poll(u->reactor) == -EPERM &&
 		weft_queue_close(u->queue, NULL) == -EPERM && weft_reactor_close(u->reactor, NULL) == -EPERM &&
 		strstr(weft_queue_why(u->queue), "another thread") != NULL && weft_reactor_wake(u->reactor) == 0 &&
 		/* until it is this thread's */
 		weft_reactor_adopt(u->reactor, NULL) == 0 && weft_queue_flush(u->queue, u, 0) == 0 &&
 		weft_queue_drain(u->queue, WEFT_FOREVER) == 0 && weft_queue_poll(u->queue, &c, 1) == 1 && c.status == 0;
+
+	return good ? u : NULL;
 }
 
 static void another_threads_queue_is_refused_until_it_is_adopted(void **state)
@@ -286,12 +288,12 @@ static void another_threads_queue_is_refused_until_it_is_adopted(void **state)
 	struct use *u = *state;
 	struct weft_reactor_settings settings;
 	struct weft_reactor *bound;
-	thrd_t thread;
-	int good;
+	pthread_t thread;
+	void *good;
 
-	assert_int_equal(thrd_create(&thread, other_thread, u), thrd_success);
-	thrd_join(thread, &good);
-	assert_true(good);
+	assert_int_equal(pthread_create(&thread, NULL, other_thread, u), 0);
+	pthread_join(thread, &good);
+	assert_ptr_equal(good, u);
 	assert_int_equal(weft_reactor_poll(u->reactor), -EPERM);
 	assert_int_equal(weft_reactor_adopt(u->reactor, &u->why), 0);
 	weft_reactor_settings_init(&settings);

@@ -60,6 +60,8 @@ struct lane_call {
 	uint32_t slots;
 	bool movable;
 	struct weft_reactor *reactor;
+	struct weft_msg round;
+	unsigned lane;
 };
 
 static struct lane_call *lane_call_of(struct call *call)
@@ -80,10 +82,31 @@ static void lane_leave(struct call *call)
 	call_end(call, 0);
 }
 
+/*
+ * A service reactor that has sent the last answer here may still be about to wake us, though that has been taken long ago: it
+ * is past that when it runs a message. So one goes round them all, and the loop is closed after it.
+ */
+static void lane_round(void *self)
+{
+	struct lane_call *l = self;
+	struct weft_core *core = l->call.weft->core;
+
+	if (l->lane == 0) {
+		core_lane_close(core, l->reactor);
+		call_end(&l->call, 0);
+		return;
+	}
+	l->lane = (l->lane + 1) % core->reactors;
+	weft_reactor_post(core->reactor[l->lane], &l->round);
+}
+
 static void lane_close(struct call *call)
 {
-	core_lane_close(call->weft->core, lane_call_of(call)->reactor);
-	call_end(call, 0);
+	struct lane_call *l = lane_call_of(call);
+
+	l->lane = 1;
+	l->round = (struct weft_msg){ .fn = lane_round, .self = l };
+	weft_reactor_post(call->weft->core->reactor[1], &l->round);
 }
 
 /* ---- opening ---- */
