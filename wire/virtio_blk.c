@@ -68,3 +68,16 @@ bool virtio_blk_cut(struct weft_seg *segs, const struct virtq_chain *chain, stru
 	header->sector = le64toh(header->sector);
 	return true;
 }
+
+void virtio_blk_serial(const uint8_t id[VIRTIO_BLK_ID_BYTES], char text[VIRTIO_BLK_ID_TEXT])
+{
+	unsigned end = 0;
+
+	for (unsigned i = 0; i < VIRTIO_BLK_ID_BYTES && id[i] != 0; i++) {
+		text[i] = id[i] >= ' ' && id[i] <= '~' ? (char)id[i] : '?';
+		if (id[i] != ' ')
+			end = i + 1;
+	}
+	WEFT_ASSERT(end <= VIRTIO_BLK_ID_BYTES);
+	text[end] = '\0';
+}

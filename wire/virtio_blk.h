@@ -49,6 +49,7 @@ enum { VIRTIO_BLK_S_OK = 0, VIRTIO_BLK_S_IOERR = 1, VIRTIO_BLK_S_UNSUPP = 2 };
 enum {
 	VIRTIO_BLK_SECTOR = 512,  /* unit of the protocol, whatever blk_size says */
 	VIRTIO_BLK_ID_BYTES = 20, /* of GET_ID */
+	VIRTIO_BLK_ID_TEXT = VIRTIO_BLK_ID_BYTES + 1,
 	VIRTIO_BLK_WRITE_ZEROES_FLAG_UNMAP = 1,
 	VIRTIO_BLK_CONFIG_WRITEBACK = 32, /* offset of the one field that drivers write */
 };
@@ -115,6 +116,10 @@ bool virtio_blk_cut(struct weft_seg *segs, const struct virtq_chain *chain, stru
 
 /* Takes `bytes` from the front of the readable data: for ranges of discards. The data is as long. */
 void virtio_blk_take(struct virtio_blk_request *request, void *to, uint32_t bytes);
+
+/* The answer to GET_ID, which ends with a zero byte only when there is room for one, as text: what is not printable ASCII becomes
+ * '?', and blanks at the end are cut off. */
+void virtio_blk_serial(const uint8_t id[VIRTIO_BLK_ID_BYTES], char text[VIRTIO_BLK_ID_TEXT]);
 
 /* What a request that ended with 0 or -errno tells the driver, and back. */
 static inline uint8_t virtio_blk_status(int error)

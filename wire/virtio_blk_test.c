@@ -114,12 +114,41 @@ static void test_status(void **state)
 	}
 }
 
+static const char *serial_of(const char *bytes, size_t n)
+{
+	static char text[VIRTIO_BLK_ID_TEXT];
+	uint8_t id[VIRTIO_BLK_ID_BYTES] = { 0 };
+
+	memcpy(id, bytes, n);
+	memset(text, 'x', sizeof(text));
+	virtio_blk_serial(id, text);
+	return text;
+}
+
+static void test_serial(void **state)
+{
+	(void)state;
+	assert_string_equal(serial_of("", 0), "");
+	assert_string_equal(serial_of("disk-7", 6), "disk-7");
+	assert_string_equal(serial_of("01234567890123456789", 20), "01234567890123456789");
+	assert_string_equal(serial_of("two words  \0hidden", 18), "two words");
+	assert_string_equal(serial_of("a\033[2J\n\177\377\200~", 10), "a?[2J????~");
+	assert_string_equal(serial_of("                    ", 20), "");
+	for (unsigned byte = 1; byte < 256; byte++) {
+		char one = (char)byte;
+		const char *text = serial_of(&one, 1);
+
+		assert_true(text[0] == '\0' ? byte == ' ' : text[1] == '\0' && text[0] > ' ' && text[0] <= '~');
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_every_arrangement),
 		cmocka_unit_test(test_take),
 		cmocka_unit_test(test_status),
+		cmocka_unit_test(test_serial),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -17,9 +17,6 @@
 
 #define HEADER sizeof(struct vhost_user_header)
 
-/* Goes on with whatever is to be done next. */
-static void pump(struct vu_link *link);
-
 static struct weft_reactor *control(const struct vu_link *link)
 {
 	return link->device->object.core->reactor[0];
@@ -46,12 +43,18 @@ static void streams_close(struct vu_link *link)
 	fds_close(link, &link->requests_in);
 	link->in.have = link->requests_in.have = 0;
 	link->awaited = 0;
+	vu_identity_drop(link);
 }
 
 static void timer_at(struct vu_link *link, uint64_t after_ns)
 {
 	weft_timer_disarm(control(link), &link->timer);
 	weft_timer_arm(control(link), &link->timer, weft_reactor_now(control(link)) + after_ns);
+}
+
+void vu_answer_expect(struct vu_link *link)
+{
+	timer_at(link, VU_ANSWER_NS);
 }
 
 static void task_end(struct vu_link *link, int status)
@@ -74,7 +77,7 @@ static void link_gone(struct vu_link *link)
 	link->rings_given = false;
 	vu_rings_lost(link);
 	timer_at(link, link->device->reconnect_ns);
-	pump(link);
+	vu_link_go_on(link);
 }
 
 /* What still comes is thrown away; the end is what matters. */
@@ -114,7 +117,7 @@ static void link_leave(struct vu_link *link)
 	env_stream_shut(link->stream);
 	env_stream_watch(link->stream, leaving, link);
 	timer_at(link, link->device->reconnect_ns);
-	pump(link);
+	vu_link_go_on(link);
 }
 
 void vu_link_lost(struct vu_link *link, int error, const char *format, ...)
@@ -133,7 +136,7 @@ void vu_link_lost(struct vu_link *link, int error, const char *format, ...)
 		link->state = VU_AWAY;
 	}
 	if (link->stopping) {
-		pump(link);
+		vu_link_go_on(link);
 		return;
 	}
 	if (!link->agreed_once) {
@@ -155,6 +158,19 @@ void vu_link_lost(struct vu_link *link, int error, const char *format, ...)
 		link_gone(link);
 }
 
+/* Some servers end the connection rather than refuse: what they were told last may be why. */
+static void connection_lost(struct vu_link *link, int error, const char *what)
+{
+	const struct vu_device *device = link->device;
+
+	WEFT_ASSERT(error < 0);
+	if ((error == -ECONNRESET || error == -EPIPE) && link->rings_given && !link->agreed_once)
+		vu_link_lost(link, error, "depth=%llu: %s when the server was given a ring of %u entries: if that is too many for "
+			"it, choose a smaller depth", (unsigned long long)device->depth, what, device->num);
+	else
+		vu_link_lost(link, error, "%s", what);
+}
+
 /* ---- sending ---- */
 
 void vu_send(struct vu_link *link, uint32_t request, const void *payload, uint32_t size, const int *fds, unsigned nfds,
@@ -163,6 +179,7 @@ void vu_send(struct vu_link *link, uint32_t request, const void *payload, uint32
 	bool ack = !answer && (link->device->protocol & VHOST_USER_P(REPLY_ACK)) != 0 &&
 		request != VHOST_USER_SET_PROTOCOL_FEATURES;
 	struct vhost_user_msg msg;
+	char what[64];
 	int error;
 
 	WEFT_ASSERT(link->awaited == 0 && size <= VHOST_USER_MAX_PAYLOAD && link->stream != NULL);
@@ -171,12 +188,13 @@ void vu_send(struct vu_link *link, uint32_t request, const void *payload, uint32
 		memcpy(&msg.payload, payload, size);
 	error = env_stream_write(link->stream, &msg.header, HEADER + size, fds, nfds);
 	if (error != 0) {
-		vu_link_lost(link, error, "cannot send %s to the server", vhost_user_name(request));
+		snprintf(what, sizeof(what), "cannot send %s", vhost_user_name(request));
+		connection_lost(link, error, what);
 		return;
 	}
 	if (answer || ack) {
 		link->awaited = request;
-		timer_at(link, VU_ANSWER_NS);
+		vu_answer_expect(link);
 	}
 }
 
@@ -240,13 +258,13 @@ static void readable(void *self)
 			break;
 		if (got < 0) {
 			link->closed = got == -ECONNRESET;
-			vu_link_lost(link, got, "%s", what);
+			connection_lost(link, got, what);
 			return;
 		}
 		answered(link, &link->in.msg);
 		fds_close(link, &link->in);
 	}
-	pump(link);
+	vu_link_go_on(link);
 }
 
 /* A request of the server to us: only that its configuration has changed means anything to a block device. */
@@ -276,7 +294,7 @@ static void requested(void *self)
 			(void)env_stream_write(link->requests, &ack.header, HEADER + ack.header.size, NULL, 0);
 		}
 	}
-	pump(link);
+	vu_link_go_on(link);
 }
 
 void vu_requests_adopt(struct vu_link *link, struct env_stream *stream)
@@ -298,15 +316,18 @@ static void agreed(struct vu_link *link)
 		weft_log(device->object.core, WEFT_LOG_INFO, "%s: %s: a server is back", device->object.name, device->path);
 		link->away_since_ns = 0;
 		link->closed_said = link->expired = false;
-		return;
 	}
+}
+
+void vu_link_agreed(struct vu_link *link)
+{
+	WEFT_ASSERT(link->state == VU_READY && !link->agreed_once && link->task != NULL);
 	link->agreed_once = true;
-	if (link->task != NULL)
-		task_end(link, 0);
+	task_end(link, 0);
 }
 
 /* Rings that the server still runs are stopped first, so that it sees an orderly end. */
-static void pump_to_stop(struct vu_link *link)
+static void go_on_to_stop(struct vu_link *link)
 {
 	WEFT_ASSERT(link->stopping);
 	while (link->state == VU_READY && link->awaited == 0 && vu_rings_stop_step(link))
@@ -318,20 +339,20 @@ static void pump_to_stop(struct vu_link *link)
 	task_end(link, 0);
 }
 
-static void pump(struct vu_link *link)
+void vu_link_go_on(struct vu_link *link)
 {
 	bool more = true;
 
 	WEFT_ASSERT(weft_reactor_here() == NULL || weft_reactor_here() == control(link));
 	if (link->stopping) {
-		pump_to_stop(link);
+		go_on_to_stop(link);
 		return;
 	}
 	while (more && link->awaited == 0) {
 		if (link->state == VU_AGREEING) {
 			if (!vu_agree_step(link))
 				agreed(link);
-		} else if (link->state == VU_READY && link->reread) {
+		} else if (link->state == VU_READY && link->reread && link->agreed_once) {
 			link->reread = false;
 			vu_config_ask(link);
 		} else {
@@ -351,7 +372,7 @@ static void note_msg(void *self)
 	if (link->state == VU_READY && atomic_load(&q->aborting) && !link->stopping) /* whatever it has been asked just now */
 		vu_link_lost(link, -ECANCELED, "a request that it has is to be aborted");
 	else
-		pump(link);
+		vu_link_go_on(link);
 }
 
 void vu_link_note(struct vu_queue *q)
@@ -394,12 +415,13 @@ static void timer_fired(void *self)
 
 	link->expired = device->timeout_ns != 0 && link->away_since_ns != 0 && away >= device->timeout_ns;
 	if (link->state == VU_AGREEING || link->state == VU_READY) {
-		vu_link_lost(link, -ETIMEDOUT, "the server does not answer %s", vhost_user_name(link->awaited));
+		vu_link_lost(link, -ETIMEDOUT, "the server does not answer %s", link->awaited != 0 ?
+			vhost_user_name(link->awaited) : "get-id, the first request in its ring");
 		return;
 	}
 	if (link->state == VU_LEAVING || link_connect(link, &why) != 0)
 		timer_at(link, device->reconnect_ns);
-	pump(link);
+	vu_link_go_on(link);
 }
 
 int vu_link_start(struct vu_device *device, struct weft_task *task)
@@ -421,7 +443,7 @@ int vu_link_start(struct vu_device *device, struct weft_task *task)
 		link->task = NULL;
 		return error;
 	}
-	pump(link);
+	vu_link_go_on(link);
 	return 0;
 }
 
@@ -434,7 +456,7 @@ void vu_link_stop(struct vu_device *device, struct weft_task *task)
 	link->task = task;
 	if (link->state == VU_AWAY || link->state == VU_LEAVING)
 		weft_timer_disarm(control(link), &link->timer); /* nothing is tried any more */
-	pump(link);
+	vu_link_go_on(link);
 }
 
 void vu_link_free(struct vu_device *device)

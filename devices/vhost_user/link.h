@@ -5,7 +5,7 @@
  *
  *                     connected                    agreed
  *      AWAY ---------------------> AGREEING ---------------------> READY
- *        ^   reconnect=, again          |  answers, agree.c          |  rings and regions, rings.c
+ *        ^   reconnect=, again          |  answers, agree.c          |  the first time: identity.c; rings and regions, rings.c
  *        +------------------------------+----------------------------+  it has closed its end
  *        |                                                           |
  *        +------------------------- LEAVING <------------------------+  broken, too late, a request is to be aborted
@@ -48,6 +48,9 @@ enum vu_ring_state {
 	VU_RING_FAILING,    /* its reactor has been told to fail what can be failed */
 };
 
+/* How far the first look at the server's ring and serial number is: identity.c. */
+enum vu_identity { VU_IDENTITY_UNKNOWN, VU_IDENTITY_ASKED, VU_IDENTITY_KNOWN };
+
 enum vu_region_state { VU_REGION_FREE, VU_REGION_NEW, VU_REGION_SHARED, VU_REGION_REFUSED, VU_REGION_GONE };
 
 /* Memory that the server has, or is to have. region[0] of a link: our own. */
@@ -73,7 +76,7 @@ struct vu_link {
 	struct env_stream *requests;      /* of the server to us: BACKEND_REQ */
 	struct vu_stream_in in, requests_in;
 	enum vu_link_state state;
-	uint8_t step;
+	uint8_t step, identity;           /* identity: enum vu_identity */
 	uint32_t awaited;                 /* request whose answer is awaited; 0: none */
 	bool rings_given;                 /* on this connection: the server may touch memory (L1) */
 	bool closed;                      /* the server has closed its end */
@@ -105,8 +108,20 @@ void vu_send(struct vu_link *link, uint32_t request, const void *payload, uint32
 	bool answer);
 /* The connection is of no use: start fails, or a new attempt is due, once the server has gone. */
 void vu_link_lost(struct vu_link *link, int error, const char *format, ...) WEFT_PRINTF(3, 4);
+/* The server has shown for the first time that it serves us: the device has started. */
+void vu_link_agreed(struct vu_link *link);
+/* Goes on with whatever is to be done next. */
+void vu_link_go_on(struct vu_link *link);
+/* An answer is to come within VU_ANSWER_NS from now; the timer is disarmed when a reply comes. */
+void vu_answer_expect(struct vu_link *link);
 /* The connection on which the server asks us; owned by the link from now on. */
 void vu_requests_adopt(struct vu_link *link, struct env_stream *stream);
+
+/* identity.c */
+/* On an agreed connection whose memory is shared, until the device has started; false: the server is waited for. */
+bool vu_identity_step(struct vu_link *link);
+/* The connection is given up: nothing is waited for any more. */
+void vu_identity_drop(struct vu_link *link);
 
 /* agree.c */
 /* Sends the next message of the handshake, or skips a step; false: that was all. */
@@ -119,6 +134,10 @@ void vu_config_ask(struct vu_link *link);
 /* rings.c */
 bool vu_rings_step(struct vu_link *link);                     /* false: nothing to do */
 bool vu_rings_stop_step(struct vu_link *link);                /* false: no ring that could be stopped now */
+/* Sends the next of the messages that start a prepared ring; false: that was all. */
+bool vu_ring_step(struct vu_link *link, struct vu_queue *queue);
+/* Asks the server to stop a ring; vu_rings_answer finds it off. */
+void vu_ring_stop(struct vu_link *link, struct vu_queue *queue);
 void vu_rings_answer(struct vu_link *link, const struct vhost_user_msg *msg);
 void vu_inflight_drop(struct vu_link *link);
 void vu_rings_lost(struct vu_link *link);                     /* the server runs no ring any more */

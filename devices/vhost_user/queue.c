@@ -398,10 +398,9 @@ static unsigned ring_to_waiting(struct vu_queue *q)
 	return n;
 }
 
-/* Where a server is to begin, as SET_VRING_BASE says it: behind what we have taken. Packed: for both directions,
- * with their wrap bits. */
-static uint32_t base_of(const struct virtq_drv *drv)
+uint32_t vu_queue_base(const struct vu_queue *q)
 {
+	const struct virtq_drv *drv = &q->drv;
 	uint32_t slot = drv->used | (uint32_t)drv->used_wrap << 15;
 
 	return drv->packed ? slot | slot << 16 : drv->used;
@@ -423,7 +422,7 @@ static void prepare(struct vu_queue *q)
 		ring_init(q);
 		atomic_store(&q->broken, false);
 	}
-	q->base = base_of(&q->drv);
+	q->base = vu_queue_base(q);
 }
 
 /* `gone`: also what is in the ring, which nobody has any more. */

@@ -37,8 +37,7 @@ static void order(struct vu_link *link, struct vu_queue *q, enum vu_order what, 
 	vu_queue_order(q, what);
 }
 
-/* The messages that start a ring, one at a time; false: that was all. */
-static bool ring_step(struct vu_link *link, struct vu_queue *q)
+bool vu_ring_step(struct vu_link *link, struct vu_queue *q)
 {
 	const uint64_t memory = (uintptr_t)q->memory;
 	const struct vhost_user_vring_addr address = {
@@ -77,7 +76,7 @@ static bool ring_step(struct vu_link *link, struct vu_queue *q)
 	return true;
 }
 
-static void ring_stop(struct vu_link *link, struct vu_queue *q)
+void vu_ring_stop(struct vu_link *link, struct vu_queue *q)
 {
 	const struct vhost_user_vring_state state = { q->index, 0 };
 
@@ -125,7 +124,7 @@ static bool ring_tend_on(struct vu_link *link, struct vu_queue *q, bool wanted)
 		vu_inflight_drop(link);
 		vu_link_lost(link, -EPROTO, "the server has broken ring %u: %s", q->index, q->drv.fault);
 	} else if (!wanted) {
-		ring_stop(link, q);
+		vu_ring_stop(link, q);
 	} else if (atomic_load(&q->opened)) {
 		ring_up(link, q); /* closed and opened so fast that it was never stopped */
 	} else {
@@ -158,7 +157,7 @@ static bool ring_tend(struct vu_link *link, struct vu_queue *q)
 	case VU_RING_PREPARED:
 		if (link->state != VU_READY)
 			q->state = VU_RING_OFF;
-		else if (!ring_step(link, q) && q->state == VU_RING_PREPARED)
+		else if (!vu_ring_step(link, q) && q->state == VU_RING_PREPARED)
 			ring_up(link, q);
 		return true;
 	case VU_RING_ON:
@@ -383,13 +382,15 @@ bool vu_rings_step(struct vu_link *link)
 {
 	struct vu_device *device = link->device;
 
-	if (!link->agreed_once)
-		return false; /* there may be no rings: the beginning has failed */
 	if (link->state == VU_READY) {
 		regions_sweep(link);
 		if (regions_step(link))
 			return true;
+		if (!link->agreed_once)
+			return vu_identity_step(link);
 	}
+	if (!link->agreed_once)
+		return false; /* there may be no rings: the beginning has failed */
 	for (unsigned i = 0; i < device->queues; i++)
 		if (ring_tend(link, &device->queue[i]))
 			return true;
@@ -404,7 +405,7 @@ bool vu_rings_stop_step(struct vu_link *link)
 		WEFT_ASSERT(!atomic_load(&device->queue[i].wanted));
 		if (device->queue[i].state != VU_RING_ON)
 			continue;
-		ring_stop(link, &device->queue[i]);
+		vu_ring_stop(link, &device->queue[i]);
 		return true;
 	}
 	return false;
@@ -428,6 +429,11 @@ void vu_rings_answer(struct vu_link *link, const struct vhost_user_msg *msg)
 			regions_settle_all(link);
 		else
 			vu_link_lost(link, -EPROTO, "the server refuses our memory");
+		break;
+	case VHOST_USER_SET_VRING_NUM:
+		if (!good)
+			vu_link_lost(link, -EPROTO, "depth=%llu: the server refuses a ring of %u entries: choose a smaller depth",
+				(unsigned long long)link->device->depth, link->device->num);
 		break;
 	default:
 		if (!good)

@@ -191,6 +191,7 @@ static void vu_describe(const struct weft_object *object, weft_describe_put *put
 		again += device->queue[i].resubmitted;
 	}
 	put(self, "server", device->path);
+	put(self, "serial", device->serial[0] != '\0' ? device->serial : "none");
 	snprintf(text, sizeof(text), "%u of %u, %u entries, %s%s", device->queues, device->queues_offered, device->num,
 		device->packed ? "packed" : "split", device->event_idx ? ", event index" : "");
 	put(self, "queues", text);

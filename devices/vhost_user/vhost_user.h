@@ -4,7 +4,10 @@
  * QEMU; virtio 1.2, 5.2 block device).
  *
  *   vhost_user.c  the kind: options, start, stop, what the device can do
- *   link.c    the connection, on the control reactor: handshake, rings set up and stopped, regions shared, reconnecting
+ *   link.c    the connection, on the control reactor: messages, losing it, reconnecting
+ *   agree.c   the handshake
+ *   identity.c  the first request: the serial number
+ *   rings.c   rings set up and stopped, regions shared
  *   layout.c  the shared memory in which rings, headers, status bytes and bounce buffers lie
  *   queue.c   the data path, on the reactor that has opened the queue
  *
@@ -19,6 +22,7 @@
 #include <weft/blk.h>
 
 #include "core/reactor.h"
+#include "wire/virtio_blk.h"
 #include "wire/virtq_drv.h"
 
 enum {
@@ -123,6 +127,7 @@ struct vu_device {
 	struct vu_config config;
 	uint16_t num;                   /* entries of a ring */
 	bool packed, event_idx;
+	char serial[VIRTIO_BLK_ID_TEXT]; /* as the server told it; "": it has none */
 
 	struct vu_layout layout;
 	int memory_fd;
@@ -142,6 +147,9 @@ extern const struct weft_blk_ops vu_ops, vu_ops_at_home;
 /* Control, before any reactor has opened it; 0 or -errno. */
 int vu_queue_init(struct vu_queue *queue, struct vu_device *device, unsigned index);
 void vu_queue_free(struct vu_queue *queue);
+/* Where a server is to begin, as SET_VRING_BASE says it: behind what we have taken. Packed: for both directions, with their wrap
+ * bits. */
+uint32_t vu_queue_base(const struct vu_queue *queue);
 /* Control: has the queue's reactor carry out `order`; the answer is a note (link.c). */
 void vu_queue_order(struct vu_queue *queue, enum vu_order order);
 

@@ -613,6 +613,33 @@ static void it_is_as_large_as_the_server_says(void **state)
 	server_kill();
 }
 
+/* Asked before the device has started; the ring that it was asked in goes on. */
+static void it_tells_the_serial_number(const char *device_options)
+{
+	char text[64], data[512];
+
+	server_start("mem:1MiB", ",serial=disk 7 of this rack!");
+	snprintf(text, sizeof(text), "vhost-user:" SOCKET "%s", device_options);
+	rig_make(&rig, text);
+	assert_string_equal(rig_fact(rig.object, "serial"), "disk 7 of this rack!");
+	memset(data, 7, sizeof(data));
+	assert_int_equal(rig_ask(&rig, WEFT_WRITE, 0, 512, 512, data), 0);
+	rig_unmake(&rig);
+	server_kill();
+}
+
+static void it_tells_the_serial_number_with_split_rings(void **state)
+{
+	(void)state;
+	it_tells_the_serial_number("");
+}
+
+static void it_tells_the_serial_number_with_packed_rings(void **state)
+{
+	(void)state;
+	it_tells_the_serial_number(",packed=on");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -637,6 +664,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(without_a_server_start_says_so, setup, teardown),
 		cmocka_unit_test_setup_teardown(more_queues_than_the_server_has_are_refused, setup, teardown),
 		cmocka_unit_test_setup_teardown(it_is_as_large_as_the_server_says, setup, teardown),
+		cmocka_unit_test_setup_teardown(it_tells_the_serial_number_with_split_rings, setup, teardown),
+		cmocka_unit_test_setup_teardown(it_tells_the_serial_number_with_packed_rings, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
