@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""The example component: built outside the tree against what `make install` installs, and loaded."""
+"""The examples: built outside the tree against what `make install` installs; the component loaded, the programs run."""
+import contextlib
 import os
 import re
 import shutil
@@ -97,3 +98,92 @@ def test_a_key_that_is_no_byte_is_refused(module):
                             stderr=subprocess.PIPE, text=True, check=False)
     assert result.returncode in (1, 2)
     assert 'key' in result.stderr
+
+
+# ---- programs that link the library ----
+
+SOURCES = [name for name in sorted(os.listdir(os.path.join(ROOT, 'examples'))) if name.endswith(('.c', '.cpp'))]
+COMPILERS = {'gcc': {'.c': 'gcc', '.cpp': 'g++'}, 'clang': {'.c': 'clang-14', '.cpp': 'clang++-14'}}
+STANDARDS = {'.c': '-std=c11', '.cpp': '-std=c++17'}
+
+
+@pytest.fixture(scope='module', params=COMPILERS)
+def programs(request, installed, tmp_path_factory):
+    """-> a function: name of an example, arguments -> the words of its command"""
+    folder = tmp_path_factory.mktemp('programs')
+    library = next(place for place, _, names in os.walk(installed['PKG_CONFIG_SYSROOT_DIR']) if 'libweft.so' in names)
+    for source in SOURCES:
+        name, kind = os.path.splitext(source)
+        packages = 'weft libuv' if name == 'libuv' else 'weft'
+        words = run('pkg-config', '--cflags', '--libs', *packages.split(), env=installed).stdout.split()
+        run(COMPILERS[request.param][kind], STANDARDS[kind], '-O2', '-Wall', '-Wextra', '-Werror', '-pthread', '-o',
+            str(folder / name), os.path.join(ROOT, 'examples', source), *words, f'-Wl,-rpath,{library}')
+    return lambda name, *arguments: [str(folder / name), *arguments]
+
+
+@pytest.fixture
+def disk(tmp_path):
+    path = tmp_path / 'disk.img'
+    path.write_bytes(bytes(16 << 20))
+    return path
+
+
+@contextlib.contextmanager
+def serving(command, socket):
+    """Runs while the block lasts, until its standard input ends; has said that it serves. -> where, as a device"""
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdout.readline().startswith('serving')
+        yield f'vhost-user:{socket}'
+        child.stdin.close()
+        if command[0] == WEFT:
+            child.terminate()
+        assert child.wait(30) == 0
+
+
+@pytest.mark.parametrize('name, told', [
+    ('poll', '10000 reads from'), ('wait', '16 sent\n16 ended, 0 cancelled'), ('epoll', '1000 reads'), ('libuv', '1000 reads'),
+    ('threads', '20000 writes by 4 threads'), ('queued', '6000 writes, 6000 carried'), ('raii', 'the same')])
+@pytest.mark.parametrize('on', ['memory', 'file'])
+def test_a_program_asks_a_device(programs, disk, name, told, on):
+    device = [f'file:{disk}'] if on == 'file' else []
+    assert run(*programs(name, *device), timeout=60).stdout.startswith(told)
+
+
+def test_what_takes_too_long_is_cancelled(programs):
+    assert run(*programs('wait', 'delay:[mem:1MiB],write=1h'), timeout=60).stdout == '16 sent\n16 ended, 16 cancelled\n'
+
+
+def test_devices_are_opened_in_the_background(programs):
+    out = run(*programs('events'), timeout=60).stdout
+    assert all(f'{name} is {what}\n' in out for name in ('mem:64MiB', 'null:1GiB') for what in ('open', 'closed'))
+    assert 'file:/does/not/exist: file: address: no such file' in out
+
+
+@pytest.fixture
+def socket(tmp_path_factory):
+    return tmp_path_factory.mktemp('s') / 'vm.sock'
+
+
+def test_memory_is_shared_with_a_server(programs, disk, socket):
+    server = [WEFT, 'serve', f'file:{disk}', '--on', f'vhost-user:{socket}', '--log', 'error']
+    with serving(server, socket) as device:
+        out = run(*programs('shared', device), timeout=60).stdout
+    assert out == '4194304 bytes there and back, 0 pieces outside shared memory\n'
+    assert disk.read_bytes()[:4096] == bytes((i * 31) % 256 for i in range(4096))
+
+
+def test_a_program_serves_a_device_of_its_own(programs, socket):
+    with serving(programs('host', str(socket)), socket) as device:
+        assert '3145728 bytes' in run(WEFT, 'info', device).stdout
+        run(WEFT, 'bench', device, '--rw', 'mixed', '--verify', '--amount', '16MiB', '--time', '0', timeout=60)
+
+
+def test_a_program_that_serves_is_less_than_80_lines():
+    with open(os.path.join(ROOT, 'examples/host.c'), encoding='utf-8') as f:
+        assert len(f.readlines()) < 80
+
+
+def test_what_is_wrong_is_said(programs, socket):
+    for command in (programs('poll', 'nothing:'), programs('raii', 'nothing:'), programs('shared', f'vhost-user:{socket}')):
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, check=False, timeout=60)
+        assert done.returncode == 1 and done.stderr
