@@ -75,6 +75,19 @@ def test_the_filter_of_the_tutorial_works(installed, tmp_path):
 
 
 @pytest.mark.parametrize('compiler', ['gcc', 'clang'])
+def test_the_program_of_the_tutorial_works(installed, tmp_path, compiler):
+    with open(os.path.join(ROOT, 'docs/libweft.md'), encoding='utf-8') as f:
+        (tmp_path / 'write.c').write_text('\n'.join(re.findall('```c\n(.*?)```', f.read(), re.S)))
+    run('sh', '-c', f'{compiler} -std=c11 -Wall -Wextra -Werror -o write write.c $(pkg-config --cflags --libs weft)',
+        env=installed, cwd=tmp_path)
+    library = os.path.dirname(installed['PKG_CONFIG_PATH'])
+    out = run(str(tmp_path / 'write'), 'file:disk.img,create=1MiB', cwd=tmp_path,
+              env=dict(installed, LD_LIBRARY_PATH=library)).stdout
+    assert out == 'status 0\n'
+    assert (tmp_path / 'disk.img').read_bytes() == b'w' * 4096 + bytes((1 << 20) - 4096)
+
+
+@pytest.mark.parametrize('compiler', ['gcc', 'clang'])
 def test_a_program_serves_a_device_of_its_own(installed, tmp_path, compiler):
     source = os.path.join(ROOT, 'examples/host/host.c')
     with open(source, encoding='utf-8') as f:
