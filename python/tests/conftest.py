@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""The module as it was built, and for each test an instance in which nothing may be left open."""
+import gc
+import os
+import shutil
+import sys
+import tempfile
+
+import pytest
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+
+from built import PACKAGE  # noqa: E402
+
+if os.path.exists(os.path.join(PACKAGE, 'weft/_core.abi3.so')):
+    sys.path.insert(0, PACKAGE)
+else:
+    collect_ignore_glob = ['*_test.py']  # built without -Dpython
+
+
+@pytest.fixture
+def instance():
+    """The library counts its open handles: one that is left makes close() fail."""
+    import weft
+    made = weft.Instance(log='error')
+    yield made
+    gc.collect()
+    made.close()
+
+
+@pytest.fixture
+def folder():
+    """Short, because sockets are made there."""
+    path = tempfile.mkdtemp(prefix='weft-')
+    yield path
+    shutil.rmtree(path)
+
+
+@pytest.fixture
+def disk(instance):
+    with instance.open('mem:1MiB') as device:
+        yield device
+
+
+class Held:
+    """A device in Python that keeps its requests until it is told to let go: their views are its hold on them."""
+
+    size = 1 << 20
+
+    def __init__(self):
+        self.views = []
+
+    def read(self, offset, view):
+        view[:] = bytes(len(view))
+        self.views.append(view[:])
+
+    def write(self, offset, view):
+        self.views.append(view[:])
+
+    def let_go(self):
+        while self.views:
+            self.views.pop().release()
+
+
+@pytest.fixture
+def held(instance):
+    """-> (device in Python, the device opened)"""
+    import weft
+    device = Held()
+    with weft.register('held', device), instance.open('python:held') as opened:
+        yield device, opened
+        device.let_go()
