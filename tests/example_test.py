@@ -87,25 +87,6 @@ def test_the_program_of_the_tutorial_works(installed, tmp_path, compiler):
     assert (tmp_path / 'disk.img').read_bytes() == b'w' * 4096 + bytes((1 << 20) - 4096)
 
 
-@pytest.mark.parametrize('compiler', ['gcc', 'clang'])
-def test_a_program_serves_a_device_of_its_own(installed, tmp_path, compiler):
-    source = os.path.join(ROOT, 'examples/host/host.c')
-    with open(source, encoding='utf-8') as f:
-        assert len(f.readlines()) < 80
-    run('sh', '-c', f'{compiler} -std=c11 -D_POSIX_C_SOURCE=200809L -Wall -Wextra -Werror -o host {source} '
-        '$(pkg-config --cflags --libs weft)', env=installed, cwd=tmp_path)
-    library = os.path.dirname(installed['PKG_CONFIG_PATH'])
-    where = f'vhost-user:{tmp_path}/host.sock'
-    with subprocess.Popen([str(tmp_path / 'host'), where], stdout=subprocess.PIPE, text=True,
-                          env=dict(installed, LD_LIBRARY_PATH=library)) as host:
-        assert 'serving' in host.stdout.readline()
-        run(WEFT, 'bench', where, '--rw', 'write', '--bs', '512', '--depth', '1', '--amount', '1MiB')
-        run(WEFT, 'copy', where, f'file:{tmp_path}/copy.img')
-        host.terminate()
-        assert host.wait(60) == 0
-    assert set((tmp_path / 'copy.img').read_bytes()[::512]) == {1}
-
-
 def test_a_key_that_is_no_byte_is_refused(module):
     result = subprocess.run([WEFT, 'info', 'xor:[mem:1MiB],key=256', '--load', module], stdout=subprocess.PIPE,
                             stderr=subprocess.PIPE, text=True, check=False)
