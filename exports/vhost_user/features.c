@@ -9,8 +9,8 @@
 /* Longest ranges of one discard or write-zeroes request, sectors. Zeroes that have to be written take their time. */
 enum { RANGE_SECTORS = (1u << 31) / VIRTIO_BLK_SECTOR, WRITTEN_SECTORS = (32u << 20) / VIRTIO_BLK_SECTOR };
 
-/* Segments of data that we ask drivers to stay below. They need not: chains of up to the ring's size are served. */
-enum { SEGMENTS_ADVISED = 126 };
+/* Fewer segments than this are not asked for on behalf of the device: what it cannot take at once is split for it. */
+enum { SEGMENTS_LEAST = 126 };
 
 static bool can(const struct vux_export *exp, unsigned op)
 {
@@ -52,6 +52,20 @@ uint32_t config_range_max(const struct vux_export *exp, bool zero)
 	return zero && !can(exp, WEFT_ZERO) ? WRITTEN_SECTORS : RANGE_SECTORS;
 }
 
+/*
+ * The segments of data that drivers are asked to stay below; they need not, chains of VUX_CHAIN_MAX are served. A chain also has a
+ * header and a status, and a driver without indirect descriptors cannot go on with one that is longer than its ring. How large rings
+ * will be is not known when front ends ask: the option says it.
+ */
+static uint32_t segments_advised(const struct vux_export *exp)
+{
+	uint32_t ring = exp->queue_size < VUX_CHAIN_MAX ? (uint32_t)exp->queue_size : VUX_CHAIN_MAX;
+	uint32_t device = exp->exp.device->max_segs > SEGMENTS_LEAST ? exp->exp.device->max_segs : SEGMENTS_LEAST;
+
+	WEFT_ASSERT(ring > 2 && exp->exp.device->max_segs > 0 && VUX_CHAIN_MAX < VUX_SEGS_MAX);
+	return device < ring - 2 ? device : ring - 2;
+}
+
 void config_fill(const struct vux_connection *c, struct virtio_blk_config *config)
 {
 	const struct vux_export *exp = c->exp;
@@ -63,7 +77,7 @@ void config_fill(const struct vux_connection *c, struct virtio_blk_config *confi
 	WEFT_ASSERT(blk->block >= VIRTIO_BLK_SECTOR && blk->block % VIRTIO_BLK_SECTOR == 0 && exp->queues <= VUX_QUEUES_MAX);
 	memset(config, 0, sizeof(*config));
 	config->capacity = htole64(blk->size / VIRTIO_BLK_SECTOR);
-	config->seg_max = htole32(SEGMENTS_ADVISED);
+	config->seg_max = htole32(segments_advised(exp));
 	config->blk_size = htole32(blk->block);
 	config->physical_block_exp = log2_of(physical / blk->block);
 	config->min_io_size = htole16((uint16_t)(physical / blk->block));

@@ -790,6 +790,32 @@ static void a_failure_of_any_call_costs_a_connection_at_most(void **state)
 	close_all();
 }
 
+/* ---- configuration space ---- */
+
+static uint32_t seg_max(uint64_t queue_size, uint16_t device_segs)
+{
+	struct weft_blk blk = { .block = 512, .max_segs = device_segs, .size = 1u << 20 };
+	struct vux_export exp = { .exp.device = &blk, .queue_size = queue_size, .queues = 1 };
+	struct vux_connection c = { .exp = &exp };
+	struct virtio_blk_config config;
+
+	config_fill(&c, &config);
+	return le32toh(config.seg_max);
+}
+
+static void segments_follow_the_ring_and_the_device(void **state)
+{
+	(void)state;
+	assert_int_equal(seg_max(128, UINT16_MAX), 126);
+	assert_int_equal(seg_max(1024, UINT16_MAX), 1022);
+	assert_int_equal(seg_max(32768, UINT16_MAX), 1022);
+	assert_int_equal(seg_max(4, UINT16_MAX), 2);
+	assert_int_equal(seg_max(1024, 512), 512);
+	assert_int_equal(seg_max(256, 512), 254);
+	assert_int_equal(seg_max(1024, 62), 126); /* split for the device: one request for four of them */
+	assert_int_equal(seg_max(64, 8), 62);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -807,6 +833,7 @@ int main(void)
 		cmocka_unit_test(write_through_begins_with_a_flush_and_its_failure_is_told),
 		cmocka_unit_test(a_frozen_export_flushes_when_it_is_thawed),
 		cmocka_unit_test(a_front_end_may_leave_while_its_cache_is_flushed),
+		cmocka_unit_test(segments_follow_the_ring_and_the_device),
 		cmocka_unit_test(a_failure_of_any_call_costs_a_connection_at_most),
 	};
 

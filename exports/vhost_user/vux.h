@@ -270,7 +270,7 @@ struct vux_export {
 	struct weft_export exp;
 	/* options */
 	char *path, *group, *serial;
-	uint64_t fd, clients, queues;
+	uint64_t fd, clients, queues, queue_size;
 	uint32_t mode;
 	bool readonly, pin;
 	/* control */

@@ -46,10 +46,10 @@ class Place:
         self.servers.append(served)
         return served.start()
 
-    def boot(self, *sockets, queues=1, packed=False, **options):
-        """Boot a guest with a disk for each socket (by default vm.sock)."""
+    def boot(self, *sockets, queues=1, packed=False, depth=128, **options):
+        """Boot a guest with a disk for each socket (by default vm.sock); depth: entries of its rings."""
         self.need(only_weft=packed)
-        disks = [machine.Disk(self.path(name), queues, packed) for name in sockets or ["vm.sock"]]
+        disks = [machine.Disk(self.path(name), queues, packed, depth) for name in sockets or ["vm.sock"]]
         options.setdefault("cpus", max(2, queues))
         guest = machine.Guest(self.folder, disks, **options)
         self.guests.append(guest)

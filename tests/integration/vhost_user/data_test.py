@@ -71,6 +71,14 @@ def test_129_segments_as_windows_sends_them(serve, client):
     assert c.ring.read(8, len(data), parts=129, indirect=True) == (OK, data)
 
 
+@pytest.mark.parametrize('options, told', [
+    ('', 126), (',queue-size=4', 2), (',queue-size=256', 254), (',queue-size=1024', 1022), (',queue-size=32768', 1022)])
+def test_as_many_segments_as_the_largest_ring_takes_are_asked_for(serve, client, options, told):
+    c = client(serve(options=options), features=F_INDIRECT)
+    assert struct.unpack_from('<I', c.front.config(), 12) == (told,)
+    assert c.ring.write(8, DATA, parts=128, indirect=True) == OK  # more are served all the same
+
+
 def test_header_and_status_need_no_descriptor_of_their_own(serve, client):
     c = client(serve())
     m, ring = c.memory, c.ring
