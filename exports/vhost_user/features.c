@@ -53,9 +53,9 @@ uint32_t config_range_max(const struct vux_export *exp, bool zero)
 }
 
 /*
- * The segments of data that drivers are asked to stay below; they need not, chains of VUX_CHAIN_MAX are served. A chain also has a
- * header and a status, and a driver without indirect descriptors cannot go on with one that is longer than its ring. How large rings
- * will be is not known when front ends ask: the option says it.
+ * The segments of data that drivers are asked to stay below; they need not, chains of VUX_CHAIN_MAX are served. A chain also has
+ * a header and a status, and a driver without indirect descriptors cannot go on with one that is longer than its ring. How large
+ * rings will be is not known when front ends ask: the option says it.
  */
 static uint32_t segments_advised(const struct vux_export *exp)
 {
