@@ -303,12 +303,12 @@ int weft_queue_wait(struct weft_queue *queue, struct weft_completion *completion
 		error = refuse(queue, -EINVAL, "min is more than max: pass room for at least `min` completions");
 	if (error != 0)
 		return error;
-	if (queue->ended == 0 && queue->outstanding > 0)
-		program_turn(queue->program);
 	if (min > queue->outstanding)
 		min = queue->outstanding;
 	if (queue->ended < min)
 		program_run(queue->program, &queue->ended, min, timeout_ns);
+	else if (queue->ended == 0 && queue->outstanding > 0)
+		program_turn(queue->program);
 	return (int)take(queue, completions, max);
 }
 

@@ -320,9 +320,9 @@ int program_run(struct program *p, const uint32_t *count, uint32_t enough, uint6
 	uint64_t now = env_now_ns(env), until = timeout_ns < WEFT_FOREVER - now ? now + timeout_ns : WEFT_FOREVER;
 	int status = 0;
 
-	while (*count < enough && !nudged(reactor)) {
-		bool worked = reactor_turn(reactor, now);
-		uint64_t wait = worked || *count >= enough ? 0 : reactor_rest(reactor);
+	while (*count < enough) {
+		bool worked = reactor_turn(reactor, now), over = *count >= enough || nudged(reactor);
+		uint64_t wait = worked || over ? 0 : reactor_rest(reactor);
 
 		p->sent++;
 		if (wait != 0 && control_is_ours(p->weft))
@@ -330,9 +330,11 @@ int program_run(struct program *p, const uint32_t *count, uint32_t enough, uint6
 		if (wait == 0)
 			env_loop_submit(reactor->loop);
 		else
-			env_loop_wait(reactor->loop, until - now < wait ? until - now : wait);
+			env_loop_wait(reactor->loop, until != WEFT_FOREVER && until - now < wait ? until - now : wait);
+		if (over)
+			break;
 		now = env_now_ns(env);
-		if (now >= until && *count < enough) {
+		if (now >= until) {
 			status = -ETIMEDOUT;
 			break;
 		}

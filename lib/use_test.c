@@ -229,6 +229,18 @@ static void registered_memory_is_found_and_not_released_under_a_request(void **s
 	must(u, weft_device_close(slow, &u->why));
 }
 
+static void a_wait_that_a_nudge_ends_has_sent_what_was_staged(void **state)
+{
+	struct use *u = *state;
+	struct weft_reactor *reactor = weft_queue_reactor(u->queue);
+	char a[512];
+
+	assert_int_equal(weft_queue_read(u->queue, 0, a, sizeof(a), a, 0), 0);
+	assert_int_equal(weft_reactor_wake(reactor), 0);
+	assert_int_equal(weft_reactor_wait(reactor, WEFT_FOREVER), 1);
+	assert_int_equal(one(u->queue, a), 0);
+}
+
 static void waiting_ends_with_the_time_or_a_nudge_and_cancelling_ends_requests(void **state)
 {
 	struct use *u = *state;
@@ -545,6 +557,7 @@ int main(void)
 		TEST(what_is_wrong_with_a_request_its_completion_tells),
 		TEST(a_full_queue_says_so_and_goes_on),
 		TEST(registered_memory_is_found_and_not_released_under_a_request),
+		TEST(a_wait_that_a_nudge_ends_has_sent_what_was_staged),
 		TEST(waiting_ends_with_the_time_or_a_nudge_and_cancelling_ends_requests),
 		TEST(queues_of_several_devices_share_a_reactor),
 		TEST(the_descriptor_tells_of_everything),
