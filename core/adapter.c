@@ -502,7 +502,7 @@ static const struct weft_blk_ops adapter_ops = {
 struct weft_blk *adapter_make(struct weft_blk *device)
 {
 	struct weft_core *core = device->object->core;
-	struct adapter *adapter = weft_alloc(core, sizeof(*adapter));
+	struct adapter *adapter = weft_alloc_aligned(core, 64, sizeof(*adapter));
 
 	WEFT_ASSERT(device->adapter == NULL && device->block > 0);
 	if (adapter == NULL)

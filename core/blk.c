@@ -30,6 +30,8 @@ static int check_and_normalise(struct weft_blk *blk, struct weft_why *why)
 	WEFT_ASSERT(blk->ops != NULL && blk->ops->submit != NULL);
 	if (!power_of_two(blk->block) || blk->block < 512 || blk->block > 1u << 20)
 		return weft_why(why, -EINVAL, "%s: block size %u: must be a power of two from 512 to 1 MiB", name, blk->block);
+	if (blk->size > INT64_MAX)
+		return weft_why(why, -EINVAL, "%s: size %llu: at most 2^63 - 1 bytes", name, (unsigned long long)blk->size);
 	if (blk->size % blk->block != 0)
 		return weft_why(why, -EINVAL, "%s: size %llu is not a multiple of the block size %u: choose a multiple",
 			name, (unsigned long long)blk->size, blk->block);
@@ -49,8 +51,11 @@ static int check_and_normalise(struct weft_blk *blk, struct weft_why *why)
 	blk->discard_align = blk->discard_align < blk->block ? blk->block : blk->discard_align;
 	if (blk->readonly)
 		blk->ops_can &= (uint16_t)~OPS_CHANGING;
-	for (unsigned op = 0; op < WEFT_OP_COUNT; op++)
+	for (unsigned op = 0; op < WEFT_OP_COUNT; op++) {
 		blk->deny[op] = (blk->ops_can & WEFT_OP_BIT(op)) != 0 ? (uint8_t)(0x7f & ~blk->flags_can) : 0xff;
+		blk->rare[op] = op > WEFT_WRITE || blk->picky ? 0xff : blk->deny[op];
+	}
+	blk->stray_bits = (blk->block - 1) | (uint64_t)1 << 63;
 	return 0;
 }
 

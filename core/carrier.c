@@ -154,7 +154,7 @@ static const struct weft_blk_ops carrier_ops = {
 struct weft_blk *carrier_make(struct weft_blk *device)
 {
 	struct weft_core *core = device->object->core;
-	struct carrier *carrier = weft_alloc(core, sizeof(*carrier));
+	struct carrier *carrier = weft_alloc_aligned(core, 64, sizeof(*carrier));
 
 	WEFT_ASSERT(device->ops->at_home && device->home != NULL && device->carrier == NULL);
 	if (carrier == NULL)

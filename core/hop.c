@@ -45,9 +45,9 @@ void hop_list_init(struct hop_list *list)
 
 static inline void hop_list_add(struct hop_list *list, struct weft_hop *hop)
 {
-	hop->queue = NULL;
+	hop->next_ended = NULL;
 	*list->tail = hop;
-	list->tail = &hop->queue;
+	list->tail = &hop->next_ended;
 }
 
 /* Each piece begins at a multiple of `align` and is whole blocks: a device that cares about one cares about the other. */
@@ -210,6 +210,7 @@ static __attribute__((noinline)) void forward_rare(struct weft_hop *self, struct
 {
 	struct weft_hop *child = weft_hop_down(self);
 
+	WEFT_ASSERT(self->state == WEFT_HOP_ASKED);
 	if (self->op != WEFT_FLUSH)
 		child->offset += shift;
 	if (self->op == WEFT_COPY)
@@ -217,36 +218,33 @@ static __attribute__((noinline)) void forward_rare(struct weft_hop *self, struct
 	weft_hop_submit(child, lower, weft_hop_pass);
 }
 
+_Static_assert(offsetof(struct weft_hop, segs) == offsetof(struct weft_hop, len) + 8, "copied as one");
+
 /*
  * As weft_hop_down and weft_hop_submit, only that each field is read once and written once. The child is filled first: as long as
- * it is IDLE, that means nothing.
+ * it is IDLE, that means nothing; where it is not, forward_rare says so. An operation of 8 or more has not come through the waist;
+ * without the sign an offset and a length have a sum.
  */
 void weft_hop_forward(struct weft_hop *self, struct weft_blk *lower, uint64_t shift)
 {
-	uint64_t progress = self->progress, offset = self->offset + shift, len = self->len, view, size;
+	uint64_t progress = self->progress, offset = self->offset + shift, len = self->len, view = self->view;
 	struct weft_hop *child = self + 1;
+	bool idle = child->state == WEFT_HOP_IDLE;
 	struct weft_shard *shard;
-	unsigned op, flags;
 
-	WEFT_ASSERT(progress_state(progress) == WEFT_HOP_ASKED && child->state == WEFT_HOP_IDLE);
 	child->blk = lower;
 	child->done = weft_hop_pass;
-	child->segs = self->segs;
-	child->len = len;
 	child->offset = offset;
-	view = self->view;
+	memcpy(&child->len, &self->len, sizeof(child->len) + sizeof(child->segs));
 	child->view = view;
-	op = (uint8_t)(view >> 48);
-	flags = (unsigned)(view >> 56);
-	size = __atomic_load_n(&lower->size, __ATOMIC_RELAXED);
-	if (WEFT_UNLIKELY(op > WEFT_WRITE || lower->picky || (lower->deny[op] & (flags | 0x80)) != 0 ||
-			((offset | len) & (lower->block - 1)) != 0 || offset > size || len > size - offset ||
-			len - 1 >= lower->max_len)) {
-		forward_rare(self, lower, offset - self->offset);
+	if (WEFT_UNLIKELY(!idle || progress_state(progress) != WEFT_HOP_ASKED ||
+			(lower->rare[(uint8_t)(view >> 48)] & (view >> 56 | 0x80)) != 0 ||
+			((offset | len) & lower->stray_bits) != 0 || len - 1 >= lower->max_len ||
+			offset + len > __atomic_load_n(&lower->size, __ATOMIC_RELAXED))) {
+		forward_rare(self, lower, shift);
 		return;
 	}
-	shard = lower->shard[progress_lane(progress)];
-	WEFT_ASSERT(shard != NULL);
+	shard = lower->shard[self->lane]; /* NULL ends the process: the reactor has not opened the device */
 	child->asked_at = shard->reactor->now;
 	/* The asking hop's lane and state, which is ASKED; no deadline, no status. */
 	child->progress = (progress & WEFT_HOP_PROGRESS(0, 0xff, 0x7f)) | sizeof(*self);
@@ -269,10 +267,12 @@ void weft_hop_pass(struct weft_hop *self, struct weft_hop *child, int status)
 	weft_hop_complete(self, status);
 }
 
-static inline void account(const struct weft_hop *hop, unsigned lane, unsigned bucket)
+/* No state and no lane: no hop has it. */
+#define NEVER_ASKED UINT32_MAX
+
+static inline void account(const struct weft_hop *hop, unsigned lane, unsigned class, uint64_t bucket)
 {
 	struct weft_shard *shard = hop->blk->shard[lane];
-	unsigned class = stat_class[hop->op];
 
 	counter_add(&shard->bytes[class], hop->len);
 	counter_add(&shard->latency[class].count[bucket], 1);
@@ -304,29 +304,37 @@ static __attribute__((noinline)) int passed_rare(struct weft_reactor *reactor, c
 static inline void deliver(struct weft_reactor *reactor, struct weft_hop *hop)
 {
 	uint64_t asked_at = hop->asked_at, progress = hop->progress, bucket = histogram_bucket(reactor->now - asked_at);
-	unsigned lane = reactor->lane;
+	unsigned lane = reactor->lane, op = hop->op, class = stat_class[op];
+	/* What tells that an asking hop is ASKED, here, without a deadline, and nobody has aborted it; if all is well below. */
 	uint32_t asked = (uint32_t)(WEFT_HOP_PROGRESS(0, WEFT_HOP_ASKED, lane) >> 32);
 	int status = progress_status(progress);
 	struct weft_hop *up = hop_up(hop);
 
 	WEFT_ASSERT(progress_state(progress) == WEFT_HOP_ENDED);
 	if (WEFT_LIKELY(progress_lane(progress) == lane)) { /* else it was counted at home, and has just come back */
-		account(hop, lane, bucket);
+		account(hop, lane, class, bucket);
 		account_rare(reactor, hop, status);
 	}
+	if (WEFT_UNLIKELY(status != 0))
+		asked = NEVER_ASKED;
 	while (hop->done == weft_hop_pass) {
 		hop->state = WEFT_HOP_IDLE;
 		hop = up;
 		progress = hop->progress;
 		up = (struct weft_hop *)(void *)((char *)hop - (uint32_t)progress);
-		if (WEFT_UNLIKELY(hop->asked_at != asked_at)) { /* mostly the layers were asked in the same turn */
+		__builtin_prefetch(hop - 2, 1); /* the requests of a turn may not all be in the nearest cache any more */
+		/* Mostly the layers were asked in the same turn for the same. */
+		if (WEFT_UNLIKELY(hop->asked_at != asked_at || hop->op != op)) {
 			asked_at = hop->asked_at;
 			bucket = histogram_bucket(reactor->now - asked_at);
+			op = hop->op;
+			class = stat_class[op];
 		}
-		account(hop, lane, bucket);
-		/* It is ASKED, here, without a deadline, nobody has aborted it, and all is well: one comparison. */
-		if (WEFT_UNLIKELY((progress >> 32) != asked || status != 0))
+		account(hop, lane, class, bucket);
+		if (WEFT_UNLIKELY((progress >> 32) != asked)) {
 			status = passed_rare(reactor, hop, status);
+			asked = status != 0 ? NEVER_ASKED : asked;
+		}
 	}
 	if (WEFT_UNLIKELY(up->lane != lane)) {
 		hop->status = (int16_t)status;
@@ -346,11 +354,12 @@ bool hops_unwind(struct weft_reactor *reactor)
 	while (reactor->ended.head != NULL) {
 		struct weft_hop *hop = reactor->ended.head;
 
-		reactor->ended.head = hop->queue;
-		if (hop->queue == NULL)
+		reactor->ended.head = hop->next_ended;
+		if (hop->next_ended == NULL)
 			reactor->ended.tail = &reactor->ended.head;
 		else
-			__builtin_prefetch(hop->queue);
+			__builtin_prefetch(hop->next_ended - 1, 1); /* the first that is changed there */
+		hop->segs = NULL; /* who looks at a child's segments too late finds none */
 		deliver(reactor, hop);
 		any = true;
 	}

@@ -65,8 +65,8 @@ void device_status_shift(const struct weft_hop *hop, int64_t shift)
 		weft_hop_copy_out(hop, at, &extent, sizeof(extent));
 		if (extent.len == 0)
 			break;
-		end = extent.offset + extent.len;
 		extent.offset += (uint64_t)shift;
+		end = extent.offset + extent.len;
 		weft_hop_copy_in(hop, at, &extent, sizeof(extent));
 	}
 }

@@ -15,7 +15,7 @@ void device_narrow(struct weft_blk *blk, const struct weft_blk *lower);
 /* Bytes of answer that a WEFT_STATUS request has room for. */
 uint64_t device_status_room(const struct weft_hop *hop);
 
-/* Moves the extents that a WEFT_STATUS request was answered with by `shift` bytes: from a lower device's
+/* `hop`: our own WEFT_STATUS, answered from below: moves its extents by `shift` bytes, from a lower device's
  * offsets to ours. */
 void device_status_shift(const struct weft_hop *hop, int64_t shift);
 

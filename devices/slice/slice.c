@@ -14,8 +14,9 @@ struct slice {
 
 static void slice_status_done(struct weft_hop *self, struct weft_hop *child, int status)
 {
+	(void)child;
 	if (status == 0)
-		device_status_shift(child, -(int64_t)DEVICE_OF(self->blk, struct slice)->offset);
+		device_status_shift(self, -(int64_t)DEVICE_OF(self->blk, struct slice)->offset);
 	weft_hop_complete(self, status);
 }
 

@@ -43,16 +43,23 @@ struct weft_blk_ops {
 	bool at_home;          /* submit is called on weft_blk.home only: the waist carries hops there and back */
 };
 
-struct weft_blk {
-	/* Filled by the device in start(). */
+struct __attribute__((aligned(64))) weft_blk {
+	/* One cache line: what the waist looks at for each request. The device fills the first four, the core the others. */
 	const struct weft_blk_ops *ops;
 	uint64_t size;         /* bytes; may change while open (weft_blk_resized); out of range is an error completion */
 	uint32_t block;        /* logical block, bytes: a power of two >= 512; offsets and lengths are multiples */
+	uint32_t max_len;      /* bytes of data per request; 0: WEFT_MAX_LEN; longer ones are split */
+	struct weft_shard **shard; /* by lane; NULL where no reactor has it open */
+	uint64_t stray_bits;       /* that no offset and no length has: those below a block, and the sign */
+	uint8_t deny[WEFT_OP_COUNT]; /* per operation the flags that submit() does not take; 0xff: not the operation */
+	uint8_t rare[WEFT_OP_COUNT]; /* the same, but 0xff as well for all that weft_hop_forward has not at once */
+	bool picky;                /* a limit to segments or to the alignment of memory, or a home */
+
+	/* Filled by the device in start(), as ops, size, block and max_len are. */
 	uint32_t physical;     /* physical block, bytes; 0: same as block */
 	uint32_t optimal;      /* optimal transfer, bytes; 0: unknown */
 	uint32_t align;        /* of memory, bytes: a power of two; from 2 on, segments that do not begin so, or are not whole
 				* blocks, are bounced */
-	uint32_t max_len;      /* bytes of data per request; 0: WEFT_MAX_LEN; longer ones are split */
 	uint32_t discard_align;/* granularity of discards, bytes; 0: block */
 	uint16_t max_segs;     /* segments per request; 0: no limit */
 	uint16_t ops_can;      /* WEFT_OP_BIT()s that submit() takes; others are emulated or refused by the waist */
@@ -69,9 +76,6 @@ struct weft_blk {
 	uint32_t child_stride;     /* bytes from child to child; child 0 lies right behind the hop itself */
 	uint32_t request_at;       /* bytes from a hop of this device to its per-request state, behind the children */
 	uint32_t span;             /* bytes that one request to this device takes: hops of all below, adapter included */
-	struct weft_shard **shard; /* by lane; NULL where no reactor has it open */
-	bool picky;                /* a limit to segments or to the alignment of memory, or a home */
-	uint8_t deny[WEFT_OP_COUNT]; /* per operation the flags that submit() does not take; 0xff: not the operation */
 };
 
 WEFT_API extern const struct weft_iface weft_blk_iface;

@@ -76,15 +76,18 @@ enum weft_hop_state {
 
 struct __attribute__((aligned(64))) weft_hop {
 	/*
-	 * One cache line: all that a layer needs which only passes requests on, down and up. What weft_hop_down copies is apart
-	 * from each other, so that no compiler makes one load of two of them: a load that spans several recent stores is slow.
+	 * One cache line: all that a layer needs which only passes requests on, down and up. A load that spans several recent
+	 * stores is slow: what weft_hop_forward copies together (len and segs) is always read and written so there.
 	 */
 	struct weft_blk *blk;         /* the device asked */
-	uint64_t offset;              /* bytes */
 	weft_hop_done *done;          /* of the layer that asks */
-	uint64_t len;                 /* bytes */
 	uint64_t asked_at;            /* reactor's clock at submission, ns */
-	const struct weft_seg *segs;  /* of the whole request; shared by all layers that do not own bytes */
+	uint64_t offset;              /* bytes */
+	uint64_t len;                 /* bytes */
+	__extension__ union {
+		const struct weft_seg *segs; /* of the whole request; shared by all layers that do not own bytes. NULL once ended */
+		struct weft_hop *next_ended; /* the core's, from when it ends until that is delivered */
+	};
 	__extension__ union {
 		__extension__ struct {
 			uint32_t up_at;    /* the asking layer's hop lies so many bytes before this one; 0 in a slot's root */
