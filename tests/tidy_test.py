@@ -180,6 +180,22 @@ def test_symbols_match_the_list(tmp_path):
     assert not list(tidy.RULES['symbols'](fine))
 
 
+HEADER = '#include <stdint.h>\nenum e {{ E_A, {} }};\nstruct s {{\n\tuint32_t a{};\n}};\nint f({});\n'
+
+
+@pytest.mark.parametrize('now, said', [
+    (('E_B', '', 'int a'), None),
+    (('E_C, E_B', '', 'int a'), 'E_B'),
+    (('E_B', ', b', 'int a'), 'size changed from 32 to 64'),
+    (('E_B', '', 'long a'), "'int' to 'long int'")])
+def test_abi_finds_what_the_headers_promise_no_more(tmp_path, now, said):
+    code = '#include "../include/weft/a.h"\nint f(int a)\n{\n\treturn a;\n}\n'
+    tidy.accept_symbols(shared(tmp_path, code, 'f\n', HEADER.format('E_B', '', 'int a')))
+    (tmp_path / 'include/weft/a.h').write_text(HEADER.format(*now))
+    found = list(tidy.RULES['abi'](tidy.Tree(tmp_path)))
+    assert not found if said is None else len(found) == 1 and said in found[0].text
+
+
 def test_symbols_finds_what_is_not_listed_not_shown_not_declared(tmp_path):
     code = 'int weft_a(void);\nint weft_a(void) { return 1; }\n'
     tree = shared(tmp_path, code, 'weft_b\n', 'int weft_b(void);\n')
