@@ -21,12 +21,13 @@ struct mirror_shard {
 	struct bounce_pool pool; /* first: BOUNCE_KEPT */
 	uint32_t next;
 	uint32_t busy[MIRROR_LEGS];
+	struct mirror_copier copier; /* with state= */
 };
 
 /* In hop->scratch. Legs by bit: done it, failed, of these aborted, of these become smaller (M8). */
 struct mirror_state {
 	uint8_t pending, ok, failed, cut, smaller; /* pending: children in flight */
-	bool aborted, again, bounced, waiting;
+	bool aborted, again, bounced, waiting, leased; /* waiting: for room; leased: R2 */
 	int error; /* the first one */
 };
 _Static_assert(sizeof(struct mirror_state) <= sizeof(((struct weft_hop *)0)->scratch), "fits");
@@ -49,12 +50,12 @@ static struct bounce *bounce_of(struct weft_hop *hop)
 }
 
 /* M8 */
-static bool became_smaller(const struct weft_blk *leg, const struct weft_hop *hop, int status)
+bool mirror_leg_shrank(const struct weft_blk *leg, const struct weft_hop *hop, int status)
 {
 	return status == -ERANGE && hop->offset + hop->len > __atomic_load_n(&leg->size, __ATOMIC_RELAXED);
 }
 
-/* M7 */
+/* M7: without a record; with one it is the control thread that says so (R7). */
 static void become_suspect(struct mirror *mirror)
 {
 	if (!atomic_exchange(&mirror->suspect, true))
@@ -82,25 +83,33 @@ static void tell_failed(const struct mirror *mirror, const struct weft_hop *hop,
 					: ", and so do we: without state= no leg can be done without");
 }
 
-/* M1 and M2: what a request did to the legs, as one step. 0, or `error` when no live leg did it. */
-static int settle(struct mirror *mirror, unsigned ok, unsigned failed, int error)
+static void tell_dropped(const struct mirror *mirror, unsigned leg, unsigned left, int error)
 {
-	unsigned live = atomic_load(&mirror->live), left;
+	const char *advice = mirror->state == NULL ?
+		"; no state= records it: do not start the mirror with it again before it has been copied anew" :
+		__atomic_load_n(&mirror->rebuilds, __ATOMIC_RELAXED) ? "; it is tried again" : "";
+
+	weft_log(mirror->object.core, WEFT_LOG_ERROR, "%s: leg %u (%s) failed with %s: dropped, %d of %u left%s",
+		mirror->object.name, leg, mirror->leg[leg]->object->name, device_error_name(error), __builtin_popcount(left),
+		mirror->legs, advice);
+}
+
+int mirror_settle(struct mirror *mirror, unsigned ok, unsigned failed, int error)
+{
+	const unsigned live = (1u << MIRROR_RECEIVING) - 1;
+	unsigned was = atomic_load(&mirror->in_use), is;
 
 	do {
-		WEFT_ASSERT(live != 0);
-		if ((live & ok) == 0)
+		WEFT_ASSERT((was & live) != 0);
+		if ((was & live & ok) == 0)
 			return error;
-		left = live & ~failed;
-	} while (left != live && !atomic_compare_exchange_weak(&mirror->live, &live, left));
+		is = was & ~(failed | failed << MIRROR_RECEIVING);
+	} while (is != was && !atomic_compare_exchange_weak(&mirror->in_use, &was, is));
 	for (unsigned i = 0; i < mirror->legs; i++)
-		if (((live & ~left) >> i & 1) != 0)
-			weft_log(mirror->object.core, WEFT_LOG_ERROR,
-				"%s: leg %u (%s) failed with %s: dropped, %d of %u left%s", mirror->object.name,
-				i, mirror->leg[i]->object->name, device_error_name(error),
-				__builtin_popcount(left), mirror->legs,
-				mirror->state != NULL ? "" : "; no state= records it: do not start the mirror with it again "
-							     "before it has been copied anew");
+		if (((was & ~is) >> i & 0x101) != 0)
+			tell_dropped(mirror, i, is & live, error);
+	if (is != was && mirror->state != NULL)
+		rebuild_wake(mirror);
 	return 0;
 }
 
@@ -149,21 +158,21 @@ static void read_done(struct weft_hop *self, struct weft_hop *child, int status)
 	if (WEFT_LIKELY(status == 0)) {
 		if (WEFT_UNLIKELY(state->failed != 0)) {
 			if (may_drop(mirror))
-				settle(mirror, 1u << leg, state->failed, state->error);
+				mirror_settle(mirror, 1u << leg, state->failed, state->error);
 			else
 				tell_failed(mirror, self, state->failed, state->error);
 		}
 		weft_hop_complete(self, 0);
 		return;
 	}
-	if (became_smaller(mirror->leg[leg], self, status)) {
+	if (mirror_leg_shrank(mirror->leg[leg], self, status)) {
 		weft_hop_complete(self, status);
 		return;
 	}
 	state->failed |= (uint8_t)(1u << leg);
 	if (state->error == 0)
 		state->error = status;
-	others = atomic_load_explicit(&mirror->live, memory_order_relaxed) & ~state->failed;
+	others = mirror_live(mirror) & ~(unsigned)state->failed;
 	if (others == 0 || state->aborted)
 		weft_hop_complete(self, state->aborted ? -ECANCELED : state->error);
 	else
@@ -200,6 +209,8 @@ static void write_end(struct weft_hop *hop, int status)
 {
 	if (state_of(hop)->bounced)
 		bounce_give(&((struct mirror_shard *)weft_hop_shard(hop))->pool, hop);
+	if (state_of(hop)->leased)
+		lease_give(mirror_of(hop->blk), hop);
 	weft_hop_complete(hop, status);
 }
 
@@ -211,22 +222,49 @@ static void write_recorded(void *self)
 	write_end(hop, request_of(hop)->status);
 }
 
-/* M5: legs that the record calls in sync have missed this one. */
-static void write_missed(struct weft_hop *hop)
+/* By way of the control thread: M5, or R7. */
+static void write_tell(struct weft_hop *hop, bool tears, int status)
 {
 	struct mirror *mirror = mirror_of(hop->blk);
 	struct mirror_request *request = request_of(hop);
 
-	WEFT_ASSERT(may_drop(mirror));
-	if (mirror->state == NULL) {
-		atomic_fetch_and(&mirror->recorded, atomic_load(&mirror->live));
-		write_end(hop, 0);
-		return;
-	}
+	WEFT_ASSERT(mirror->state != NULL && tears == (status != 0));
+	if (!state_of(hop)->leased)
+		request->regions = 0;
 	request->hop = hop;
 	request->ok = state_of(hop)->ok;
+	request->wait = MIRROR_WAITS_RECORD;
+	request->tears = tears;
+	request->status = status;
 	request->resume = write_recorded;
-	state_record(mirror, request);
+	state_wait(mirror, request);
+}
+
+/* M5: legs that the record calls in sync have missed this one. */
+static void write_missed(struct weft_hop *hop)
+{
+	struct mirror *mirror = mirror_of(hop->blk);
+
+	WEFT_ASSERT(may_drop(mirror));
+	if (mirror->state != NULL) {
+		write_tell(hop, false, 0);
+		return;
+	}
+	atomic_fetch_and(&mirror->recorded, mirror_live(mirror));
+	write_end(hop, 0);
+}
+
+/* Legs may differ there now (M7, R7). */
+static void write_torn(struct weft_hop *hop, int status)
+{
+	struct mirror *mirror = mirror_of(hop->blk);
+
+	if (mirror->state != NULL) {
+		write_tell(hop, true, status);
+		return;
+	}
+	become_suspect(mirror);
+	write_end(hop, status);
 }
 
 /* Did the device refuse what it was asked before it touched anything? */
@@ -241,7 +279,7 @@ static void write_judge(struct weft_hop *hop)
 	struct mirror *mirror = mirror_of(hop->blk);
 	struct mirror_state *state = state_of(hop);
 	unsigned failed = state->failed & ~(unsigned)state->smaller;
-	bool fails; /* the request */
+	int status = 0;
 
 	WEFT_ASSERT(state->pending == 0 && (state->ok & state->failed) == 0);
 	if (state->ok != 0 && state->cut != 0 && !state->again) { /* M7 */
@@ -253,21 +291,22 @@ static void write_judge(struct weft_hop *hop)
 		write_to(hop, mask, hop->timed ? hop->deadline_us : MIRROR_AGAIN_US);
 		return;
 	}
-	fails = state->ok == 0 || state->smaller != 0 || (failed != 0 && !may_drop(mirror));
-	if (fails && hop->op != WEFT_FLUSH && !(state->ok == 0 && is_refusal(state->error)))
-		become_suspect(mirror);
+	if (state->smaller != 0)
+		status = -ERANGE;
+	else if (state->ok == 0 || (failed != 0 && !may_drop(mirror)))
+		status = state->aborted ? -ECANCELED : state->error;
 	if (failed != 0 && state->ok != 0) {
-		if (may_drop(mirror))
-			settle(mirror, state->ok, failed, state->error);
-		else
+		if (!may_drop(mirror))
 			tell_failed(mirror, hop, failed, state->error);
+		else if (mirror_settle(mirror, state->ok, failed, state->error) != 0 && status == 0)
+			status = state->error; /* those that did it have been dropped meanwhile */
 	}
-	if (fails)
-		write_end(hop, state->smaller != 0 ? -ERANGE : state->aborted ? -ECANCELED : state->error);
-	else if ((atomic_load(&mirror->recorded) & ~(unsigned)state->ok) != 0)
+	if (status != 0 && hop->op != WEFT_FLUSH && !(state->ok == 0 && is_refusal(state->error)))
+		write_torn(hop, status);
+	else if (status == 0 && (atomic_load(&mirror->recorded) & ~(unsigned)state->ok) != 0)
 		write_missed(hop);
 	else
-		write_end(hop, 0);
+		write_end(hop, status);
 }
 
 static void write_done(struct weft_hop *self, struct weft_hop *child, int status)
@@ -282,7 +321,7 @@ static void write_done(struct weft_hop *self, struct weft_hop *child, int status
 		state->ok |= bit;
 	} else {
 		state->failed |= bit;
-		if (became_smaller(mirror->leg[leg], self, status))
+		if (mirror_leg_shrank(mirror->leg[leg], self, status))
 			state->smaller |= bit;
 		else if (state->aborted && status == -ECANCELED)
 			state->cut |= bit;
@@ -299,7 +338,7 @@ static void write_done(struct weft_hop *self, struct weft_hop *child, int status
 
 static void write_all(struct weft_hop *hop)
 {
-	write_to(hop, atomic_load_explicit(&mirror_of(hop->blk)->live, memory_order_relaxed), 0);
+	write_to(hop, mirror_written(mirror_of(hop->blk)), 0);
 }
 
 /* The copy has room: now, or after waiting. */
@@ -312,23 +351,53 @@ static void write_bounced(struct weft_hop *hop)
 	write_all(hop);
 }
 
+/* Everything that it needs but room for a copy is there. */
+static void write_begin(struct weft_hop *hop)
+{
+	struct mirror *mirror = mirror_of(hop->blk);
+	unsigned written = mirror_written(mirror);
+
+	if (hop->op != WEFT_WRITE || (written & (written - 1)) == 0 || !bounce_is_foreign(hop))
+		write_all(hop);
+	else if (bounce_take(&((struct mirror_shard *)weft_hop_shard(hop))->pool, hop))
+		write_bounced(hop);
+	else
+		state_of(hop)->waiting = true;
+}
+
+static void write_leased(void *self)
+{
+	struct weft_hop *hop = self;
+	int status = request_of(hop)->status;
+
+	WEFT_ASSERT(hop->state == WEFT_HOP_ASKED && !state_of(hop)->leased);
+	if (status == 0) {
+		lease_enter(mirror_of(hop->blk), hop);
+		state_of(hop)->leased = true;
+		status = state_of(hop)->aborted ? -ECANCELED : 0;
+	}
+	if (status == 0)
+		write_begin(hop);
+	else
+		write_end(hop, status);
+}
+
 static void mirror_submit(struct weft_blk *blk, struct weft_hop *hop)
 {
 	struct mirror *mirror = mirror_of(blk);
-	struct mirror_state *state = state_of(hop);
-	unsigned live = atomic_load_explicit(&mirror->live, memory_order_relaxed);
 
-	*state = (struct mirror_state){ 0 };
+	*state_of(hop) = (struct mirror_state){ 0 };
 	if (hop->op == WEFT_READ || hop->op == WEFT_STATUS) {
-		read_from(mirror, hop, live);
-	} else if (hop->op == WEFT_WRITE && (live & (live - 1)) != 0 && bounce_is_foreign(hop)) {
-		if (bounce_take(&((struct mirror_shard *)weft_hop_shard(hop))->pool, hop))
-			write_bounced(hop);
-		else
-			state->waiting = true;
-	} else {
-		write_all(hop);
+		read_from(mirror, hop, mirror_live(mirror));
+		return;
 	}
+	if (mirror->state != NULL && hop->op != WEFT_FLUSH) {
+		request_of(hop)->resume = write_leased;
+		if (!lease_take(mirror, hop))
+			return;
+		state_of(hop)->leased = true;
+	}
+	write_begin(hop);
 }
 
 static void mirror_abort(struct weft_blk *blk, struct weft_hop *hop)
@@ -349,17 +418,55 @@ static void mirror_abort(struct weft_blk *blk, struct weft_hop *hop)
 static int mirror_shard_open(
 	struct weft_blk *blk, void *shard, struct weft_reactor *reactor, struct weft_why *why)
 {
+	struct mirror *mirror = mirror_of(blk);
 	struct mirror_shard *mine = shard;
+	int error = bounce_open(&mine->pool, weft_reactor_core(reactor), write_bounced, bounce_of, why);
 
 	WEFT_ASSERT(weft_reactor_here() == reactor);
-	atomic_store(&mirror_of(blk)->opened, true);
-	return bounce_open(&mine->pool, weft_reactor_core(reactor), write_bounced, bounce_of, why);
+	if (error == 0 && mirror->state != NULL && (error = copier_open(mirror, &mine->copier, reactor, why)) != 0)
+		bounce_close(&mine->pool);
+	if (error != 0)
+		return error;
+	atomic_store(&mirror->opened, true);
+	if (mirror->state != NULL) {
+		atomic_fetch_or(&mirror->open_lanes, 1ull << weft_reactor_lane(reactor));
+		rebuild_wake(mirror);
+	}
+	return 0;
 }
 
 static void mirror_shard_close(struct weft_blk *blk, void *shard)
 {
-	(void)blk;
-	bounce_close(&((struct mirror_shard *)shard)->pool);
+	struct mirror *mirror = mirror_of(blk);
+	struct mirror_shard *mine = shard;
+
+	bounce_close(&mine->pool);
+	if (mirror->state == NULL)
+		return;
+	atomic_fetch_and(&mirror->open_lanes, ~(1ull << weft_reactor_lane(weft_reactor_here())));
+	copier_close(mirror, &mine->copier);
+}
+
+/* Asked by who wants to close it: the next errand comes later. */
+static bool mirror_shard_busy(const struct weft_blk *blk, const void *shard)
+{
+	struct mirror *mirror = mirror_of((struct weft_blk *)(uintptr_t)blk);
+
+	atomic_store(&mirror->leaving, true);
+	return ((const struct mirror_shard *)shard)->copier.errand != NULL;
+}
+
+struct mirror_copier *mirror_copier_of(struct weft_hop *own)
+{
+	return &((struct mirror_shard *)weft_hop_shard(own))->copier;
+}
+
+struct mirror_copier *mirror_copier_here(struct mirror *mirror, unsigned lane)
+{
+	struct weft_shard *shard = mirror->blk.shard[lane];
+
+	WEFT_ASSERT(weft_reactor_lane(weft_reactor_here()) == lane && mirror->state != NULL);
+	return shard != NULL ? &((struct mirror_shard *)(void *)shard->own)->copier : NULL;
 }
 
 static const struct weft_blk_ops mirror_ops = {
@@ -367,6 +474,7 @@ static const struct weft_blk_ops mirror_ops = {
 	.abort = mirror_abort,
 	.shard_open = mirror_shard_open,
 	.shard_close = mirror_shard_close,
+	.shard_busy = mirror_shard_busy,
 	.shard_size = sizeof(struct mirror_shard),
 	.shard_kept = BOUNCE_KEPT,
 	.request_size = sizeof(struct mirror_request),
@@ -395,14 +503,20 @@ static void mirror_start(struct weft_object *object, struct weft_task *task)
 	for (mirror->legs = 1; mirror->legs < MIRROR_LEGS && mirror->leg[mirror->legs] != NULL;
 		mirror->legs++)
 		device_narrow(blk, mirror->leg[mirror->legs]);
-	atomic_store(&mirror->live, (1u << mirror->legs) - 1);
-	atomic_store(&mirror->recorded, (1u << mirror->legs) - 1);
+	atomic_store(&mirror->in_use, mirror_all(mirror));
+	atomic_store(&mirror->recorded, mirror_all(mirror));
 	blk->ops = &mirror_ops;
 	blk->size = smallest(mirror, blk->block);
 	blk->max_len = BOUNCE_MAX_LEN;
 	blk->ops_can &= (uint16_t)~WEFT_OP_BIT(WEFT_COMPARE_WRITE);
 	blk->ops_can |= WEFT_OP_BIT(WEFT_DISCARD);
-	if (mirror->state != NULL)
+	if (mirror->region_size != 0 && ((mirror->region_size & (mirror->region_size - 1)) != 0 ||
+		mirror->region_size < 4096 || mirror->region_size < blk->block))
+		device_end(task, weft_why(&task->why, -EINVAL,
+			"mirror: region=%" PRIu64 ": must be a power of two, at least 4096 and a block (%u): choose 1MiB, or "
+			"leave it out",
+			mirror->region_size, blk->block));
+	else if (mirror->state != NULL)
 		state_start(mirror, task);
 	else
 		device_end(task, 0);
@@ -412,7 +526,7 @@ static void mirror_stop(struct weft_object *object, struct weft_task *task)
 {
 	struct mirror *mirror = DEVICE_OF_OBJECT(object, struct mirror);
 
-	WEFT_ASSERT(atomic_load(&mirror->live) != 0);
+	WEFT_ASSERT(mirror_live(mirror) != 0);
 	if (mirror->state != NULL)
 		state_stop(mirror, task);
 	else
@@ -429,22 +543,29 @@ static void mirror_lower_resized(struct weft_object *object)
 		weft_blk_resized(&mirror->blk, size);
 }
 
+static void describe_leg(const struct mirror *mirror, unsigned leg, weft_describe_put *put, void *self)
+{
+	char name[16], text[160];
+
+	snprintf(name, sizeof(name), "leg %u", leg);
+	if ((mirror_receiving(mirror) >> leg & 1) != 0)
+		snprintf(text, sizeof(text), "%s, being rebuilt: %u regions left", mirror->leg[leg]->object->name,
+			rebuild_regions_lacking(mirror, 1u << leg));
+	else
+		snprintf(text, sizeof(text), "%s, %s", mirror->leg[leg]->object->name,
+			(mirror_live(mirror) >> leg & 1) != 0 ? "live" : "dropped");
+	put(self, name, text);
+}
+
 static void mirror_describe(const struct weft_object *object, weft_describe_put *put, void *self)
 {
 	const struct mirror *mirror = WEFT_CONTAINER(object, const struct mirror, object);
-	unsigned live = atomic_load(&mirror->live);
 	uint64_t copies = 0, waited = 0;
 	char copied[64];
 
-	WEFT_ASSERT(mirror->legs <= MIRROR_LEGS && (live >> mirror->legs) == 0);
-	for (unsigned i = 0; i < mirror->legs; i++) {
-		char name[16], text[128];
-
-		snprintf(name, sizeof(name), "leg %u", i);
-		snprintf(text, sizeof(text), "%s, %s", mirror->leg[i]->object->name,
-			(live >> i & 1) != 0 ? "live" : "dropped");
-		put(self, name, text);
-	}
+	WEFT_ASSERT(mirror->legs <= MIRROR_LEGS && mirror_live(mirror) != 0);
+	for (unsigned i = 0; i < mirror->legs; i++)
+		describe_leg(mirror, i, put, self);
 	put(self, "state", mirror->state != NULL ? mirror->state : "none");
 	put(self, "reads",
 		atomic_load(&mirror->suspect) ? "one leg: the others may differ where a write was cut short" : "all legs");
@@ -459,6 +580,19 @@ static void mirror_describe(const struct weft_object *object, weft_describe_put 
 	snprintf(copied, sizeof(copied), "%" PRIu64 ", of which %" PRIu64 " had to wait for room", copies,
 		waited);
 	put(self, "copied writes", copied);
+	if (mirror->state != NULL)
+		rebuild_describe(mirror, put, self);
+}
+
+static int mirror_changed(struct weft_object *object, const struct weft_option *option, struct weft_why *why)
+{
+	struct mirror *mirror = DEVICE_OF_OBJECT(object, struct mirror);
+
+	(void)option;
+	(void)why;
+	if (mirror->state != NULL)
+		rebuild_wake(mirror);
+	return 0;
 }
 
 static const struct weft_option mirror_options[] = {
@@ -472,7 +606,25 @@ static const struct weft_option mirror_options[] = {
 	{ .name = "state",
 		.type = WEFT_OPTION_PATH,
 		.offset = offsetof(struct mirror, state),
-		.help = "small file that records which legs are in sync; made when there is none" },
+		.help = "small file that records which legs are in sync, and where they may differ; made when there is none" },
+	{ .name = "rebuild",
+		.type = WEFT_OPTION_BOOL,
+		.flags = WEFT_OPTION_LIVE,
+		.offset = offsetof(struct mirror, rebuilds),
+		.fallback = "on",
+		.help = "with state=: copy to a leg what it has missed, and make legs equal where a write was cut short" },
+	{ .name = "rebuild-rate",
+		.type = WEFT_OPTION_SIZE,
+		.flags = WEFT_OPTION_LIVE,
+		.offset = offsetof(struct mirror, rate),
+		.fallback = "0",
+		.help = "bytes per second that a rebuild copies at most; 0: what the legs can do besides other requests" },
+	{ .name = "region",
+		.type = WEFT_OPTION_SIZE,
+		.offset = offsetof(struct mirror, region_size),
+		.fallback = "0",
+		.help = "a new state= notes in regions of so many bytes where legs may differ: a power of two; 0: by the size",
+		.max = 1ull << 40 },
 	{ .name = "unrecorded",
 		.type = WEFT_OPTION_CHOICE,
 		.offset = offsetof(struct mirror, unrecorded),
@@ -508,5 +660,6 @@ const struct weft_kind mirror_kind = {
 	.start = mirror_start,
 	.stop = mirror_stop,
 	.lower_resized = mirror_lower_resized,
+	.changed = mirror_changed,
 	.describe = mirror_describe,
 };

@@ -1,26 +1,43 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * A mirror from the inside. mirror.c: the data path; state.c: the control thread's part, which legs are in sync, and the record
- * of it; record.c: the file.
+ * A mirror from the inside. mirror.c: the data path; lease.c: which regions a reactor may write into; state.c: the control thread's
+ * part, which legs are in sync, what waits for the record of it; record.c: the file; rebuild.c: how legs are made equal again, on
+ * the control thread; copier.c: the reactor's part of that.
  *
  * Invariants:
  *  M1  Every live leg holds every acknowledged write. So a leg that failed a write which another live leg took is
  *      dropped before the write is acknowledged, and a write that no live leg took fails.
- *  M2  There is always a live leg: `live` only loses legs, never the last one, and each change is one atomic step
- *      that looks at both sides (settle).
+ *  M2  There is always a live leg: reactors only take legs out of `in_use`, never the last live one, and each change is one atomic
+ *      step that looks at both sides (settle). Only the control thread adds: first as receiving, at last as live (R5).
  *  M3  All legs get the same bytes: data that somebody outside could change meanwhile is copied once.
  *  M4  Legs agree about discarded ranges, too: a discard is passed on as a zeroing, which may unmap.
  *  M5  Every leg that the record calls in sync holds every acknowledged write: `recorded`, by bit. What changes a mirror is
  *      acknowledged only when all of `recorded` have done it; else it waits until the record says less, durably. So a leg that
  *      was dropped is not read after a restart either. Without state= nothing can be recorded: no leg is dropped, and a write
  *      that one of them fails, fails (unrecorded=fail).
- *  M6  live is part of recorded; recorded changes on the control thread only (unrecorded=acknowledge: it follows live), and
- *      only loses legs.
+ *  M6  What the record says or is being made to say is part of `recorded`, which changes on the control thread only
+ *      (unrecorded=acknowledge: it follows the live legs).
  *  M7  Live legs differ only in ranges whose last change was not acknowledged: it failed or was aborted on all of them, or the
  *      process ended meanwhile. From the first such moment on (`suspect`, recorded at the latest by the next start) reads ask
- *      one leg as long as it lives, so that such a range does not read now this, now that. A change that was cut off on some
- *      legs by an abort, but done by another, is done again there.
+ *      one leg as long as it lives, so that such a range does not read now this, now that; until it has been copied from that
+ *      leg to the others. A change that was cut off on some legs by an abort, but done by another, is done again there.
  *  M8  A leg that answers -ERANGE to what lies beyond the size it has by now has not failed: it has become smaller before we have.
+ *
+ * With state=, besides, the device is cut into regions (record.h):
+ *  R1  Legs differ (M7, or as one of them is not live), or may differ after a loss of power, in regions only whose bit of the map
+ *      is durably set.
+ *  R2  A reactor changes a region only while it holds a lease of it. The control thread grants one when R1 allows it and nobody
+ *      copies there. So in a region that no reactor holds no change is under way. A lease is asked for by the first request that
+ *      needs it, is kept by all that follow, and is given back when it is called back or has not been used for a while.
+ *  R3  lacks[region]: the legs that may not hold there what the others do; all of them: any two may differ. A region that
+ *      lacks anything has its bit set. What lacks is copied from a live leg, in suspect mode the one that is read, while no
+ *      reactor holds the region: so no change is overwritten by what was read before it.
+ *  R4  A receiving leg gets all that changes the mirror, but is not read. When it begins, all regions whose bit is set lack it:
+ *      changes under way then may pass it by.
+ *  R5  A receiving leg becomes live when no region lacks it any more and it has been flushed since. A failure takes it out again.
+ *  R6  The bit of a region is cleared when no reactor holds it, nothing lacks there, and all legs, which are all in use, have been
+ *      flushed since both.
+ *  R7  What failed or was cut short where nothing was refused makes the region lack all legs before it is answered.
  */
 #ifndef DEVICES_MIRROR_MIRROR_H
 #define DEVICES_MIRROR_MIRROR_H
@@ -31,9 +48,17 @@
 #include "devices/mirror/record.h"
 
 #define MIRROR_LEGS RECORD_LEGS
+#define MIRROR_CHUNK (256u << 10) /* what a rebuild copies at once, bytes; a region that is smaller: the region */
+#define MIRROR_NO_REGION UINT32_MAX
 
 enum { MIRROR_ROUND_ROBIN, MIRROR_FIRST, MIRROR_LEAST_BUSY };
 enum { MIRROR_FAIL, MIRROR_ACKNOWLEDGE };
+
+/* What a request waits for on the control thread. */
+enum mirror_wait {
+	MIRROR_WAITS_LEASE,  /* of its regions */
+	MIRROR_WAITS_RECORD, /* M5: that says of all legs that miss it that they are not in sync */
+};
 
 /* Of one request, behind its hop. */
 struct mirror_request {
@@ -41,9 +66,73 @@ struct mirror_request {
 	struct weft_msg msg; /* to the control thread and back */
 	struct mirror_request *next;
 	struct weft_hop *hop;
-	weft_reactor_fn *resume;
-	uint8_t ok; /* legs that have done it */
+	weft_reactor_fn *resume; /* on the hop's reactor, with `status` */
+	uint32_t region, regions; /* the first, how many; 0: none (a flush) */
+	uint8_t wait;             /* enum mirror_wait */
+	uint8_t ok;               /* legs that have done it */
+	bool tears;               /* R7: it ends with `status`, and the legs may differ */
 	int status;
+};
+
+/* What one reactor holds (R2). Of its thread, but `returned` and what is asked while a message is under way. */
+struct mirror_lane {
+	struct mirror *mirror;
+	unsigned lane;
+	struct weft_msg recall, sweep;
+	uint32_t asked, recalled; /* the region to be given back; by whom it is so far */
+	bool empty;               /* after a sweep: nothing is held */
+	uint64_t held[RECORD_WORDS], used[RECORD_WORDS], returned[RECORD_WORDS];
+	uint16_t changes[RECORD_REGIONS]; /* under way */
+};
+
+/* What the control thread asks a reactor to do below the mirror. */
+struct mirror_errand {
+	struct weft_msg msg;
+	struct mirror *mirror;
+	unsigned lane;
+	unsigned op;          /* WEFT_COPY, WEFT_FLUSH */
+	uint64_t offset, len;
+	unsigned source;      /* a leg */
+	unsigned targets;     /* by bit; of a flush: all that are asked */
+	/* The answer: */
+	bool closed;          /* nobody has the mirror open there: nothing was done */
+	bool read_failed;
+	unsigned failed;      /* by bit */
+	int error;
+};
+
+/* Of one reactor: hops and memory for errands. */
+struct mirror_copier {
+	char *own, *data;
+	uint64_t bytes;
+	struct weft_seg seg;
+	struct mirror_errand *errand; /* NULL: none is under way */
+	unsigned pending;
+};
+
+enum mirror_doing { REBUILD_RESTS, REBUILD_LOCKS, REBUILD_COPIES, REBUILD_SWEEPS, REBUILD_FLUSHES };
+
+/* Control thread. */
+struct mirror_rebuild {
+	enum mirror_doing doing;
+	struct weft_timer timer;
+	struct mirror_errand errand;
+	/* by region */
+	uint64_t *holders; /* by bit: lanes that may hold it */
+	uint8_t *lacks;    /* R3 */
+	uint64_t leasing, sweeping; /* by bit: lanes that may hold something; that are asked to sweep */
+	uint32_t locked;   /* R3: nobody is granted this one; MIRROR_NO_REGION: none */
+	unsigned awaited;  /* lanes that have not given it back */
+	/* the region under way */
+	uint32_t region;   /* MIRROR_NO_REGION: none */
+	uint64_t at;
+	unsigned source, targets, unreadable;
+	bool torn;         /* it has changed in a way that has it begin anew */
+	/* pace */
+	uint64_t sweep_at, not_before, began_ns, foreground;
+	/* by leg: when one that is out is tried again, and how long that took to come; when it came back */
+	uint64_t retry_at[MIRROR_LEGS], wait_ns[MIRROR_LEGS], back_at[MIRROR_LEGS];
+	uint64_t copied, told_ns; /* bytes; since the start */
 };
 
 struct mirror {
@@ -52,22 +141,101 @@ struct mirror {
 	struct weft_blk *leg[MIRROR_LEGS];
 	uint32_t policy, unrecorded;
 	char *state;
+	bool rebuilds;               /* rebuild= */
+	uint64_t rate, region_size;  /* rebuild-rate=, bytes/s, 0: as fast as it goes; region=, 0: by the size */
 	unsigned legs;
-	atomic_uint live, recorded; /* bit per leg; any reactor */
+	atomic_uint in_use;          /* bit per leg: live; from MIRROR_RECEIVING on: receiving; any reactor */
+	atomic_uint recorded;        /* bit per leg; any reactor */
 	atomic_bool suspect, opened; /* opened: somebody opened a stack on it */
+	atomic_ullong open_lanes;
+	atomic_bool leaving;         /* somebody wants to close what an errand keeps open */
+	atomic_bool waking;
+	struct weft_msg wake;        /* to the control thread: something for a rebuild may have come */
+	struct mirror_lane **lane;   /* with state=: by lane, for each reactor; does not change while running */
 	/* control thread */
 	struct record record;
+	bool writing;                   /* the record */
+	bool wanted;                    /* it is to be written, after what is being written */
 	struct weft_task *task;         /* start or stop, while the record is read or written for it */
-	struct mirror_request *waiting; /* for the record */
+	struct mirror_request *waiting, **waiting_tail;
+	struct mirror_rebuild rebuild;
 };
 
-/* Waits until the record says of all legs that miss this request that they are not in sync: then request->resume(hop) runs on
- * the hop's reactor, with request->status. Set hop, ok and resume. On that reactor; the mirror has a state. */
-void state_record(struct mirror *mirror, struct mirror_request *request);
+#define MIRROR_RECEIVING 8
+static inline unsigned mirror_live(const struct mirror *mirror)
+{
+	return atomic_load_explicit(&mirror->in_use, memory_order_relaxed) & ((1u << MIRROR_RECEIVING) - 1);
+}
+static inline unsigned mirror_receiving(const struct mirror *mirror)
+{
+	return atomic_load(&mirror->in_use) >> MIRROR_RECEIVING;
+}
+/* All that changes are sent to. */
+static inline unsigned mirror_written(const struct mirror *mirror)
+{
+	unsigned in_use = atomic_load_explicit(&mirror->in_use, memory_order_relaxed);
 
+	return (in_use | in_use >> MIRROR_RECEIVING) & ((1u << MIRROR_RECEIVING) - 1);
+}
+static inline unsigned mirror_all(const struct mirror *mirror)
+{
+	return (1u << mirror->legs) - 1;
+}
+
+/* mirror.c. M1 and M2: what a request did to the legs, as one step. 0, or `error` when no live leg did it. */
+int mirror_settle(struct mirror *mirror, unsigned ok, unsigned failed, int error);
+/* M8 */
+bool mirror_leg_shrank(const struct weft_blk *leg, const struct weft_hop *hop, int status);
+
+/* lease.c. On the hop's reactor: true: it has what it needs; false: request->resume is called when it has, or with a status. Set
+ * resume. */
+bool lease_take(struct mirror *mirror, struct weft_hop *hop);
+/* It was waited for and is there. */
+void lease_enter(struct mirror *mirror, struct weft_hop *hop);
+void lease_give(struct mirror *mirror, struct weft_hop *hop);
+/* Control thread. Lanes are asked to give back the region, or what they do not use; each answers by the other one. */
+int leases_open(struct mirror *mirror, struct weft_why *why);
+void leases_close(struct mirror *mirror);
+void lease_recall(struct mirror_lane *lane, uint32_t region);
+void lease_sweep(struct mirror_lane *lane);
+
+/* state.c. Waits for request->wait: set all from `hop` on but status, which `tears` needs as well. On the hop's reactor. */
+void state_wait(struct mirror *mirror, struct mirror_request *request);
+/* Control thread: answers those that need not wait any more; writes the record if somebody waits for that, or it is wanted. */
+void state_serve(struct mirror *mirror);
 /* Reads the record, judges the legs, records that the mirror runs; ends through `task`. Control thread. */
 void state_start(struct mirror *mirror, struct weft_task *task);
 /* Records that all is well; ends through `task`. Control thread. */
 void state_stop(struct mirror *mirror, struct weft_task *task);
+/* Control thread: nothing is under way any more that held up a stop. */
+void state_stop_now(struct mirror *mirror);
+
+/* rebuild.c. Control thread, but rebuild_wake: any. */
+int rebuild_open(struct mirror *mirror, struct weft_why *why);
+void rebuild_close(struct mirror *mirror);
+/* Looks what is to be done. */
+void rebuild_go_on(struct mirror *mirror);
+void rebuild_wake(struct mirror *mirror);
+/* Is a message or an errand of its under way? */
+bool rebuild_is_busy(const struct mirror *mirror);
+/* The region lacks these legs from now on (R3, R7). */
+void rebuild_mark(struct mirror *mirror, uint32_t region, unsigned legs);
+/* The record says: all that its map has lacks all legs. */
+void rebuild_take_over(struct mirror *mirror);
+void rebuild_recalled(struct mirror_lane *lane);
+void rebuild_swept(struct mirror_lane *lane);
+void rebuild_errand_done(struct mirror_errand *errand);
+void rebuild_describe(const struct mirror *mirror, weft_describe_put *put, void *self);
+/* How many regions lack any of these legs. */
+unsigned rebuild_regions_lacking(const struct mirror *mirror, unsigned legs);
+
+/* copier.c. On the reactor. */
+int copier_open(struct mirror *mirror, struct mirror_copier *copier, struct weft_reactor *reactor, struct weft_why *why);
+void copier_close(struct mirror *mirror, struct mirror_copier *copier);
+/* Control thread: has the errand done on its lane, and rebuild_errand_done called. */
+void copier_send(struct mirror_errand *errand);
+/* mirror.c: of the shard on the reactor that runs this; NULL: closed. */
+struct mirror_copier *mirror_copier_here(struct mirror *mirror, unsigned lane);
+struct mirror_copier *mirror_copier_of(struct weft_hop *own);
 
 #endif

@@ -20,9 +20,10 @@ struct slot {
 	char magic[8];
 	uint32_t version, legs;
 	uint64_t sequence;
-	uint32_t in_sync, flags;
+	uint32_t in_sync, flags, region_shift, zero;
 	char name[RECORD_LEGS][RECORD_NAME];
-	char reserved[RECORD_SLOT - 40 - RECORD_LEGS * RECORD_NAME];
+	char reserved[RECORD_SLOT - 48 - RECORD_LEGS * RECORD_NAME - RECORD_REGIONS / 8];
+	uint64_t map[RECORD_WORDS];
 	uint64_t digest; /* of all before it */
 };
 _Static_assert(sizeof(struct slot) == RECORD_SLOT, "a slot is what it is on disk");
@@ -51,11 +52,13 @@ static bool is_whole(const struct slot *slot)
 	uint32_t legs = le32toh(slot->legs), in_sync = le32toh(slot->in_sync);
 
 	if (memcmp(slot->magic, magic, sizeof(magic)) != 0 || le64toh(slot->digest) != digest_of(slot) ||
-		le32toh(slot->version) != 1)
+		le32toh(slot->version) != 2)
 		return false;
 	for (unsigned i = 0; i < RECORD_LEGS; i++)
 		if (memchr(slot->name[i], '\0', RECORD_NAME) == NULL)
 			return false;
+	if (le32toh(slot->region_shift) < 9 || le32toh(slot->region_shift) > 48)
+		return false;
 	return legs >= 2 && legs <= RECORD_LEGS && in_sync != 0 && in_sync >> legs == 0;
 }
 
@@ -64,7 +67,7 @@ static bool is_blank(const struct record *record)
 	return record->slots[0] == 0 && memcmp(record->slots, record->slots + 1, 2 * RECORD_SLOT - 1) == 0;
 }
 
-/* Finds what counts (S1, S3). */
+/* Finds what counts (S1, S4). */
 static int parse(struct record *record)
 {
 	const struct slot *found = NULL;
@@ -88,7 +91,10 @@ static int parse(struct record *record)
 	record->facts.in_sync = le32toh(found->in_sync);
 	record->facts.running = (le32toh(found->flags) & RUNNING) != 0;
 	record->facts.suspect = (le32toh(found->flags) & SUSPECT) != 0;
+	record->facts.region_shift = le32toh(found->region_shift);
 	memcpy(record->facts.name, found->name, sizeof(found->name));
+	for (unsigned i = 0; i < RECORD_WORDS; i++)
+		record->map[i] = le64toh(found->map[i]);
 	return 0;
 }
 
@@ -135,6 +141,11 @@ static void is_open(struct opening *opening, int error)
 	else if (error == -EEXIST)
 		weft_why(record->why, error,
 			"mirror: state=%s is there already, and is no state of a mirror: name another file", opening->path);
+	else if (error == 0 && record->info.size < 2 * RECORD_SLOT)
+		error = weft_why(record->why, -EINVAL,
+			"mirror: state=%s has %llu bytes, and a record takes %u: it is no state of a mirror, or one of another "
+			"version; name another file; or, when all legs hold the same for sure, remove it",
+			opening->path, (unsigned long long)record->info.size, 2 * RECORD_SLOT);
 	else if (error == 0 && (record->slots = weft_alloc_aligned(record->core, 4096, 2 * RECORD_SLOT)) == NULL)
 		error = weft_why(record->why, -ENOMEM, "mirror: no memory for the record of state=%s", opening->path);
 	if (error != 0)
@@ -170,12 +181,15 @@ static void fill_slot(const struct record *record, struct slot *slot)
 	WEFT_ASSERT(facts->in_sync >> facts->legs == 0);
 	memset(slot, 0, sizeof(*slot));
 	memcpy(slot->magic, magic, sizeof(magic));
-	slot->version = htole32(1);
+	slot->version = htole32(2);
 	slot->legs = htole32(facts->legs);
 	slot->sequence = htole64(record->sequence);
 	slot->in_sync = htole32(facts->in_sync);
 	slot->flags = htole32((facts->running ? RUNNING : 0u) | (facts->suspect ? SUSPECT : 0u));
+	slot->region_shift = htole32(facts->region_shift);
 	memcpy(slot->name, facts->name, sizeof(slot->name));
+	for (unsigned i = 0; i < RECORD_WORDS; i++)
+		slot->map[i] = htole64(record->map[i]);
 	slot->digest = htole64(digest_of(slot));
 }
 
@@ -199,6 +213,8 @@ static void step_done(struct env_io *io, int result)
 		return;
 	}
 	record->step = 0;
+	for (unsigned i = 0; result == 0 && i < RECORD_WORDS; i++)
+		record->durable[i] = le64toh(slot_of(record, 0)->map[i]);
 	record->written(record, result);
 }
 
@@ -206,9 +222,21 @@ void record_write(struct record *record)
 {
 	WEFT_ASSERT(record->medium != NULL && record->step == 0);
 	record->sequence++;
+	record->writes++;
+	for (unsigned i = 0; i < RECORD_WORDS; i++) /* S3 */
+		record->durable[i] &= record->map[i];
 	fill_slot(record, slot_of(record, 0));
 	memcpy(slot_of(record, 1), slot_of(record, 0), RECORD_SLOT);
 	step(record);
+}
+
+uint32_t record_region_shift(uint64_t size)
+{
+	uint32_t shift = (uint32_t)__builtin_ctzll(RECORD_REGION_LEAST);
+
+	while (shift < 48 && size >> shift > RECORD_REGIONS)
+		shift++;
+	return shift;
 }
 
 void record_close(struct record *record, bool unlink)
