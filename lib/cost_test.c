@@ -132,11 +132,47 @@ static void the_control_path_survives_the_failure_of_any_call(void **state)
 	assert_in_range(refused, 20, 500);
 }
 
+/* The disk still has the request, and the memory that it was handed is the layer's. */
+static void a_queue_is_not_closed_while_a_disk_that_hangs_has_its_request(void **state)
+{
+	struct sim_world *world = sim_world_open(1);
+	struct env *env = sim_node_open(world, "program");
+	struct weft_settings settings;
+	struct weft_device *device;
+	struct weft_queue *queue;
+	struct weft_completion c;
+	struct weft_why why;
+	struct weft *weft;
+	char data[4096] = { 7 };
+
+	(void)state;
+	sim_file_make(world, "/disk.img", 1 << 20);
+	weft_settings_init(&settings);
+	settings.mode = WEFT_MODE_NOTIFY;
+	assert_int_equal(weft_open_in(env, &settings, &weft, &why), 0);
+	assert_int_equal(weft_device_open(weft, "timeout:[file:/disk.img],after=50ms", &device, &why), 0);
+	assert_int_equal(weft_queue_open(device, NULL, NULL, &queue, &why), 0);
+	assert_int_equal(weft_reactor_mode(weft_queue_reactor(queue), WEFT_MODE_NOTIFY), 0);
+	sim_file_latency(world, "/disk.img", 1000000000, 1000000000);
+	assert_int_equal(weft_queue_write(queue, 0, data, sizeof(data), NULL, 0), 0);
+	assert_int_equal(weft_queue_wait(queue, &c, 1, 1, WEFT_FOREVER), 1);
+	assert_int_equal(c.status, -ETIMEDOUT);
+	assert_int_equal(weft_queue_close(queue, &why), -EBUSY);
+	assert_non_null(strstr(why.text, "poll until"));
+	assert_int_equal(weft_reactor_wait(weft_queue_reactor(queue), 2000000000), 0);
+	assert_int_equal(weft_queue_close(queue, &why), 0);
+	assert_int_equal(weft_device_close(device, &why), 0);
+	assert_int_equal(weft_close(weft, &why), 0);
+	sim_node_close(env);
+	sim_world_close(world);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_request_costs_no_call),
 		cmocka_unit_test(the_control_path_survives_the_failure_of_any_call),
+		cmocka_unit_test(a_queue_is_not_closed_while_a_disk_that_hangs_has_its_request),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

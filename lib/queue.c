@@ -224,6 +224,16 @@ static const char *check_text(const struct weft_queue *queue, int error)
 	return reactor_check_text(error);
 }
 
+/* A layer may have answered a request that is still below it (weft_blk_ops.shard_busy): until it is back all stays open. */
+static bool is_busy_below(const struct weft_queue *queue)
+{
+	struct weft_reactor *reactor = queue->program->reactor, *before = reactor_enter(reactor);
+	bool busy = blk_is_busy_here(queue->device->blk, reactor, true);
+
+	reactor_leave(before);
+	return busy;
+}
+
 int weft_queue_close(struct weft_queue *queue, struct weft_why *why)
 {
 	struct weft_reactor *reactor;
@@ -237,6 +247,9 @@ int weft_queue_close(struct weft_queue *queue, struct weft_why *why)
 	if (error == 0 && queue->outstanding > queue->ended)
 		error = weft_why(why, -EBUSY, "%u requests are in flight: weft_queue_drain, or weft_queue_cancel_all and drain, "
 			"first", queue->outstanding - queue->ended);
+	if (error == 0 && is_busy_below(queue))
+		error = weft_why(why, -EBUSY, "%s: requests whose time was over are still with the device below: poll until it has "
+			"returned them, then close again", queue->device->object->name);
 	if (error != 0)
 		return error;
 	reactor = queue->program->reactor;
