@@ -8,6 +8,9 @@
 #include "env/env.h"
 #include "lib/lib.h"
 
+/* What is sent to a reactor of a program does not wake who waits for a call: then the wait is in slices. */
+#define CALL_SLICE_NS 1000000u
+
 int call_allowed(const struct weft *weft, struct weft_why *why)
 {
 	if (weft == NULL)
@@ -36,29 +39,63 @@ static void call_send(struct weft *weft, struct call *call)
 	weft_reactor_post(weft->core->reactor[0], &call->msg);
 }
 
-static void run_control_until(struct weft *weft, const bool *done)
+/* A turn of each reactor of this thread, which makes no other call meanwhile. False: it has none. */
+static bool own_reactors_turn(struct weft *weft)
+{
+	struct program *own[CORE_REACTORS_MAX];
+	unsigned n = 0;
+
+	env_gate_enter(weft->gate);
+	for (struct program *p = weft->programs; p != NULL; p = p->next)
+		if (p->reactor->owner == reactor_thread_mark()) {
+			WEFT_ASSERT(n < CORE_REACTORS_MAX);
+			own[n++] = p;
+		}
+	env_gate_leave(weft->gate);
+	for (unsigned i = 0; i < n; i++)
+		program_turn(own[i]);
+	return n > 0;
+}
+
+static void run_control_until(struct weft *weft, const struct call *call)
 {
 	struct weft_reactor *control = weft->core->reactor[0];
 
 	WEFT_ASSERT(weft->caller && weft_reactor_here() == NULL);
-	while (!*done) {
+	while (!call->done) {
 		uint64_t wait = reactor_step(control, env_now_ns(weft->env));
 
-		if (wait != 0 && !*done)
+		if (call->turns && !call->done && own_reactors_turn(weft) && wait > CALL_SLICE_NS)
+			wait = CALL_SLICE_NS;
+		if (wait != 0 && !call->done)
 			env_loop_wait(control->loop, wait);
 	}
+}
+
+static void wait_until_done(struct weft *weft, const struct call *call)
+{
+	env_gate_enter(weft->gate);
+	while (!call->done) {
+		bool own = false;
+
+		if (call->turns) {
+			env_gate_leave(weft->gate);
+			own = own_reactors_turn(weft);
+			env_gate_enter(weft->gate);
+		}
+		if (!call->done)
+			env_gate_wait(weft->gate, own ? CALL_SLICE_NS : WEFT_FOREVER);
+	}
+	env_gate_leave(weft->gate);
 }
 
 int call_wait(struct weft *weft, struct call *call, struct weft_why *why)
 {
 	call_send(weft, call);
 	if (weft->caller && weft->owner == reactor_thread_mark()) {
-		run_control_until(weft, &call->done);
+		run_control_until(weft, call);
 	} else {
-		env_gate_enter(weft->gate);
-		while (!call->done)
-			env_gate_wait(weft->gate, WEFT_FOREVER);
-		env_gate_leave(weft->gate);
+		wait_until_done(weft, call);
 	}
 	WEFT_ASSERT(call->status <= 0);
 	if (call->status != 0 && why != NULL)

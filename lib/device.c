@@ -317,7 +317,12 @@ void device_resized(void *self, struct weft_blk *blk)
 static void resize_run(struct call *call)
 {
 	struct device_call *d = device_call_of(call);
+	int error = handle_check(d->device, HANDLE_DEVICE, &call->why); /* another thread may have closed it meanwhile */
 
+	if (error != 0) {
+		call_end(call, error);
+		return;
+	}
 	call->job = (struct objects_job){ .task.done = call_job_done };
 	objects_resize(d->device->object, d->size, &call->job);
 }
@@ -334,7 +339,7 @@ static int resize_check(const struct weft_device *device, uint64_t size, struct 
 
 int weft_device_resize(struct weft_device *device, uint64_t size, struct weft_why *why)
 {
-	struct device_call d = { .call.run = resize_run, .device = device, .size = size };
+	struct device_call d = { .call.run = resize_run, .call.turns = true, .device = device, .size = size };
 	int error = resize_check(device, size, why);
 
 	if (error == 0)

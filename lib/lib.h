@@ -111,6 +111,7 @@ struct call {
 	struct weft_why why;
 	int status;
 	bool done;                       /* inside the gate */
+	bool turns;                      /* control waits for turns of the program's reactors: the caller's take them meanwhile */
 };
 /* May a control call be made here? -EINVAL, -EPERM, -EDEADLK with `why`. */
 int call_allowed(const struct weft *weft, struct weft_why *why);

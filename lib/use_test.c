@@ -393,6 +393,34 @@ static void what_was_begun_ends_by_an_event(void **state)
 	assert_false(readable(weft_event_fd(u->weft), 0));
 }
 
+/* What is in flight must end first; and the thread that would take the turns is the one that waits. */
+static void a_file_becomes_smaller_whatever_its_reactors_do(void **state)
+{
+	struct use *u = *state;
+	struct weft_device *device;
+	struct weft_queue *queue;
+	struct weft_device_info info;
+	char path[96], text[160], *a = malloc(BLOCK);
+
+	snprintf(path, sizeof(path), "%s/weft-shrink-%d.img", getenv("TMPDIR") ? getenv("TMPDIR") : "/tmp", (int)getpid());
+	snprintf(text, sizeof(text), "file:%s,create=1MiB", path);
+	must(u, weft_device_open(u->weft, text, &device, &u->why));
+	must(u, weft_queue_open(device, NULL, NULL, &queue, &u->why));
+	must(u, weft_device_resize(device, 512 << 10, &u->why)); /* idle */
+	assert_int_equal(weft_queue_read(queue, 0, a, BLOCK, NULL, 0), 0);
+	must(u, weft_device_resize(device, 256 << 10, &u->why)); /* with a request that is staged */
+	assert_int_equal(one(queue, NULL), 0);
+	assert_int_equal(weft_queue_read(queue, 256 << 10, a, BLOCK, NULL, 0), 0);
+	assert_int_equal(one(queue, NULL), -ERANGE);
+	must(u, weft_queue_close(queue, &u->why));
+	must(u, weft_device_resize(device, 128 << 10, &u->why)); /* its reactor has gone */
+	assert_int_equal(weft_device_info(device, &info), 0);
+	assert_int_equal(info.size, 128 << 10);
+	must(u, weft_device_close(device, &u->why));
+	unlink(path);
+	free(a);
+}
+
 static void properties_are_listed_read_and_written(void **state)
 {
 	struct use *u = *state;
@@ -562,6 +590,8 @@ int main(void)
 		TEST(queues_of_several_devices_share_a_reactor),
 		TEST(the_descriptor_tells_of_everything),
 		TEST(what_was_begun_ends_by_an_event),
+		TEST(a_file_becomes_smaller_whatever_its_reactors_do),
+		TEST_CALLER(a_file_becomes_smaller_whatever_its_reactors_do),
 		TEST(properties_are_listed_read_and_written),
 		TEST(a_device_of_the_programs_own_is_served_to_itself),
 		TEST(a_device_that_lives_at_the_service_is_asked_from_here),

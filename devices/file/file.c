@@ -235,7 +235,8 @@ static void file_shrink(struct file *file, uint64_t size, struct weft_task *task
 		struct weft_shard *shard = shard_ever(&file->blk, lane);
 		struct file_shard *mine;
 
-		if (shard == NULL)
+		/* A program's that it has closed: all has ended there. */
+		if (shard == NULL || file->object.core->reactor[lane] == NULL)
 			continue;
 		file->draining++;
 		mine = (void *)shard->own;

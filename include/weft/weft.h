@@ -127,7 +127,8 @@ struct weft_device_info {
 	char name[64];           /* among the instance's objects: "file0" */
 };
 WEFT_API int weft_device_info(struct weft_device *device, struct weft_device_info *info);
-/* -ENOTSUP: this device cannot. */
+/* -ENOTSUP: this device cannot. It becomes smaller when each reactor that has queues on it has taken a turn: the calling thread's
+ * do, meanwhile; the others' when they are polled. */
 WEFT_API int weft_device_resize(struct weft_device *device, uint64_t size, struct weft_why *why);
 WEFT_API int weft_device_resize_begin(struct weft_device *device, uint64_t size, void *user_data, struct weft_why *why);
 /* Counters and latencies of the device, of all its queues and exports. */
