@@ -155,6 +155,21 @@ void load_check_after_power_loss(struct load *load, const char *bytes)
 		check_cell(load, bytes + i * LOAD_CELL, i, load->cell[i].durable, load->cell[i].sent);
 }
 
+void load_check_survived(struct load *load, const char *bytes)
+{
+	for (unsigned i = 0; i < LOAD_CELLS; i++)
+		check_cell(load, bytes + i * LOAD_CELL, i, load->cell[i].acked, load->cell[i].sent);
+}
+
+void load_was_cut_off(struct load *load, bool power)
+{
+	for (unsigned i = 0; i < LOAD_CELLS; i++) {
+		load->cell[i].changing = false;
+		if (power)
+			load->cell[i].acked = load->cell[i].durable;
+	}
+}
+
 void load_tolerate(struct load *load)
 {
 	load->tolerant = true;
@@ -404,12 +419,13 @@ static void memory_end_msg(void *self)
 	env_fd_close(load->party->env, load->fd);
 }
 
-struct load *load_open(struct party *party, struct weft_blk *blk, unsigned lane, unsigned requests)
+void load_again(struct load *load, struct party *party, struct weft_blk *blk, unsigned lane, unsigned requests)
 {
-	struct load *load = aligned_alloc(64, (sizeof(*load) + 63) & ~(size_t)63);
-
-	WEFT_ASSERT(load != NULL);
-	memset(load, 0, sizeof(*load));
+	memset(&load->session, 0, sizeof(load->session));
+	memset(load->request, 0, sizeof(load->request));
+	memset(load->used, 0, sizeof(load->used));
+	load->sent = load->answers = 0;
+	load->busy = false;
 	load->party = party;
 	load->blk = blk;
 	load->lane = lane;
@@ -418,10 +434,19 @@ struct load *load_open(struct party *party, struct weft_blk *blk, unsigned lane,
 	party_on(party, 0, stack_open_msg, load);
 	WEFT_ASSERT(sim_run(party->world, not_busy, load, 1000000));
 	party_on(party, lane, session_open_msg, load);
+}
+
+struct load *load_open(struct party *party, struct weft_blk *blk, unsigned lane, unsigned requests)
+{
+	struct load *load = aligned_alloc(64, (sizeof(*load) + 63) & ~(size_t)63);
+
+	WEFT_ASSERT(load != NULL);
+	memset(load, 0, sizeof(*load));
+	load_again(load, party, blk, lane, requests);
 	return load;
 }
 
-void load_close(struct load *load)
+void load_close_keep(struct load *load)
 {
 	struct party *party = load->party;
 
@@ -430,5 +455,10 @@ void load_close(struct load *load)
 	party_on(party, 0, stack_close_msg, load);
 	WEFT_ASSERT(sim_run(party->world, not_busy, load, 1000000));
 	party_on(party, 0, memory_end_msg, load);
-	free(load);
+}
+
+void load_close(struct load *load)
+{
+	load_close_keep(load);
+	load_forget(load);
 }

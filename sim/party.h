@@ -71,6 +71,14 @@ bool load_survived_power_loss(const struct load *load, const char *bytes);
 void load_flush_begins(struct load *load);
 void load_flush_ended(struct load *load);
 void load_close(struct load *load);
+/* The same, but what it knows stays: for load_check_survived and load_again; to be forgotten at last. */
+void load_close_keep(struct load *load);
+/* Its node is dead, and is followed by another: what was not acknowledged may be there or not. power: nor what was not flushed. */
+void load_was_cut_off(struct load *load, bool power);
+/* Goes on with `requests` more, as load_open does, on what there is. */
+void load_again(struct load *load, struct party *party, struct weft_blk *blk, unsigned lane, unsigned requests);
+/* Each sector of `bytes` is what was acknowledged, or newer. */
+void load_check_survived(struct load *load, const char *bytes);
 /* Its node is dead. */
 void load_forget(struct load *load);
 
