@@ -187,6 +187,35 @@ static int touch_foreign_handled(struct world *w)
 	return 42;
 }
 
+static volatile char *foreign;
+
+static void handler_with_address(int signal, siginfo_t *info, void *context)
+{
+	(void)signal;
+	(void)context;
+	siglongjmp(back, info->si_code == BUS_ADRERR && info->si_addr == (void *)(uintptr_t)foreign ? 1 : 2);
+}
+
+/* A program that sets its own handler when ours is there already: ours is behind it, until the next mapping puts it in front. */
+static int touch_foreign_handled_late(struct world *w)
+{
+	struct sigaction action = {.sa_sigaction = handler_with_address, .sa_flags = SA_SIGINFO};
+	struct env_mapping *m[2];
+	int fd = memfd_create("test", MFD_CLOEXEC), came;
+
+	foreign = foreign_page();
+	if (ftruncate(fd, PAGE) || env_map(w->env, fd, 0, PAGE, true, &m[0], NULL) || sigaction(SIGBUS, &action, NULL) ||
+		env_map(w->env, fd, 0, PAGE, true, &m[1], NULL) || ftruncate(fd, 0))
+		return 1;
+	for (unsigned i = 0; i < 2; i++)
+		if (*(volatile char *)env_mapping_base(m[i]) != 0 || !env_mapping_broken(m[i]))
+			return 2;
+	came = sigsetjmp(back, 1);
+	if (came == 0)
+		return *foreign ? 3 : 4;
+	return came == 1 ? 42 : 5;
+}
+
 static void another_fault_goes_where_it_went_before(void **state)
 {
 	int status = in_child(touch_foreign, *state);
@@ -198,6 +227,14 @@ static void another_fault_goes_where_it_went_before(void **state)
 static void an_earlier_handler_is_called(void **state)
 {
 	int status = in_child(touch_foreign_handled, *state);
+
+	assert_true(WIFEXITED(status));
+	assert_int_equal(WEXITSTATUS(status), 42);
+}
+
+static void a_handler_that_came_later_is_told_the_address(void **state)
+{
+	int status = in_child(touch_foreign_handled_late, *state);
 
 	assert_true(WIFEXITED(status));
 	assert_int_equal(WEXITSTATUS(status), 42);
@@ -232,6 +269,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		ENTRY(another_fault_goes_where_it_went_before, "", WORLD_EPOLL),
 		ENTRY(an_earlier_handler_is_called, "", WORLD_EPOLL),
+		ENTRY(a_handler_that_came_later_is_told_the_address, "", WORLD_EPOLL),
 		ENTRY(two_mappings_show_the_same_bytes, "", WORLD_EPOLL),
 		ENTRY(a_mapping_behind_the_end_is_refused, "", WORLD_EPOLL),
 		ENTRY(pages_that_are_gone_read_as_zeroes, "", WORLD_EPOLL),
