@@ -291,7 +291,8 @@ WEFT_API int weft_memory_map(struct weft *weft, int fd, uint64_t offset, uint64_
  * weft_memory_release. */
 WEFT_API int weft_memory_register(struct weft *weft, void *base, uint64_t size, int fd, uint64_t fd_offset, unsigned flags,
 	struct weft_memory **out, struct weft_why *why);
-/* -EBUSY: requests use it. */
+/* -EBUSY: requests use it: staged or in flight, by this thread, or by another before it let this one know. As with free(), no
+ * thread stages requests in it meanwhile: a request that is staged during the call may be overlooked. */
 WEFT_API int weft_memory_release(struct weft_memory *memory, struct weft_why *why);
 WEFT_API void *weft_memory_base(const struct weft_memory *memory);
 WEFT_API uint64_t weft_memory_size(const struct weft_memory *memory);
