@@ -110,14 +110,17 @@ static int begun(struct weft *weft, struct weft_why *why)
 	return error;
 }
 
-/* Asked once in a queue of its own, from memory that is registered. */
+/* Asked once in a queue of its own, from memory that is shared; memory of the program's own is registered, too. */
 static int asked(struct weft *weft, struct weft_device *device, struct weft_why *why)
 {
-	struct weft_memory *memory = NULL;
+	static char bytes[4096];
+	struct weft_memory *memory = NULL, *own = NULL;
 	struct weft_queue *queue = NULL;
 	struct weft_completion c;
 	int error = weft_memory_alloc(weft, 4096, 0, &memory, why);
 
+	if (error == 0)
+		error = weft_memory_register(weft, bytes, sizeof(bytes), -1, 0, 0, &own, why);
 	if (error == 0)
 		error = weft_queue_open(device, NULL, NULL, &queue, why);
 	if (error == 0 && weft_reactor_mode(weft_queue_reactor(queue), WEFT_MODE_NOTIFY) == 0) {
@@ -127,12 +130,14 @@ static int asked(struct weft *weft, struct weft_device *device, struct weft_why 
 	}
 	if (queue != NULL)
 		assert_int_equal(weft_queue_close(queue, NULL), 0);
+	if (own != NULL)
+		assert_int_equal(weft_memory_release(own, NULL), 0);
 	if (memory != NULL)
 		assert_int_equal(weft_memory_release(memory, NULL), 0);
 	return error;
 }
 
-/* Every control call once; the first error, after which all that was opened is closed. */
+/* The control calls, one after the other; the first error, after which all that was opened is closed. */
 static int program(struct env *env, struct weft_why *why)
 {
 	struct weft_device *device = NULL;
@@ -146,7 +151,9 @@ static int program(struct env *env, struct weft_why *why)
 	error = weft_open_in(env, &settings, &weft, why);
 	if (error != 0)
 		return error;
-	error = weft_device_open(weft, "slice:[file:/disk.img],offset=4KiB", &device, why);
+	error = weft_device_open(weft, "slice:[delay:[file:/disk.img],all=0],offset=4KiB", &device, why);
+	if (error == 0)
+		error = weft_device_set(device, "lower.all", "1us", why);
 	if (error == 0)
 		error = asked(weft, device, why);
 	if (error == 0)
