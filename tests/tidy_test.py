@@ -187,7 +187,8 @@ HEADER = '#include <stdint.h>\nenum e {{ E_A, {} }};\nstruct s {{\n\tuint32_t a{
     (('E_B', '', 'int a'), None),
     (('E_C, E_B', '', 'int a'), 'E_B'),
     (('E_B', ', b', 'int a'), 'size changed from 32 to 64'),
-    (('E_B', '', 'long a'), "'int' to 'long int'")])
+    (('E_B', '', 'long a'), "'int' to 'long int'"),
+    (('E_B', '', 'mistake a'), 'do not compile')])
 def test_abi_finds_what_the_headers_promise_no_more(tmp_path, now, said):
     code = '#include "../include/weft/a.h"\nint f(int a)\n{\n\treturn a;\n}\n'
     tidy.accept_symbols(shared(tmp_path, code, 'f\n', HEADER.format('E_B', '', 'int a')))
