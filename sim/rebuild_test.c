@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * A mirror under a load is killed, or loses its power, at any moment, a rebuild's among them, again and again; legs fail besides.
+ * A mirror under a load is killed, or stopped, or loses its power, at any moment, a rebuild's among them, again and again; legs
+ * fail besides.
  * Each time every leg that the record calls in sync holds what was acknowledged (after a loss of power: what was flushed); at last
  * the mirror is left in peace, and then its legs are equal, byte by byte. Every seed runs twice, with equal traces.
  *
@@ -99,8 +100,13 @@ static void end_badly(struct scenario *s)
 
 	describe(s);
 	s->amid += !s->idle;
-	sim_node_kill(s->machine.env);
-	party_forget(&s->machine);
+	if (load_ended(s->load) && sim_chance(s->world, 1, 2)) { /* stopped in order, amid a rebuild all the same */
+		load_close_keep(s->load);
+		party_close(&s->machine);
+	} else {
+		sim_node_kill(s->machine.env);
+		party_forget(&s->machine);
+	}
 	sim_files_settle(s->world);
 	if (power) {
 		sim_power_loss(s->world, LEG_A);
