@@ -404,6 +404,31 @@ static void one_slot_may_be_damaged_two_are_refused(void **state)
 	assert_true(rig_try(&rig, "mirror:[file:a.img],[file:b.img],state=odd", &why) < 0);
 }
 
+/* The power may go while a slot is written: never the only one that is whole. */
+static void the_only_whole_slot_is_not_written_first(void **state)
+{
+	static char junk[RECORD_SLOT], before[RECORD_SLOT];
+	struct weft_why why;
+
+	(void)state;
+	memset(junk, 'j', sizeof(junk));
+	make_files();
+	rig_make(&rig, RECORDED);
+	rig_unmake(&rig);
+	for (unsigned damaged = 0; damaged < 2; damaged++) {
+		unsigned whole = !damaged;
+
+		write_into("s", damaged * sizeof(junk), junk, sizeof(junk));
+		memcpy(before, sim_file_bytes(rig.world, "s") + whole * sizeof(junk), sizeof(before));
+		sim_file_fault(rig.world, "s", WEFT_FLUSH, 1, SIM_FAULT_ERROR, -EIO);
+		assert_int_equal(rig_try(&rig, RECORDED, &why), -EIO);
+		assert_memory_equal(sim_file_bytes(rig.world, "s") + whole * sizeof(junk), before, sizeof(before));
+		assert_memory_equal(sim_file_bytes(rig.world, "s") + damaged * sizeof(junk), before, 8);
+		rig_make(&rig, RECORDED);
+		rig_unmake(&rig);
+	}
+}
+
 /* Those that come later wait as well: the leg has missed them, too. */
 static void no_write_that_a_leg_missed_is_acknowledged_before_the_record(void **state)
 {
@@ -703,6 +728,7 @@ int main(void)
 		RIG_TEST(a_state_that_was_made_in_vain_is_removed),
 		RIG_TEST(no_memory_is_told),
 		RIG_TEST(a_discard_leaves_all_legs_alike),
+		RIG_TEST(the_only_whole_slot_is_not_written_first),
 		RIG_TEST(a_leg_that_is_back_gets_what_it_missed),
 		RIG_TEST(a_leg_that_missed_a_write_is_rebuilt_after_a_restart),
 		RIG_TEST(a_leg_that_is_not_back_stays_out),

@@ -93,6 +93,7 @@ static int parse(struct record *record)
 	record->facts.suspect = (le32toh(found->flags) & SUSPECT) != 0;
 	record->facts.region_shift = le32toh(found->region_shift);
 	memcpy(record->facts.name, found->name, sizeof(found->name));
+	record->first = found == slot_of(record, 0) ? 1 : 0;
 	for (unsigned i = 0; i < RECORD_WORDS; i++)
 		record->map[i] = le64toh(found->map[i]);
 	return 0;
@@ -171,7 +172,7 @@ void record_open(struct record *record, const char *path, struct weft_why *why)
 	opening_begin(&record->opening);
 }
 
-/* ---- writing: first slot, flush, second slot, flush (S1) ---- */
+/* ---- writing: one slot, flush, the other slot, flush (S1) ---- */
 
 static void fill_slot(const struct record *record, struct slot *slot)
 {
@@ -197,8 +198,10 @@ static void step_done(struct env_io *io, int result);
 
 static void step(struct record *record)
 {
+	unsigned slot = record->step == 0 ? record->first : !record->first;
+
 	if (record->step % 2 == 0)
-		submit(record, WEFT_WRITE, record->step / 2 * RECORD_SLOT, RECORD_SLOT, step_done);
+		submit(record, WEFT_WRITE, slot * RECORD_SLOT, RECORD_SLOT, step_done);
 	else
 		submit(record, WEFT_FLUSH, 0, 0, step_done);
 }
@@ -212,6 +215,8 @@ static void step_done(struct env_io *io, int result)
 		step(record);
 		return;
 	}
+	if (result != 0 && record->step >= 2)
+		record->first = !record->first; /* now that one is not known to be whole */
 	record->step = 0;
 	for (unsigned i = 0; result == 0 && i < RECORD_WORDS; i++)
 		record->durable[i] = le64toh(slot_of(record, 0)->map[i]);

@@ -8,7 +8,8 @@
  *
  * Invariants:
  *  S1  The file holds the same record twice, in two slots of RECORD_SLOT bytes, written and flushed one behind the other: at any
- *      moment one of them is whole. The whole one with the higher sequence counts.
+ *      moment one of them is whole. The whole one with the higher sequence counts. When only one is known to be whole (a write
+ *      was torn, or failed), the other one is written first.
  *  S2  `written` says 0 when both are durable. A loss of power before leaves what was, or what was to be.
  *  S3  `durable` says of a region only what will be read after a loss of power, whatever is being written: a bit that is being
  *      cleared is not in it from the first write on, one that is being set when all has been written.
@@ -49,6 +50,7 @@ struct record {
 	bool fresh;                /* there has never been a record in the file */
 	char *slots;               /* memory of both */
 	unsigned step;
+	unsigned first;            /* the slot that is written first (S1) */
 	struct weft_seg seg;
 	struct env_io io;
 	void (*opened)(struct record *record, int error);
