@@ -508,7 +508,7 @@ static void mirror_start(struct weft_object *object, struct weft_task *task)
 	blk->ops = &mirror_ops;
 	blk->size = smallest(mirror, blk->block);
 	blk->max_len = BOUNCE_MAX_LEN;
-	blk->ops_can &= (uint16_t)~WEFT_OP_BIT(WEFT_COMPARE_WRITE);
+	blk->ops_can &= (uint16_t)~(WEFT_OP_BIT(WEFT_COMPARE_WRITE) | WEFT_OP_BIT(WEFT_COPY)); /* M3 */
 	blk->ops_can |= WEFT_OP_BIT(WEFT_DISCARD);
 	if (mirror->region_size != 0 && ((mirror->region_size & (mirror->region_size - 1)) != 0 ||
 		mirror->region_size < 4096 || mirror->region_size < blk->block))

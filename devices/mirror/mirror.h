@@ -9,7 +9,8 @@
  *      dropped before the write is acknowledged, and a write that no live leg took fails.
  *  M2  There is always a live leg: reactors only take legs out of `in_use`, never the last live one, and each change is one atomic
  *      step that looks at both sides (settle). Only the control thread adds: first as receiving, at last as live (R5).
- *  M3  All legs get the same bytes: data that somebody outside could change meanwhile is copied once.
+ *  M3  All legs get the same bytes: data that somebody outside could change meanwhile is copied once. Nor does a leg copy within
+ *      itself, where it may differ (M7) or be written at that moment: the waist reads one leg and writes all.
  *  M4  Legs agree about discarded ranges, too: a discard is passed on as a zeroing, which may unmap.
  *  M5  Every leg that the record calls in sync holds every acknowledged write: `recorded`, by bit. What changes a mirror is
  *      acknowledged only when all of `recorded` have done it; else it waits until the record says less, durably. So a leg that

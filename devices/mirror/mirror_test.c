@@ -521,6 +521,23 @@ static void no_memory_is_told(void **state)
 	assert_true(rig_fail_each(&rig, "mirror:[mem:1MiB],[mem:1MiB],state=s", true, NULL) > 20);
 }
 
+/* Where a write was cut short they may differ; what is copied from there to elsewhere is acknowledged. */
+static void a_copy_leaves_all_legs_alike(void **state)
+{
+	char data[4096];
+	struct rig_request r = { .op = WEFT_COPY, .source = 0, .offset = 65536, .len = sizeof(data) };
+
+	(void)state;
+	make_files();
+	memset(data, 'c', sizeof(data));
+	write_into("a.img", 0, data, sizeof(data));
+	rig_make(&rig, RECORDED);
+	rig_start(&rig, &r);
+	assert_int_equal(rig_wait(&rig, &r), 0);
+	assert_memory_equal(sim_file_bytes(rig.world, "a.img") + 65536, sim_file_bytes(rig.world, "b.img") + 65536, sizeof(data));
+	rig_unmake(&rig);
+}
+
 static void a_discard_leaves_all_legs_alike(void **state)
 {
 	char data[4096], back[2][4096];
@@ -728,6 +745,7 @@ int main(void)
 		RIG_TEST(a_state_that_was_made_in_vain_is_removed),
 		RIG_TEST(no_memory_is_told),
 		RIG_TEST(a_discard_leaves_all_legs_alike),
+		RIG_TEST(a_copy_leaves_all_legs_alike),
 		RIG_TEST(the_only_whole_slot_is_not_written_first),
 		RIG_TEST(a_leg_that_is_back_gets_what_it_missed),
 		RIG_TEST(a_leg_that_missed_a_write_is_rebuilt_after_a_restart),
