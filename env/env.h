@@ -202,8 +202,8 @@ int env_connect(struct env_loop *loop, const char *where, struct env_stream **ou
  * is none. */
 int env_stream_pair(struct env_loop *loop, struct env_stream **out, int *fd);
 void env_stream_close(struct env_stream *stream);
-/* Nothing more will be written: the peer reads the end behind what was sent before. Reading goes on, and shows when the peer has
- * closed. */
+/* Nothing more will be written: the peer reads the end behind what was sent before; what a slow peer has not taken is dropped.
+ * Reading goes on, and shows when the peer has closed. */
 void env_stream_shut(struct env_stream *stream);
 /* fn runs on the loop while the stream is readable (level-triggered) or closed by the peer; NULL: stop watching. */
 void env_stream_watch(struct env_stream *stream, void (*fn)(void *self), void *self);

@@ -250,6 +250,60 @@ static void a_peer_that_does_not_read_is_not_waited_for(void **state)
 	server_close(s);
 }
 
+static void what_is_shut_is_read_to_its_end_and_still_reads(void **state)
+{
+	struct server *s = server_open(*state, &plain);
+	struct env_stream *client = client_connect(s);
+	volatile bool here = false, there = false;
+	char text[16];
+
+	assert_int_equal(env_stream_write(client, "last", 4, NULL, 0), 0);
+	env_stream_shut(client);
+	env_stream_watch(client, raise_flag, (void *)(uintptr_t)&here);
+	env_stream_watch(s->stream, raise_flag, (void *)(uintptr_t)&there);
+	world_until(s->w, &there);
+	assert_int_equal(env_stream_read(s->stream, text, sizeof(text), NULL, NULL), 4);
+	assert_memory_equal(text, "last", 4);
+	assert_int_equal(env_stream_read(s->stream, text, 1, NULL, NULL), 0);
+	assert_int_equal(env_stream_write(client, "x", 1, NULL, 0), -EPIPE);
+	env_stream_watch(s->stream, NULL, NULL);
+	world_settle(s->w);
+	assert_false(here); /* the peer has not closed */
+	assert_int_equal(env_stream_read(client, text, 1, NULL, NULL), -EAGAIN);
+	assert_int_equal(env_stream_write(s->stream, "answer", 6, NULL, 0), 0);
+	world_until(s->w, &here);
+	assert_int_equal(env_stream_read(client, text, sizeof(text), NULL, NULL), 6);
+	assert_memory_equal(text, "answer", 6);
+	env_stream_close(s->stream);
+	s->stream = NULL;
+	here = false;
+	world_until(s->w, &here);
+	assert_int_equal(env_stream_read(client, text, 1, NULL, NULL), 0);
+	env_stream_shut(client); /* nobody is there: nothing to be done */
+	env_stream_close(client);
+	server_close(s);
+}
+
+/* What the kernel had taken is read, what was queued is not; then the end. */
+static void a_slow_peer_of_what_is_shut_reads_the_end(void **state)
+{
+	enum { SIZE = 900000 };
+	struct server *s = server_open(*state, &plain);
+	struct env_stream *client = client_connect(s);
+	char *block = calloc(1, SIZE);
+	int64_t n, got = 0;
+
+	assert_int_equal(env_stream_write(client, block, SIZE, NULL, 0), 0);
+	env_stream_shut(client);
+	while ((n = env_stream_read(s->stream, block, SIZE, NULL, NULL)) > 0)
+		got += n;
+	assert_int_equal(n, 0);
+	assert_true(got > 0 && got < SIZE);
+	free(block);
+	env_stream_close(client);
+	server_close(s);
+}
+
 /* ---- listening ---- */
 
 static void a_stale_socket_is_replaced(void **state)
@@ -534,6 +588,8 @@ int main(void)
 		BOTH(a_closed_stream_is_told_nothing),
 		BOTH(a_slow_reader_gets_all_of_it),
 		BOTH(a_peer_that_does_not_read_is_not_waited_for),
+		BOTH(what_is_shut_is_read_to_its_end_and_still_reads),
+		BOTH(a_slow_peer_of_what_is_shut_reads_the_end),
 		BOTH(a_stale_socket_is_replaced),
 		BOTH(a_folder_that_another_has_locked_is_said_to_be),
 		ENTRY(of_many_that_find_a_stale_socket_one_gets_it, ", epoll", WORLD_EPOLL),
