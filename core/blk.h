@@ -3,6 +3,8 @@
 #ifndef CORE_BLK_H
 #define CORE_BLK_H
 
+#include <string.h>
+
 #include <weft/blk.h>
 
 #include <weft/memory.h>
@@ -86,14 +88,14 @@ static inline struct weft_hop *hop_child(const struct weft_hop *hop, unsigned in
 	return (struct weft_hop *)(void *)((char *)(uintptr_t)(hop + 1) + (size_t)index * hop->blk->child_stride);
 }
 
-/* The hop behind which the children of a request lie: itself, or one of its layer's own (weft_blk_ops.goes_on). For walking. */
+/* The hop behind which the children of a request lie: itself, or one of its layer's own (weft_blk_ops.goes_on_at). For walking. */
 static inline struct weft_hop *hop_goes_on(const struct weft_hop *hop)
 {
 	struct weft_hop *self = (struct weft_hop *)(uintptr_t)hop, *own;
 
-	if (hop->up_at == 0 || hop->blk->ops->goes_on == NULL)
+	if (hop->up_at == 0 || hop->blk->ops->goes_on_at == 0)
 		return self;
-	own = hop->blk->ops->goes_on(self);
+	memcpy(&own, (char *)weft_hop_request(self) + hop->blk->ops->goes_on_at, sizeof(own));
 	WEFT_ASSERT(own == NULL || own->blk == hop->blk);
 	return own != NULL ? own : self;
 }

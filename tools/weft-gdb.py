@@ -71,12 +71,23 @@ def child(hop, index):
     return gdb.Value(at).cast(pointer('struct weft_hop'))
 
 
+def goes_on(hop):
+    """-> the hop behind which the children of a request lie: itself, or one of its layer's own"""
+    at = int(hop['blk']['ops']['goes_on_at']) if int(hop['up_at']) else 0
+    if not at:
+        return hop
+    where = int(hop) + int(hop['blk']['request_at']) + at
+    own = gdb.Value(where).cast(pointer('struct weft_hop').pointer()).dereference()
+    return own if int(own) else hop
+
+
 def below(hop, now):
     """As weft_hop_path prints it."""
     width = int(hop['blk']['ops']['width']) if int(hop['up_at']) else 1
+    on = goes_on(hop)
     parts = []
     for index in range(width):
-        c = child(hop, index)
+        c = child(on, index)
         if int(c['state']) not in (ASKED, ENDED):
             continue
         text = c['blk']['object']['name'].string()

@@ -412,18 +412,13 @@ static bool copied_busy(const struct weft_blk *blk, const void *own)
 	return ((const struct timeout_shard *)own)->away > 0;
 }
 
-static struct weft_hop *copied_goes_on(struct weft_hop *hop)
-{
-	return half(hop)->other;
-}
-
 static const struct weft_blk_ops copied_ops = {
 	.submit = copied_submit,
 	.abort = copied_abort,
 	.shard_open = copied_open,
 	.shard_close = copied_close,
 	.shard_busy = copied_busy,
-	.goes_on = copied_goes_on,
+	.goes_on_at = offsetof(struct half, other),
 	.shard_size = sizeof(struct timeout_shard),
 	.shard_kept = TIMEOUT_KEPT,
 	.request_size = sizeof(struct half),

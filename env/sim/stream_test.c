@@ -31,7 +31,8 @@ static int pair_open(void **state)
 	p = (struct pair){ .world = sim_world_open(1) };
 	p.env = sim_node_open(p.world, "node");
 	*state = &p;
-	if (env_loop_open(p.env, &p.loop, &why) != 0 || env_listen(p.loop, "unix:/s", &wants, accepted, &p, &p.listener, &why) != 0 ||
+	if (env_loop_open(p.env, &p.loop, &why) != 0 ||
+			env_listen(p.loop, "unix:/s", &wants, accepted, &p, &p.listener, &why) != 0 ||
 			env_connect(p.loop, "unix:/s", &p.here, &why) != 0)
 		return -1;
 	while (p.there == NULL)

@@ -33,12 +33,13 @@ struct weft_blk_ops {
 	void (*shard_close)(struct weft_blk *blk, void *shard);
 	/* Is something of the device still under way below it, though its own requests have ended? Then closing waits. Optional. */
 	bool (*shard_busy)(const struct weft_blk *blk, const void *shard);
-	/* For a layer that asks below with hops of its own memory: the one with which a request goes on, its children behind it;
-	 * NULL: none now. By it deadlines below are found, and paths shown. Optional. */
-	struct weft_hop *(*goes_on)(struct weft_hop *self);
 	uint32_t shard_size;   /* bytes of per-reactor state */
 	uint32_t shard_kept;   /* the first of them that outlive closing: counters */
 	uint32_t request_size; /* bytes of per-request state beyond hop->scratch (weft_hop_request) */
+	/* For a layer that asks below with hops of its own memory: where in the per-request state (bytes; 0: nowhere) a request
+	 * says with which hop it goes on, its children behind it: a struct weft_hop *, NULL: none now. By it deadlines below are
+	 * found, and paths shown, also by a debugger. */
+	uint32_t goes_on_at;
 	uint8_t width;         /* children in flight at once per request; 0: a leaf */
 	bool at_home;          /* submit is called on weft_blk.home only: the waist carries hops there and back */
 };

@@ -23,15 +23,19 @@ def requests_of(pid):
     return done.stdout
 
 
-def test_a_debugger_shows_the_path_of_a_request_that_waits(folder, serve):
-    server = serve('delay:[mem:1MiB],read=3s')
+@pytest.mark.parametrize('device, path', [
+    ('delay:[mem:1MiB],read=3s', r'delay0'),
+    # timeout asks below with a hop of its own, on a copy
+    ('timeout:[delay:[mem:1MiB],read=3s],after=1min', r'timeout0 \| delay0')])
+def test_a_debugger_shows_the_path_of_a_request_that_waits(folder, serve, device, path):
+    server = serve(device)
     asker = subprocess.Popen([WEFT, 'bench', f'vhost-user:{server.socket}'], cwd=folder,
                              stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         end, seen = time.monotonic() + 30, ''
         while 'READ' not in seen and time.monotonic() < end:
             seen = requests_of(server.child.pid)
-        assert re.search(r'READ 4096@\d+ \| delay0', seen), seen
+        assert re.search(rf'READ 4096@\d+ \| {path}', seen), seen
     finally:
         asker.kill()
         asker.wait()
