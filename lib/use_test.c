@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* libweft as a program uses it: requests, waiting, memory, properties, events, exports, components of its own. */
 #include <errno.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -194,6 +195,21 @@ static void a_full_queue_says_so_and_goes_on(void **state)
 	assert_int_equal(info.requests, 128);
 }
 
+static void *release_main(void *memory)
+{
+	return (void *)(intptr_t)weft_memory_release(memory, NULL);
+}
+
+static int release_elsewhere(struct weft_memory *memory)
+{
+	pthread_t thread;
+	void *got;
+
+	assert_int_equal(pthread_create(&thread, NULL, release_main, memory), 0);
+	pthread_join(thread, &got);
+	return (int)(intptr_t)got;
+}
+
 static void registered_memory_is_found_and_not_released_under_a_request(void **state)
 {
 	struct use *u = *state;
@@ -212,7 +228,9 @@ static void registered_memory_is_found_and_not_released_under_a_request(void **s
 	must(u, weft_device_open(u->weft, "delay:[null:1MiB],all=20ms", &slow, &u->why));
 	must(u, weft_queue_open(slow, NULL, NULL, &queue, &u->why));
 	assert_int_equal(weft_queue_read(queue, 0, base, BLOCK, m, 0), 0);
+	assert_int_equal(release_elsewhere(m), -EBUSY);
 	assert_int_equal(weft_queue_submit(queue), 1);
+	assert_int_equal(release_elsewhere(m), -EBUSY);
 	assert_int_equal(weft_memory_release(m, &u->why), -EBUSY);
 	assert_int_equal(weft_queue_close(queue, &u->why), -EBUSY);
 	assert_int_equal(weft_queue_wait(queue, &c, 1, 1, WEFT_FOREVER), 1);
@@ -222,7 +240,7 @@ static void registered_memory_is_found_and_not_released_under_a_request(void **s
 	((char *)weft_memory_base(again))[5] = 42;
 	assert_int_equal(base[4096 + 5], 42);
 	assert_int_equal(weft_memory_register(u->weft, base + 100, 50, -1, 0, 0, &own, &u->why), -EEXIST);
-	assert_int_equal(weft_memory_release(again, &u->why), 0);
+	assert_int_equal(release_elsewhere(again), 0);
 	assert_int_equal(weft_memory_release(m, &u->why), 0);
 	assert_int_equal(weft_memory_release(m, &u->why), -EBADF);
 	assert_int_equal(weft_queue_read(queue, 0, &c, 512, m, 0), 0);
