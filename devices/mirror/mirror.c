@@ -412,7 +412,7 @@ static void mirror_abort(struct weft_blk *blk, struct weft_hop *hop)
 	}
 	state->waiting = false;
 	bounce_cancel(&((struct mirror_shard *)weft_hop_shard(hop))->pool, hop);
-	weft_hop_complete(hop, -ECANCELED);
+	write_end(hop, -ECANCELED);
 }
 
 static int mirror_shard_open(
