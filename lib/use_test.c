@@ -445,6 +445,33 @@ static void a_file_becomes_smaller_whatever_its_reactors_do(void **state)
 	free(a);
 }
 
+/* It keeps books for each reactor of the service; a program's come and go. */
+static void a_mirror_with_a_record_serves_a_program(void **state)
+{
+	struct use *u = *state;
+	struct weft_device *device;
+	struct weft_queue *queue;
+	char path[96], text[160], *a = malloc(BLOCK);
+
+	snprintf(path, sizeof(path), "%s/weft-mirror-%d.state", getenv("TMPDIR") ? getenv("TMPDIR") : "/tmp", (int)getpid());
+	snprintf(text, sizeof(text), "mirror:[mem:1MiB],[mem:1MiB],state=%s", path);
+	must(u, weft_device_open(u->weft, text, &device, &u->why));
+	for (unsigned i = 0; i < 3; i++) {
+		must(u, weft_queue_open(device, NULL, NULL, &queue, &u->why));
+		memset(a, 'a' + (int)i, BLOCK);
+		assert_int_equal(weft_queue_write(queue, (uint64_t)i * BLOCK, a, BLOCK, NULL, 0), 0);
+		assert_int_equal(one(queue, NULL), 0);
+		memset(a, 0, BLOCK);
+		assert_int_equal(weft_queue_read(queue, (uint64_t)i * BLOCK, a, BLOCK, NULL, 0), 0);
+		assert_int_equal(one(queue, NULL), 0);
+		assert_int_equal(a[BLOCK - 1], 'a' + (int)i);
+		must(u, weft_queue_close(queue, &u->why));
+	}
+	must(u, weft_device_close(device, &u->why));
+	unlink(path);
+	free(a);
+}
+
 static void properties_are_listed_read_and_written(void **state)
 {
 	struct use *u = *state;
@@ -650,6 +677,8 @@ int main(void)
 		TEST(what_was_begun_ends_by_an_event),
 		TEST(a_file_becomes_smaller_whatever_its_reactors_do),
 		TEST_CALLER(a_file_becomes_smaller_whatever_its_reactors_do),
+		TEST(a_mirror_with_a_record_serves_a_program),
+		TEST_CALLER(a_mirror_with_a_record_serves_a_program),
 		TEST(properties_are_listed_read_and_written),
 		TEST(a_device_of_the_programs_own_is_served_to_itself),
 		TEST(a_server_with_one_queue_serves_one_reactor_at_a_time),

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <weft/export.h>
 #include <weft/log.h>
 #include <weft/reactor.h>
 
@@ -469,17 +470,15 @@ struct mirror_copier *mirror_copier_here(struct mirror *mirror, unsigned lane)
 	return shard != NULL ? &((struct mirror_shard *)(void *)shard->own)->copier : NULL;
 }
 
-static const struct weft_blk_ops mirror_ops = {
-	.submit = mirror_submit,
-	.abort = mirror_abort,
-	.shard_open = mirror_shard_open,
-	.shard_close = mirror_shard_close,
-	.shard_busy = mirror_shard_busy,
-	.shard_size = sizeof(struct mirror_shard),
-	.shard_kept = BOUNCE_KEPT,
-	.request_size = sizeof(struct mirror_request),
-	.width = MIRROR_LEGS,
-};
+#define OPS \
+	.submit = mirror_submit, .abort = mirror_abort, .shard_open = mirror_shard_open, .shard_close = mirror_shard_close, \
+	.shard_busy = mirror_shard_busy, .shard_size = sizeof(struct mirror_shard), .shard_kept = BOUNCE_KEPT, \
+	.request_size = sizeof(struct mirror_request), .width = MIRROR_LEGS
+
+static const struct weft_blk_ops mirror_ops = { OPS };
+/* With state=, in a program: its own reactors come and go, and what they hold of the mirror would go with them. So it lives at one
+ * of the service's. */
+static const struct weft_blk_ops mirror_ops_at_home = { OPS, .at_home = true };
 
 /* ---- control ---- */
 
@@ -505,7 +504,8 @@ static void mirror_start(struct weft_object *object, struct weft_task *task)
 		device_narrow(blk, mirror->leg[mirror->legs]);
 	atomic_store(&mirror->in_use, mirror_all(mirror));
 	atomic_store(&mirror->recorded, mirror_all(mirror));
-	blk->ops = &mirror_ops;
+	blk->ops = mirror->state != NULL && object->core->lanes_come ? &mirror_ops_at_home : &mirror_ops;
+	blk->home = blk->ops->at_home ? weft_reactor_pick(object->core) : NULL;
 	blk->size = smallest(mirror, blk->block);
 	blk->max_len = BOUNCE_MAX_LEN;
 	blk->ops_can &= (uint16_t)~(WEFT_OP_BIT(WEFT_COMPARE_WRITE) | WEFT_OP_BIT(WEFT_COPY)); /* M3 */
