@@ -12,13 +12,13 @@ from built import BUILD, PACKAGE, ROOT
 def start(name, *arguments):
     return subprocess.Popen(['/usr/bin/python3', os.path.join(ROOT, 'examples/python', name), *arguments],
                             env=dict(os.environ, PYTHONPATH=PACKAGE), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                            stderr=subprocess.STDOUT, text=True)
+                            stderr=subprocess.PIPE, text=True)
 
 
 def run(name, *arguments):
     child = start(name, *arguments)
-    out, _ = child.communicate(timeout=60)
-    assert child.returncode == 0, out
+    out, err = child.communicate(timeout=60)
+    assert child.returncode == 0, err
     return out
 
 
@@ -61,8 +61,8 @@ def test_serve_serves(folder, instance):
             assert disk.read(0, 8192) == bytes(4096) + b'x' * 4096
             assert isinstance(disk, weft.Device)
         child.send_signal(signal.SIGTERM)
-        out, _ = child.communicate(timeout=60)
-        assert (child.returncode, out) == (0, '1 writes\n')
+        out, err = child.communicate(timeout=60)
+        assert (child.returncode, out) == (0, '1 writes\n'), err
     finally:
         child.kill()
         child.wait()
