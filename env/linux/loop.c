@@ -218,6 +218,11 @@ static bool ready_deliver(struct loop *loop)
 	return true;
 }
 
+/*
+ * Called when what raised the descriptor has been fetched: who wakes us from here on raises it again.
+ * The other way round, a wake-up that came in between would be fetched with `woken` left raised, and no later one would raise the
+ * descriptor.
+ */
 bool loop_deliver(struct loop *loop)
 {
 	bool any = false;

@@ -7,13 +7,14 @@
 static bool epoll_poll(struct env_loop *head)
 {
 	struct loop *loop = loop_of(head);
-	bool any = loop_deliver(loop);
+	bool any;
 
 	/* What env_loop_wait fetched is delivered without asking again. */
 	if (loop->poller.at == loop->poller.count) {
 		loop->stats.system_calls++;
 		poller_fetch(&loop->poller, 0);
 	}
+	any = loop_deliver(loop);
 	any |= poller_dispatch(&loop->poller);
 	return any;
 }

@@ -384,6 +384,27 @@ static void an_alarm_makes_the_descriptor_readable(void **state)
 	assert_false(readable(w, 20));
 }
 
+static void job_done_wakes(struct env_work *work)
+{
+	job_done(work);
+	env_loop_wake(work->loop);
+}
+
+static void a_wake_during_a_poll_hides_no_later_one(void **state)
+{
+	struct job job = {.work = {NULL, job_run, job_done_wakes, NULL}};
+	struct world *w = *state;
+
+	env_loop_fd(w->loop);
+	world_settle(w);
+	job.work.loop = w->loop;
+	env_work_submit(w->loop, &job.work);
+	while (!job.done)
+		env_loop_poll(w->loop);
+	env_loop_wake(w->loop);
+	assert_true(readable(w, 10000));
+}
+
 /* ---- counting ---- */
 
 static void an_idle_turn_makes_no_system_call(void **state)
@@ -495,6 +516,7 @@ int main(void)
 		BOTH(only_an_eventfd_is_adopted),
 		BOTH(work_runs_elsewhere_and_ends_here),
 		BOTH_MOVABLE(the_descriptor_tells_of_everything),
+		BOTH_MOVABLE(a_wake_during_a_poll_hides_no_later_one),
 		BOTH_MOVABLE(an_alarm_makes_the_descriptor_readable),
 		ENTRY(an_idle_turn_makes_no_system_call, "", WORLD_URING),
 		ENTRY(a_busy_turn_makes_one_system_call, "", WORLD_URING),

@@ -252,7 +252,7 @@ static bool uring_poll(struct env_loop *head)
 {
 	struct loop *loop = loop_of(head);
 	struct uring *u = loop->uring;
-	bool any = loop_deliver(loop);
+	bool any;
 
 	uring_enable(loop);
 	if (u->awake < URING_SPINS)
@@ -260,7 +260,8 @@ static bool uring_poll(struct env_loop *head)
 	if (WEFT_UNLIKELY(uring_fetch_now(loop)))
 		uring_enter(loop);
 	u->fetched = false;
-	any |= uring_reap(loop);
+	any = uring_reap(loop);
+	any |= loop_deliver(loop);
 	if (u->poller_ready) {
 		u->poller_ready = false;
 		loop->stats.system_calls++;
