@@ -10,10 +10,14 @@ usage: bench/copy.py [--cases direct,cached,server] [--size GIB] [--repeats N] [
            that, by NBD to qemu-storage-daemon
 
 All look for zeroes in pieces of 64 KiB, have 64 requests of 256 KiB in flight (qemu-img: 16 of 2 MiB), and the time counts
-until the copy is flushed: by the tool, and by fdatasync of the destination after it. Runs are interleaved, medians are told,
-CPU time is the tool's and the server's, and the table is appended to bench/RESULTS.md with the conditions.
+until the copy is flushed: by the tool, and by fdatasync of the destination after it. Runs are interleaved in every order, so
+that none always has what the same other one left, and each begins with as much memory at hand as the image is large (in a
+virtual machine, free memory may have gone back to the host). Medians are told, CPU time is the tool's and the server's, and
+the table is appended to bench/RESULTS.md with the conditions.
 """
 import argparse
+import itertools
+import mmap
 import os
 import random
 import shlex
@@ -70,6 +74,11 @@ def forget(path):
         os.posix_fadvise(image.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
+def touch_memory(size):
+    """A virtual machine's free memory may have gone back to its host, and whoever uses it first waits for it: nobody measured."""
+    mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | mmap.MAP_POPULATE).close()
+
+
 def words(template, **places):
     return [word.replace('WEFT', weft_binary(), 1) if word == 'WEFT' else word.format(**places) for word in shlex.split(template)]
 
@@ -94,6 +103,7 @@ def once(case, tool, source, target, size):
     if os.path.exists(target):
         os.unlink(target)
     forget(source)
+    touch_memory(size)
     if case != 'server':
         return (*timed(words(TOOLS[case, tool], source=source, target=target), target), 0)
     with open(target, 'wb') as image:
@@ -112,8 +122,9 @@ def measure(case, tools, folder, options):
     """-> {tool: [(seconds, CPU, server's CPU)]}"""
     source, target, size = f'{folder}/source.img', f'{folder}/target.img', options.size << 30
     found = {tool: [] for tool in tools}
+    orders = itertools.cycle(itertools.permutations(tools))
     for repeat in range(options.repeats):
-        for tool in tools[repeat % len(tools):] + tools[:repeat % len(tools)]:  # nobody always has what another one left
+        for tool in next(orders):
             found[tool].append(once(case, tool, source, target, size))
             if repeat == 0 and not options.unchecked:
                 assert same(source, target), f'{tool}, {case}: the copy is not what was copied'
