@@ -4,6 +4,8 @@ import json
 
 import pytest
 
+from command import said
+
 
 def told(weft, *arguments):
     done = weft('bench', *arguments, '--json')
@@ -39,9 +41,8 @@ def test_verification_of_what_was_written_at_once_many_times(weft):
 
 def test_a_range_that_is_too_small_is_said(weft):
     done = weft('bench', 'mem:4KiB', '--bs', '8KiB')
-    # Without io_uring that was said before.
-    said = [line for line in done.err.splitlines() if 'io_uring is not available' not in line]
-    assert done.status == 2 and len(said) == 1 and 'bs=8192' in said[0]
+    lines = said(done.err)
+    assert done.status == 2 and len(lines) == 1 and 'bs=8192' in lines[0]
 
 
 def test_a_device_that_fails_is_told_and_the_status_says_so(weft):

@@ -73,3 +73,8 @@ def weft_in(folder, *arguments, limit=LIMIT, **more):
     done = subprocess.run([WEFT, *arguments], cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                           stderr=subprocess.PIPE, text=True, errors='replace', timeout=limit, check=False, **more)
     return Result(done.returncode, done.stdout, done.stderr)
+
+
+def said(text):
+    """The lines on standard error, but for what is said of the machine."""
+    return [line for line in text.splitlines() if 'io_uring is not available' not in line]

@@ -9,7 +9,7 @@ import subprocess
 
 import pytest
 
-from command import WEFT, LIMIT, end_with_parent
+from command import WEFT, LIMIT, end_with_parent, said
 
 KIB, MIB = 1 << 10, 1 << 20
 SIZE = 16 * MIB
@@ -50,11 +50,6 @@ def used(path):
 def told(done):
     assert done.status == 0, done.err
     return json.loads(done.out.splitlines()[-1])
-
-
-def said(text):
-    """The lines on standard error, but for what is said of the machine."""
-    return [line for line in text.splitlines() if 'io_uring is not available' not in line]
 
 
 @pytest.mark.parametrize('options', [(), ('--queues', '2'), ('--bs', '64KiB', '--depth', '3'), ('--sparse',),
