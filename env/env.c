@@ -189,8 +189,22 @@ int env_medium_open(struct env *env, const char *path, const struct env_medium_w
 			      : env->ops->medium_open(env, path, wants, out, info, why);
 }
 
+void env_medium_attach(struct env_loop *loop, struct env_medium *medium)
+{
+	atomic_fetch_add(&medium->loops, 1);
+	medium->ops->attach(loop, medium);
+}
+
+void env_medium_detach(struct env_loop *loop, struct env_medium *medium)
+{
+	WEFT_ASSERT(atomic_load(&medium->loops) > 0);
+	medium->ops->detach(loop, medium);
+	atomic_fetch_sub(&medium->loops, 1);
+}
+
 void env_medium_close(struct env_medium *medium)
 {
+	WEFT_ASSERT(atomic_load(&medium->loops) == 0);
 	medium->ops->close(medium);
 }
 

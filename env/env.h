@@ -125,7 +125,11 @@ struct env_medium_info {
 /* Control thread; may block for a moment. -EWOULDBLOCK: locked by another open descriptor. */
 int env_medium_open(struct env *env, const char *path, const struct env_medium_wants *wants, struct env_medium **out,
 	struct env_medium_info *info, struct weft_why *why);
-void env_medium_close(struct env_medium *medium);       /* no env_io in flight */
+void env_medium_close(struct env_medium *medium);       /* no env_io in flight, and detached from every loop */
+/* Makes requests of this loop cheaper where the kernel can; on the loop. What is attached is detached, with no env_io in flight
+ * here, before the medium or the loop is closed. Not attached, or in vain: all works the same. */
+void env_medium_attach(struct env_loop *loop, struct env_medium *medium);
+void env_medium_detach(struct env_loop *loop, struct env_medium *medium);
 /* Deletes what open created (a start that failed later leaves nothing behind). */
 void env_medium_unlink_created(struct env_medium *medium);
 int env_medium_size(struct env_medium *medium, uint64_t *size);                        /* asks again */

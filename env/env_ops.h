@@ -104,6 +104,8 @@ struct env_gate {
 struct env_medium_ops {
 	void (*submit)(struct env_loop *loop, struct env_io *io);
 	void (*close)(struct env_medium *medium);
+	void (*attach)(struct env_loop *loop, struct env_medium *medium);
+	void (*detach)(struct env_loop *loop, struct env_medium *medium);
 	void (*unlink_created)(struct env_medium *medium);
 	int (*size)(struct env_medium *medium, uint64_t *size);
 	int (*resize)(struct env_medium *medium, uint64_t size, struct weft_why *why);
@@ -111,6 +113,7 @@ struct env_medium_ops {
 struct env_medium {
 	const struct env_medium_ops *ops;
 	struct env *env;
+	_Atomic unsigned loops; /* that it is attached to; env.c counts */
 };
 
 struct env_notifier_ops {

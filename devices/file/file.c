@@ -126,15 +126,25 @@ static void file_submit(struct weft_blk *blk, struct weft_hop *hop)
 static int file_shard_open(
 	struct weft_blk *blk, void *shard, struct weft_reactor *reactor, struct weft_why *why)
 {
-	WEFT_ASSERT(weft_reactor_here() == reactor);
+	struct file *file = DEVICE_OF(blk, struct file);
+
+	WEFT_ASSERT(weft_reactor_here() == reactor && file->medium != NULL);
 	(void)shard, (void)why;
-	atomic_store(&DEVICE_OF(blk, struct file)->opened, true);
+	atomic_store(&file->opened, true);
+	env_medium_attach(reactor_loop(reactor), file->medium);
 	return 0;
+}
+
+static void file_shard_close(struct weft_blk *blk, void *shard)
+{
+	(void)shard;
+	env_medium_detach(reactor_loop(weft_reactor_here()), DEVICE_OF(blk, struct file)->medium);
 }
 
 static const struct weft_blk_ops file_ops = {
 	.submit = file_submit,
 	.shard_open = file_shard_open,
+	.shard_close = file_shard_close,
 	.shard_size = sizeof(struct file_shard),
 	.shard_kept = sizeof(struct file_shard), /* closed or not, `msg` may be on its way */
 	.request_size = sizeof(struct env_io),

@@ -28,6 +28,7 @@ struct linux_env {
 	bool quiet;
 	char fallback[200]; /* what was, or would have been said */
 	struct workers *workers;
+	_Atomic uint64_t files; /* slots of media in the loops' tables of files: taken (uring_file.c) */
 };
 
 static inline struct linux_env *linux_env_of(struct env *env)
@@ -168,6 +169,8 @@ void uring_submit_io(struct loop *loop, struct env_io *io);
 struct medium {
 	struct env_medium head;
 	int fd;
+	int file;	   /* its slot in every loop's table of files; it need not be there */
+	uint64_t file_bit; /* the same as a bit, 0: it has none */
 	uint32_t block;
 	bool readonly, direct, block_device, created;
 	bool in_memory;		    /* tmpfs: the ring would pass it to kernel threads */
@@ -194,6 +197,11 @@ int medium_probe(struct medium *medium, const struct env_medium_wants *wants, st
  */
 int dio_align(int fd, uint32_t *memory, uint32_t *offset);
 void medium_submit(struct env_loop *loop, struct env_io *io);
+/* A slot for the medium in the rings' tables of files, if one is free, for as long as it is open. */
+void file_slot_take(struct medium *medium);
+void file_slot_give(struct medium *medium);
+void medium_attach(struct env_loop *loop, struct env_medium *medium);
+void medium_detach(struct env_loop *loop, struct env_medium *medium);
 /* DISCARD, ZERO, STATUS: in the calling thread, blocking. 0 or -errno. */
 int medium_range(struct env_io *io);
 

@@ -15,6 +15,9 @@
 #define FEATURES                                                                                             \
 	(IORING_FEAT_EXT_ARG | IORING_FEAT_NODROP | IORING_FEAT_SUBMIT_STABLE | IORING_FEAT_FAST_POLL)
 
+/* IORING_FEAT_RW_ATTR, for which liburing has no name yet: tells of Linux 6.14 or later. */
+#define FEATURE_6_14 (1u << 16)
+
 /*
  * Best first: one thread submits and runs its completions when it comes to ask; no interrupts; as old
  * kernels have it.
@@ -37,6 +40,7 @@ static int uring_setup(struct uring *u, bool movable)
 
 		rc = io_uring_queue_init_params(URING_ENTRIES, &u->ring, &p);
 		u->bound = i == 0;
+		u->files_at_once = p.features & FEATURE_6_14;
 		if (rc == 0 && (p.features & FEATURES) != FEATURES) {
 			io_uring_queue_exit(&u->ring);
 			rc = -ENOSYS;
@@ -69,7 +73,7 @@ void uring_close(struct loop *loop)
 {
 	struct uring *u = loop->uring;
 
-	WEFT_ASSERT(!u->waiting);
+	WEFT_ASSERT(!u->waiting && !u->files);
 	io_uring_queue_exit(&u->ring);
 	while (u->watches) {
 		struct watch *watch = u->watches;

@@ -202,6 +202,7 @@ static void medium_close(struct env_medium *head)
 
 	if (m->fd >= 0)
 		close(m->fd);
+	file_slot_give(m);
 	free(m->path);
 	free(m);
 }
@@ -227,7 +228,7 @@ int medium_open(struct env *env, const char *path, const struct env_medium_wants
 	memset(info, 0, sizeof(*info));
 	if (!m)
 		return weft_why(why, -ENOMEM, "no memory to open %s", path);
-	m->head = (struct env_medium){&medium_ops, env};
+	m->head = (struct env_medium){.ops = &medium_ops, .env = env};
 	m->fd = -1;
 	m->readonly = wants->readonly;
 	m->path = strdup(path);
@@ -239,6 +240,7 @@ int medium_open(struct env *env, const char *path, const struct env_medium_wants
 		medium_close(&m->head);
 		return rc;
 	}
+	file_slot_take(m);
 	*out = &m->head;
 	return 0;
 }
@@ -265,6 +267,8 @@ static int medium_resize(struct env_medium *head, uint64_t size, struct weft_why
 static const struct env_medium_ops medium_ops = {
 	.submit = medium_submit,
 	.close = medium_close,
+	.attach = medium_attach,
+	.detach = medium_detach,
 	.unlink_created = medium_unlink_created,
 	.size = medium_ask_size,
 	.resize = medium_resize,

@@ -12,6 +12,7 @@
 #define URING_COMPLETIONS 1024u
 #define URING_IOVECS 2048u /* of one turn; what does not fit waits for the next system call */
 #define URING_BUFFERS 1024u
+#define URING_FILES 64u /* the bits of linux_env.files */
 #define URING_SPINS 256u /* a loop that has not slept for so many turns spins */
 
 /* user_data: a pointer to env_io, or one of these (pointers are aligned to 8). */
@@ -55,6 +56,10 @@ struct uring {
 	unsigned regions;
 	bool buffers; /* the table of fixed buffers has been made */
 	uint64_t buffers_used[URING_BUFFERS / 64];
+	bool files_at_once; /* the kernel lets go of a file at once when it is taken out of the table */
+	bool files_tried;   /* to make the table of files */
+	bool files_made;
+	uint64_t files; /* the media that are in it, by medium.file_bit */
 };
 
 /* A free entry; makes room by a system call if need be. NULL: the kernel takes none now. */

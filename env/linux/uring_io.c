@@ -58,24 +58,28 @@ static bool uring_prep(struct loop *loop, struct env_io *io)
 	struct uring *u = loop->uring;
 	struct medium *medium = medium_of(io);
 	uint64_t moved = io_own(io)->moved, skip = io->seg_skip + moved;
+	bool attached = u->files & medium->file_bit;
+	int fd = attached ? medium->file : medium->fd;
 	struct io_uring_sqe *sqe;
 
 	if (io->op == WEFT_FLUSH) {
 		sqe = io_uring_get_sqe(&u->ring);
 		if (!sqe)
 			return false;
-		io_uring_prep_fsync(sqe, medium->fd, IORING_FSYNC_DATASYNC);
+		io_uring_prep_fsync(sqe, fd, IORING_FSYNC_DATASYNC);
 	} else if (WEFT_LIKELY(skip + (io->len - moved) <= io->segs[0].len)) {
 		sqe = io_uring_get_sqe(&u->ring);
 		if (!sqe)
 			return false;
-		prep_one(u, sqe, io, medium->fd, &io->segs[0], (char *)io->segs[0].base + skip,
+		prep_one(u, sqe, io, fd, &io->segs[0], (char *)io->segs[0].base + skip,
 			(unsigned)(io->len - moved), io->offset + moved);
-	} else if (!prep_vector(u, &sqe, io, medium->fd, io->offset + moved)) {
+	} else if (!prep_vector(u, &sqe, io, fd, io->offset + moved)) {
 		return false;
 	}
 	if (io->op == WEFT_WRITE && (io->flags & WEFT_FUA))
 		sqe->rw_flags = RWF_DSYNC;
+	if (attached)
+		sqe->flags |= IOSQE_FIXED_FILE;
 	if (io_own(io)->tries)
 		sqe->flags |= IOSQE_ASYNC; /* it would not go at once: a kernel thread may wait for it */
 	io_uring_sqe_set_data64(sqe, (uintptr_t)io);

@@ -564,8 +564,15 @@ static int medium_resize(struct env_medium *base, uint64_t size, struct weft_why
 	return 0;
 }
 
+/* Nothing is cheaper here; env.c counts. */
+static void medium_attach(struct env_loop *loop, struct env_medium *medium)
+{
+	(void)loop, (void)medium;
+}
+
 static const struct env_medium_ops sim_medium_ops = {
-	.submit = medium_submit, .close = medium_close, .unlink_created = medium_unlink_created, .size = medium_size,
+	.submit = medium_submit, .close = medium_close, .attach = medium_attach, .detach = medium_attach,
+	.unlink_created = medium_unlink_created, .size = medium_size,
 	.resize = medium_resize,
 };
 
@@ -588,7 +595,8 @@ int sim_medium_open(struct env *env, const char *path, const struct env_medium_w
 		sim_file_make(node->world, path, wants->create_size);
 		file = file_get(node->world, path);
 	}
-	*medium = (struct sim_medium){ .base = { &sim_medium_ops, env }, .node = node, .next = node->media, .file = file,
+	*medium = (struct sim_medium){ .base = { .ops = &sim_medium_ops, .env = env },
+		.node = node, .next = node->media, .file = file,
 		.readonly = wants->readonly, .lock = wants->lock, .created = created };
 	node->media = medium;
 	file->shared += wants->lock && wants->readonly;
