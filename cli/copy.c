@@ -234,6 +234,7 @@ static int run(struct copy_command *c)
 
 	if (error != 0)
 		return error;
+	c->copy.options.ahead_bytes = COPY_AHEAD;
 	c->copy.core = c->w.core;
 	c->copy.ended = ended;
 	error = devices_open(c);

@@ -44,7 +44,7 @@ enum {
 	COPY_MAP_BYTES = COPY_EXTENTS * sizeof(struct weft_extent),
 	COPY_GRAIN = 64 << 10,           /* --sparse: zeroes are looked for in pieces of this size */
 	COPY_ZERO_MAX = 128 << 20,       /* of one request, so that progress is seen */
-	COPY_AHEAD = 128 << 20,          /* bytes written between two flushes, so that a cache empties while it is filled */
+	COPY_AHEAD = 128 << 20,          /* options.ahead_bytes of the command */
 };
 
 struct copy_options {
@@ -53,6 +53,7 @@ struct copy_options {
 	uint64_t queues;        /* workers */
 	uint64_t rate;          /* bytes per second that are moved; 0: as fast as it goes */
 	uint64_t checkpoint_ns; /* between two writes of the state file */
+	uint64_t ahead_bytes;   /* written between two flushes, so that a cache empties while it is filled */
 	bool sparse, verify, target_is_zero;
 	const char *resume;     /* the state file; NULL: none */
 };
@@ -171,6 +172,8 @@ void copy_worker_flushed(void *worker);
 
 /* A piece has ended, well or not. */
 void copy_piece_ended(struct copy_piece *piece);
+/* What to say of a flush that failed. Returns `error`. */
+int copy_flush_why(const struct copy *copy, int error, struct weft_why *why);
 /* The first error counts: what was done to which device. */
 void copy_failed(struct copy_worker *worker, int error, const char *what, uint64_t offset, uint64_t len, bool target);
 

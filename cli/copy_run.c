@@ -16,7 +16,7 @@
 
 #include "core/reactor.h"
 
-#define PART_GRAIN (1u << 20)
+#define PART_GRAIN (64u << 10)
 
 static struct weft_reactor *control(const struct copy *copy)
 {
@@ -228,23 +228,15 @@ static void work_start(struct copy *copy, void (*run)(struct env_work *work))
 	env_work_submit(copy->work.loop, &copy->work);
 }
 
-static void flush_failed(struct copy *copy, int error)
-{
-	struct weft_why why;
-
-	weft_why(&why, error, "copy: flushing the destination '%.80s' failed: %s: mend it, then copy again", copy->target_text,
-		strerrordesc_np(-error));
-	failed(copy, error, &why);
-}
-
 void copy_worker_flushed(void *worker)
 {
 	struct copy *copy = ((struct copy_worker *)worker)->copy;
 	int error = ((struct copy_worker *)worker)->flush_error;
+	struct weft_why why;
 	long len;
 
 	if (error != 0)
-		flush_failed(copy, error);
+		failed(copy, copy_flush_why(copy, error, &why), &why);
 	if (error != 0 || copy->options.resume == NULL) {
 		settled(copy);
 		return;

@@ -209,16 +209,31 @@ static void flush_next(struct copy_worker *w)
 	weft_reactor_post(w->copy->core->reactor[0], &w->flushed_msg);
 }
 
+int copy_flush_why(const struct copy *copy, int error, struct weft_why *why)
+{
+	return weft_why(why, error, "copy: flushing the destination '%.80s' failed: %s: mend it, then copy again",
+		copy->target_text, strerrordesc_np(-error));
+}
+
+/* Control hears of it with the worker's answer, or, when that has been given (w->error is control's to read then), with the
+ * flush's. */
+static void flush_failed(struct copy_worker *w, int error)
+{
+	WEFT_ASSERT(w->flush_error == 0);
+	w->flush_error = error;
+	w->running = false;
+	if (!w->told && w->error == 0)
+		w->error = copy_flush_why(w->copy, error, &w->why);
+}
+
 static void flushed(struct weft_hop *root, struct weft_hop *child, int status)
 {
 	struct copy_worker *w = (struct copy_worker *)(uintptr_t)WEFT_CONTAINER(root, struct weft_slot, root)->tag;
 
 	(void)child;
 	w->flushing = false;
-	if (status != 0) {
-		w->flush_error = status;
-		w->running = false; /* control says why, when it settles */
-	}
+	if (status != 0)
+		flush_failed(w, status);
 	flush_next(w);
 }
 
@@ -233,7 +248,7 @@ void copy_worker_flush(void *worker)
 
 static void flush_ahead(struct copy_worker *w)
 {
-	if (w->unflushed >= COPY_AHEAD && !w->flushing && w->flush_error == 0)
+	if (w->unflushed >= w->copy->options.ahead_bytes && !w->flushing && w->flush_error == 0)
 		flush(w);
 }
 

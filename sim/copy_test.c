@@ -74,7 +74,8 @@ static void images_make(void)
 static void options_choose(struct copy_options *o)
 {
 	*o = (struct copy_options){ .piece_bytes = PAGE << sim_rand(run.world) % 5, .depth = 1 + sim_rand(run.world) % 6,
-		.queues = 1 + sim_rand(run.world) % 2, .checkpoint_ns = 1000000, .sparse = sim_chance(run.world, 1, 2),
+		.queues = 1 + sim_rand(run.world) % 2, .checkpoint_ns = 1000000,
+		.ahead_bytes = sim_chance(run.world, 1, 2) ? COPY_AHEAD : 16 * PAGE, .sparse = sim_chance(run.world, 1, 2),
 		.verify = sim_chance(run.world, 1, 2), .resume = STATE };
 }
 
@@ -237,6 +238,28 @@ static void all_is_copied_at_last(void **state)
 	}
 }
 
+/* C8 with a flush that nobody has asked for: the worker that does not flush stops, too, long before its end. */
+static void a_flush_ahead_that_fails_stops_all_workers(void **state)
+{
+	static const struct copy_options o = { .piece_bytes = PAGE, .depth = 1, .queues = 2, .ahead_bytes = 8 * PAGE };
+
+	(void)state;
+	for (uint64_t seed = first_seed; seed < first_seed + 20; seed++) {
+		memset(&run, 0, sizeof(run));
+		run.world = sim_world_open(seed);
+		images_make();
+		sim_file_fault(run.world, TARGET, WEFT_FLUSH, 1, SIM_FAULT_ERROR, -EIO);
+		attempt_open(&o);
+		assert_true(sim_run(run.world, has_ended, NULL, 10000000));
+		assert_int_equal(run.status, -EIO);
+		assert_non_null(strstr(run.copy.why.text, "flushing the destination '" TARGET "' failed"));
+		for (unsigned i = 0; i < o.queues; i++)
+			assert_true(run.copy.worker[i].mark < run.copy.worker[i].to);
+		attempt_close();
+		sim_world_close(run.world);
+	}
+}
+
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
@@ -245,6 +268,7 @@ int main(int argc, char **argv)
 		{ "all_is_copied_at_last, without power", all_is_copied_at_last, NULL, NULL, (void *)HARM_POWER },
 		{ "all_is_copied_at_last, the disk fails", all_is_copied_at_last, NULL, NULL, (void *)HARM_ERROR },
 		{ "all_is_copied_at_last, stopped", all_is_copied_at_last, NULL, NULL, (void *)HARM_STOP },
+		cmocka_unit_test(a_flush_ahead_that_fails_stops_all_workers),
 	};
 
 	if (argc > 1)
