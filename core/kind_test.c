@@ -41,6 +41,9 @@ static int add(struct world *world, const struct weft_kind *kind, struct weft_wh
 	return objects_module_add(&world->core, &module, why);
 }
 
+#define DIGITS(n) #n
+#define STRING(macro) DIGITS(macro)
+
 static void a_foreign_module_is_refused(void **state)
 {
 	static const struct {
@@ -48,7 +51,8 @@ static void a_foreign_module_is_refused(void **state)
 		const char *sentence;
 	} cases[] = {
 		{ { 99, sizeof(struct weft_module), sizeof(struct weft_kind), "m", "1", NULL },
-		  "module: abi=99: this weft takes 1 only: build it against the headers of this weft (" WEFT_VERSION ")" },
+		  "module: abi=99: this weft takes " STRING(WEFT_ABI) " only: build it against the headers of this weft ("
+		  WEFT_VERSION ")" },
 		{ { WEFT_ABI, 1, sizeof(struct weft_kind), "m", "1", NULL }, "module: size=1: its table must have 40 bytes: "
 		  "build it against the headers of this weft (" WEFT_VERSION ")" },
 		{ { WEFT_ABI, sizeof(struct weft_module), 1, "m", "1", NULL }, "module: kind_size=1: a kind must have " },
