@@ -96,6 +96,12 @@ int env_loop_open_movable(struct env *env, struct env_loop **out, struct weft_wh
 	return env_fault(env) ? env_fault_why(why, "env_loop_open_movable") : env->ops->loop_open(env, true, out, why);
 }
 
+void env_loop_leave(struct env_loop *loop)
+{
+	if (loop->ops->leave)
+		loop->ops->leave(loop);
+}
+
 void env_loop_close(struct env_loop *loop)
 {
 	loop->ops->close(loop);

@@ -47,6 +47,9 @@ int env_loop_open(struct env *env, struct env_loop **out, struct weft_why *why);
 /* The same, for a loop that has a descriptor (env_loop_fd), and that other threads may go on with: one after the other, each after
  * the one before has stopped. Costs a little more. */
 int env_loop_open_movable(struct env *env, struct env_loop **out, struct weft_why *why);
+/* The thread that has run the loop, and runs it no more, takes back what it holds for it; on that thread, unless that was
+ * env_thread_start's or the same one closes it. */
+void env_loop_leave(struct env_loop *loop);
 void env_loop_close(struct env_loop *loop);
 /* Delivers what has completed (env_io.done, watches, accepts); never sleeps. True if there was anything. */
 bool env_loop_poll(struct env_loop *loop);

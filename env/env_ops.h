@@ -60,6 +60,7 @@ struct env {
 
 struct env_loop_ops {
 	void (*close)(struct env_loop *loop);
+	void (*leave)(struct env_loop *loop); /* NULL: a thread holds nothing */
 	bool (*poll)(struct env_loop *loop);
 	void (*submit)(struct env_loop *loop);
 	void (*wait)(struct env_loop *loop, uint64_t timeout_ns);

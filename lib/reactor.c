@@ -221,6 +221,7 @@ int weft_reactor_close(struct weft_reactor *reactor, struct weft_why *why)
 	run_dry(reactor);
 	call_wait(weft, &leave.call, NULL);
 	run_dry(reactor);
+	env_loop_leave(reactor->loop);
 	env_gate_enter(weft->gate);
 	*p->link = p->next;
 	if (p->next != NULL)

@@ -49,6 +49,52 @@ static void a_wait_ends_when_its_time_is_over(void **state)
 	assert_true(world_waits(w, 3000000) < 10);
 }
 
+static uint64_t three_turns(void *self, uint64_t now_ns)
+{
+	struct world *w = self;
+
+	(void)now_ns;
+	env_loop_poll(w->loop);
+	env_loop_submit(w->loop);
+	return ++w->calls < 3 ? 0 : ENV_STOP;
+}
+
+/* What a thread holds for its loop is of no use to the one that closes it, which has the like for its own. */
+static void closing_the_loop_of_another_thread_leaves_ours_alone(void **state)
+{
+	struct world *w = *state, other = {.env = w->env};
+	struct env_thread *thread;
+
+	world_settle(w);
+	assert_int_equal(env_loop_open(w->env, &other.loop, &w->why), 0);
+	assert_int_equal(env_thread_start(w->env, "other", -1, other.loop, three_turns, &other, &thread, &w->why), 0);
+	env_thread_join(thread);
+	assert_int_equal(other.calls, 3);
+	env_loop_close(other.loop);
+	world_settle(w);
+	a_wait_ends_when_its_time_is_over(state);
+	env_loop_leave(w->loop);
+	a_wait_ends_when_its_time_is_over(state); /* it may have been the last time, or not */
+}
+
+/* More than a thread can hold something for. */
+static void one_thread_runs_many_loops(void **state)
+{
+	struct world *w = *state, more[20];
+
+	for (unsigned i = 0; i < WEFT_COUNT(more); i++) {
+		more[i] = (struct world){.env = w->env};
+		assert_int_equal(env_loop_open(w->env, &more[i].loop, &w->why), 0);
+		world_settle(&more[i]);
+	}
+	for (unsigned i = 0; i < WEFT_COUNT(more); i++) {
+		assert_true(world_waits(&more[i], 1000000) < 10);
+		env_loop_leave(more[i].loop);
+		env_loop_close(more[i].loop);
+	}
+	a_wait_ends_when_its_time_is_over(state);
+}
+
 struct pingpong {
 	struct world *w;
 	_Atomic uint32_t said, heard;
@@ -506,6 +552,8 @@ int main(void)
 		BOTH(a_wake_before_the_wait_ends_it),
 		BOTH(a_wake_is_kept_for_the_next_wait),
 		BOTH(a_wait_ends_when_its_time_is_over),
+		BOTH(closing_the_loop_of_another_thread_leaves_ours_alone),
+		BOTH(one_thread_runs_many_loops),
 		BOTH(no_wake_is_lost),
 		ENTRY(no_signal_of_a_million_is_lost, "", WORLD_URING),
 		ENTRY(no_signal_is_lost, ", epoll", WORLD_EPOLL),

@@ -74,6 +74,7 @@ void uring_close(struct loop *loop)
 	struct uring *u = loop->uring;
 
 	WEFT_ASSERT(!u->waiting && !u->files);
+	WEFT_ASSERT(!u->registered || pthread_equal(u->thread, pthread_self())); /* else: of which ring? */
 	io_uring_queue_exit(&u->ring);
 	while (u->watches) {
 		struct watch *watch = u->watches;
@@ -174,6 +175,10 @@ void uring_enable(struct loop *loop)
 	rc = syscall(SYS_io_uring_register, u->ring.ring_fd, IORING_REGISTER_ENABLE_RINGS, NULL, 0);
 	WEFT_ASSERT(rc == 0);
 	u->enabled = true;
+	if (u->bound) { /* a sandbox may refuse it, and a thread has room for 16 */
+		u->registered = io_uring_register_ring_fd(&u->ring) == 1;
+		u->thread = pthread_self();
+	}
 	u->unarmed |= TAG_WAKE | TAG_POLLER;
 	uring_enter(loop);
 }
@@ -333,6 +338,18 @@ static void uring_wait(struct env_loop *head, uint64_t timeout_ns)
 		loop->stats.wakes++;
 }
 
+/* The thread's own table holds the ring, and another thread cannot take it out. */
+static void uring_leave(struct env_loop *head)
+{
+	struct uring *u = loop_of(head)->uring;
+
+	if (!u->registered)
+		return;
+	WEFT_ASSERT(pthread_equal(u->thread, pthread_self()));
+	io_uring_unregister_ring_fd(&u->ring);
+	u->registered = false;
+}
+
 static int uring_fd(struct env_loop *head)
 {
 	struct loop *loop = loop_of(head);
@@ -345,6 +362,7 @@ static int uring_fd(struct env_loop *head)
 
 const struct env_loop_ops uring_ops = {
 	.close = loop_close,
+	.leave = uring_leave,
 	.poll = uring_poll,
 	.submit = uring_submit,
 	.wait = uring_wait,

@@ -75,10 +75,11 @@ void linux_thread_run_here(struct env *env, struct env_loop *loop, env_step_fn *
 		uint64_t timeout_ns = step(self, env_now_ns(env));
 
 		if (timeout_ns == ENV_STOP)
-			return;
+			break;
 		if (timeout_ns)
 			loop->ops->wait(loop, timeout_ns);
 	}
+	env_loop_leave(loop);
 }
 
 static void *thread_main(void *arg)

@@ -41,6 +41,8 @@ struct pinned {
 struct uring {
 	struct io_uring ring;
 	bool bound;	   /* to one thread: the kernel wakes nobody else who watches the ring's descriptor */
+	bool registered;   /* with `thread`, which may enter the kernel without looking its descriptor up */
+	pthread_t thread;
 	bool enabled;	   /* by the thread that runs the loop: the ring is its own from then on */
 	bool fetched;	   /* completions have been asked for since the last poll */
 	bool poller_ready; /* the epoll set has something */

@@ -124,6 +124,7 @@ static int target_open(struct thread_data *td, struct job *job, struct fio_file 
 	if (job->reactor == NULL) {
 		weft_reactor_settings_init(&on);
 		on.mode = o->wait;
+		on.bound = true; /* to the job's thread */
 		on.slots = td->o.nr_files * td->o.iodepth;
 		error = weft_reactor_open(target->open->weft, &on, &job->reactor, why);
 	}
