@@ -2,21 +2,22 @@
 /*
  * The guard of shared mappings. Whoever shares a file with us can truncate it, and the next touch raises
  * SIGBUS in whatever thread that is. The handler, one for the process, finds the mapping by the
- * address in a table that is never changed, only replaced; maps zeroes from that page to the mapping's end,
- * and marks it broken. Any other SIGBUS goes to the handler that was there before.
+ * address in a table; maps zeroes from that page to the mapping's end, and marks it broken. Any other SIGBUS
+ * goes to the handler that was there before. A handler may read the table at any time: to add, a longer copy
+ * takes its place; to remove, which must not fail, the entry is emptied where it stands, and is not copied.
  */
 #include <errno.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/mman.h>
 
 #include "env/linux/internal.h"
 
 struct guarded {
 	char *base;
-	uint64_t size, page;
+	_Atomic uint64_t size; /* 0: empty; all else of an entry never changes */
+	uint64_t page;
 	_Atomic bool *broken;
 };
 
@@ -41,13 +42,13 @@ static bool guard_mend(char *address)
 
 	for (unsigned i = 0; table && i < table->count; i++) {
 		const struct guarded *g = &table->at[i];
-		uint64_t at = (uint64_t)(address - g->base);
+		uint64_t at = (uint64_t)(address - g->base), size = atomic_load(&g->size);
 
-		if (address < g->base || at >= g->size)
+		if (address < g->base || at >= size)
 			continue;
 		at -= at % g->page;
 		atomic_store(g->broken, true);
-		return mmap(g->base + at, g->size - at, PROT_READ | PROT_WRITE,
+		return mmap(g->base + at, size - at, PROT_READ | PROT_WRITE,
 			       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) != MAP_FAILED;
 	}
 	return false;
@@ -120,23 +121,38 @@ static void guard_replace(struct guard_table *table)
 	free(old);
 }
 
-static int guard_add_locked(void *base, uint64_t size, uint64_t page, _Atomic bool *broken)
+static void guard_append(struct guard_table *table, char *base, uint64_t size, uint64_t page, _Atomic bool *broken)
+{
+	struct guarded *g = &table->at[table->count++];
+
+	g->base = base;
+	atomic_init(&g->size, size);
+	g->page = page;
+	g->broken = broken;
+}
+
+static int guard_add_locked(char *base, uint64_t size, uint64_t page, _Atomic bool *broken)
 {
 	const struct guard_table *old = atomic_load(&guard.table);
 	unsigned count = old ? old->count : 0;
 	struct guard_table *table = malloc(sizeof(*table) + (count + 1) * sizeof(table->at[0]));
 	int rc = table ? guard_install() : -ENOMEM;
 
-	for (unsigned i = 0; i < count; i++) /* whose page is gone must be plain */
-		WEFT_ASSERT((char *)base + size <= old->at[i].base || (char *)base >= old->at[i].base + old->at[i].size);
+	WEFT_ASSERT(size > 0);
 	if (rc) {
 		free(table);
 		return rc;
 	}
-	if (count)
-		memcpy(table->at, old->at, count * sizeof(table->at[0]));
-	table->at[count] = (struct guarded){base, size, page, broken};
-	table->count = count + 1;
+	table->count = 0;
+	for (unsigned i = 0; i < count; i++) {
+		const struct guarded *g = &old->at[i];
+
+		if (g->size == 0)
+			continue;
+		WEFT_ASSERT(base + size <= g->base || base >= g->base + g->size); /* whose page is gone must be plain */
+		guard_append(table, g->base, g->size, g->page, g->broken);
+	}
+	guard_append(table, base, size, page, broken);
 	guard_replace(table);
 	return 0;
 }
@@ -151,36 +167,19 @@ int guard_add(void *base, uint64_t size, uint64_t page, _Atomic bool *broken)
 	return rc;
 }
 
-/*
- * A shorter copy takes its place; without memory for it, the entry is emptied where it stands, which a
- * handler may read at any time.
- */
+/* No memory is asked for: there is nobody to tell that there is none. */
 void guard_remove(void *base)
 {
 	struct guard_table *table;
-	bool found = false;
+	unsigned i = 0;
 
 	pthread_mutex_lock(&guard.lock);
 	table = atomic_load(&guard.table);
-	WEFT_ASSERT(table && table->count > 0);
-	for (unsigned i = 0; i < table->count; i++) {
-		struct guard_table *less;
-
-		if (table->at[i].base != base || table->at[i].size == 0)
-			continue;
-		found = true;
-		less = malloc(sizeof(*less) + table->count * sizeof(less->at[0]));
-		if (!less) {
-			table->at[i].size = 0;
-			guard_quiesce();
-			break;
-		}
-		memcpy(less->at, table->at, table->count * sizeof(less->at[0]));
-		less->at[i] = less->at[table->count - 1];
-		less->count = table->count - 1;
-		guard_replace(less);
-		break;
-	}
-	WEFT_ASSERT(found);
+	WEFT_ASSERT(table);
+	while (i < table->count && (table->at[i].base != base || table->at[i].size == 0))
+		i++;
+	WEFT_ASSERT(i < table->count);
+	atomic_store(&table->at[i].size, 0);
+	guard_quiesce();
 	pthread_mutex_unlock(&guard.lock);
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Shared memory: mappings, and what happens when the other side takes the pages away. */
+#include "env/linux/internal.h"
 #include "env/linux/test_linux.h"
 
 #include <fcntl.h>
@@ -85,6 +86,27 @@ static void pages_that_are_gone_read_as_zeroes(void **state)
 	env_unmap(other);
 	close(fd);
 	close(fd2);
+}
+
+/* The address of a mapping that has gone lies amidst a later one: what was known of it is forgotten. */
+static void a_mapping_may_span_where_another_was(void **state)
+{
+	char *room = mmap(NULL, 16 * PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	_Atomic bool broken[2] = {false, false};
+	int fd = shrinkable(16 * PAGE);
+
+	(void)state;
+	assert_ptr_not_equal(room, MAP_FAILED);
+	assert_int_equal(guard_add(room + 4 * PAGE, 4 * PAGE, PAGE, &broken[0]), 0);
+	guard_remove(room + 4 * PAGE);
+	assert_ptr_equal(mmap(room, 16 * PAGE, PROT_READ, MAP_SHARED | MAP_FIXED, fd, 0), room);
+	assert_int_equal(guard_add(room, 16 * PAGE, PAGE, &broken[1]), 0);
+	assert_int_equal(ftruncate(fd, 0), 0);
+	assert_int_equal(((volatile char *)room)[5 * PAGE], 0);
+	assert_true(broken[1] && !broken[0]);
+	guard_remove(room);
+	munmap(room, 16 * PAGE);
+	close(fd);
 }
 
 /* ---- many threads, mappings coming and going ---- */
@@ -273,6 +295,7 @@ int main(void)
 		ENTRY(two_mappings_show_the_same_bytes, "", WORLD_EPOLL),
 		ENTRY(a_mapping_behind_the_end_is_refused, "", WORLD_EPOLL),
 		ENTRY(pages_that_are_gone_read_as_zeroes, "", WORLD_EPOLL),
+		ENTRY(a_mapping_may_span_where_another_was, "", WORLD_EPOLL),
 		ENTRY(every_thread_is_guarded, "", WORLD_EPOLL),
 		ENTRY(dropped_pages_read_as_zeroes, "", WORLD_EPOLL),
 	};
