@@ -28,7 +28,7 @@ struct mirror_shard {
 /* In hop->scratch. Legs by bit: done it, failed, of these aborted, of these become smaller (M8). */
 struct mirror_state {
 	uint8_t pending, ok, failed, cut, smaller; /* pending: children in flight */
-	bool aborted, again, bounced, waiting, leased; /* waiting: for room; leased: R2 */
+	bool aborted, again, bounced, waiting, leased, ordered; /* waiting: for room; leased: R2; ordered: M9 */
 	int error; /* the first one */
 };
 _Static_assert(sizeof(struct mirror_state) <= sizeof(((struct weft_hop *)0)->scratch), "fits");
@@ -210,6 +210,8 @@ static void write_end(struct weft_hop *hop, int status)
 {
 	if (state_of(hop)->bounced)
 		bounce_give(&((struct mirror_shard *)weft_hop_shard(hop))->pool, hop);
+	if (state_of(hop)->ordered)
+		order_give(mirror_of(hop->blk), hop);
 	if (state_of(hop)->leased)
 		lease_give(mirror_of(hop->blk), hop);
 	weft_hop_complete(hop, status);
@@ -366,6 +368,25 @@ static void write_begin(struct weft_hop *hop)
 		state_of(hop)->waiting = true;
 }
 
+static void write_ordered(void *self)
+{
+	struct weft_hop *hop = self;
+
+	WEFT_ASSERT(hop->state == WEFT_HOP_ASKED && !state_of(hop)->ordered);
+	state_of(hop)->ordered = true;
+	if (WEFT_UNLIKELY(state_of(hop)->aborted))
+		write_end(hop, -ECANCELED);
+	else
+		write_begin(hop);
+}
+
+static void write_order(struct weft_hop *hop)
+{
+	request_of(hop)->resume = write_ordered;
+	if (order_take(mirror_of(hop->blk), hop))
+		write_ordered(hop);
+}
+
 static void write_leased(void *self)
 {
 	struct weft_hop *hop = self;
@@ -378,7 +399,7 @@ static void write_leased(void *self)
 		status = state_of(hop)->aborted ? -ECANCELED : 0;
 	}
 	if (status == 0)
-		write_begin(hop);
+		write_order(hop);
 	else
 		write_end(hop, status);
 }
@@ -392,13 +413,17 @@ static void mirror_submit(struct weft_blk *blk, struct weft_hop *hop)
 		read_from(mirror, hop, mirror_live(mirror));
 		return;
 	}
-	if (mirror->state != NULL && hop->op != WEFT_FLUSH) {
+	if (hop->op == WEFT_FLUSH) {
+		write_begin(hop);
+		return;
+	}
+	if (mirror->state != NULL) {
 		request_of(hop)->resume = write_leased;
 		if (!lease_take(mirror, hop))
 			return;
 		state_of(hop)->leased = true;
 	}
-	write_begin(hop);
+	write_order(hop);
 }
 
 static void mirror_abort(struct weft_blk *blk, struct weft_hop *hop)

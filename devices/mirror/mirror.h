@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * A mirror from the inside. mirror.c: the data path; lease.c: which regions a reactor may write into; state.c: the control thread's
- * part, which legs are in sync, what waits for the record of it; record.c: the file; rebuild.c: how legs are made equal again, on
- * the control thread; copier.c: the reactor's part of that.
+ * A mirror from the inside. mirror.c: the data path; lease.c: which regions a reactor may write into; order.c: who waits for whom;
+ * state.c: the control thread's part, which legs are in sync, what waits for the record of it; record.c: the file; rebuild.c: how
+ * legs are made equal again, on the control thread; copier.c: the reactor's part of that.
  *
  * Invariants:
  *  M1  Every live leg holds every acknowledged write. So a leg that failed a write which another live leg took is
@@ -23,6 +23,8 @@
  *      one leg as long as it lives, so that such a range does not read now this, now that; until it has been copied from that
  *      leg to the others. A change that was cut off on some legs by an abort, but done by another, is done again there.
  *  M8  A leg that answers -ERANGE to what lies beyond the size it has by now has not failed: it has become smaller before we have.
+ *  M9  Legs do changes that overlap in the same order: a change begins on any leg when those before it that it overlaps with have
+ *      ended on all, on whichever reactor. Else legs would differ for good, with both acknowledged.
  *
  * With state=, besides, the device is cut into regions (record.h):
  *  R1  Legs differ (M7, or as one of them is not live), or may differ after a loss of power, in regions only whose bit of the map
@@ -66,13 +68,23 @@ struct mirror_request {
 	struct bounce bounce;
 	struct weft_msg msg; /* to the control thread and back */
 	struct mirror_request *next;
+	struct mirror_request *behind; /* order.c: the one before it; when the queue has been turned round, after it */
 	struct weft_hop *hop;
 	weft_reactor_fn *resume; /* on the hop's reactor, with `status` */
 	uint32_t region, regions; /* the first, how many; 0: none (a flush) */
+	uint32_t turn, turns, taken; /* M9: the first, how many, how many it has or waits for */
 	uint8_t wait;             /* enum mirror_wait */
 	uint8_t ok;               /* legs that have done it */
 	bool tears;               /* R7: it ends with `status`, and the legs may differ */
 	int status;
+};
+
+#define MIRROR_TURNS 3947 /* a prime, so that streams at distances that are powers of two do not meet */
+
+/* Of pieces of the device, by number (M9). */
+struct mirror_turn {
+	atomic_uintptr_t latest;     /* any reactor: free, taken, or the latest of those that wait since it was looked at */
+	struct mirror_request *next; /* of who has the turn: who gets it next */
 };
 
 /* What one reactor holds (R2). Of its thread, but `returned` and what is asked while a message is under way. */
@@ -153,6 +165,7 @@ struct mirror {
 	atomic_bool waking;
 	struct weft_msg wake;        /* to the control thread: something for a rebuild may have come */
 	struct mirror_lane **lane;   /* with state=: by lane, for each reactor; does not change while running */
+	struct mirror_turn turn[MIRROR_TURNS]; /* any reactor */
 	/* control thread */
 	struct record record;
 	bool writing;                   /* the record */
@@ -199,6 +212,12 @@ int leases_open(struct mirror *mirror, struct weft_why *why);
 void leases_close(struct mirror *mirror);
 void lease_recall(struct mirror_lane *lane, uint32_t region);
 void lease_sweep(struct mirror_lane *lane);
+
+/* order.c. M9, on the hop's reactor: true: it may go on; false: request->resume is called when it may. Set resume. The request's
+ * msg is used meanwhile. */
+bool order_take(struct mirror *mirror, struct weft_hop *hop);
+/* All legs have ended it. */
+void order_give(struct mirror *mirror, struct weft_hop *hop);
 
 /* state.c. Waits for request->wait: set all from `hop` on but status, which `tears` needs as well. On the hop's reactor. */
 void state_wait(struct mirror *mirror, struct mirror_request *request);
