@@ -204,12 +204,13 @@ static void close_all(void)
 
 /* ---- the front end ---- */
 
-static void say_and(uint32_t request, const void *payload, uint32_t size, int fd, bool acknowledge)
+/* The descriptor, so often. */
+static void say_with(uint32_t request, const void *payload, uint32_t size, int fd, unsigned times, bool acknowledge)
 {
 	struct vhost_user_msg msg;
 	struct iovec iov = { &msg.header, sizeof(msg.header) + size };
 	union {
-		char room[CMSG_SPACE(sizeof(int))];
+		char room[CMSG_SPACE(VUX_FDS * sizeof(int))];
 		struct cmsghdr align;
 	} control;
 	struct msghdr m = { .msg_iov = &iov, .msg_iovlen = 1 };
@@ -217,14 +218,21 @@ static void say_and(uint32_t request, const void *payload, uint32_t size, int fd
 	vhost_user_request(&msg, request, size, acknowledge);
 	if (size > 0)
 		memcpy(msg.payload.bytes, payload, size);
-	if (fd >= 0) {
+	assert_true(times <= VUX_FDS);
+	if (times > 0) {
 		m.msg_control = &control;
-		m.msg_controllen = sizeof(control);
-		control.align = (struct cmsghdr){ CMSG_LEN(sizeof(int)), SOL_SOCKET, SCM_RIGHTS };
-		memcpy(CMSG_DATA(&control.align), &fd, sizeof(fd));
+		m.msg_controllen = CMSG_SPACE(times * sizeof(fd));
+		control.align = (struct cmsghdr){ CMSG_LEN(times * sizeof(fd)), SOL_SOCKET, SCM_RIGHTS };
+		for (unsigned i = 0; i < times; i++)
+			memcpy(CMSG_DATA(&control.align) + i * sizeof(fd), &fd, sizeof(fd));
 	}
 	if (sendmsg(t.sock, &m, MSG_NOSIGNAL) != (ssize_t)iov.iov_len)
 		assert_true(t.may_be_cut_off);
+}
+
+static void say_and(uint32_t request, const void *payload, uint32_t size, int fd, bool acknowledge)
+{
+	say_with(request, payload, size, fd, fd >= 0, acknowledge);
 }
 
 static void say(uint32_t request, const void *payload, uint32_t size, int fd)
@@ -713,17 +721,50 @@ static void write_through_begins_with_a_flush_and_its_failure_is_told(void **sta
 	close_all();
 }
 
+/* A message that waits until the export, which is frozen from now on, is thawed. */
+static void say_what_waits(void)
+{
+	assert_int_equal(on_control(freeze_here), 0);
+	say_write_cache(false);
+	while (!t.exp->connections->flush.wanted)
+		turn();
+}
+
 static void a_frozen_export_flushes_when_it_is_thawed(void **state)
 {
 	(void)state;
 	open_all("error:[mem:1MiB],op=flush", "", 1, WEFT_MODE_NOTIFY);
 	front_up(1, false);
-	assert_int_equal(on_control(freeze_here), 0);
-	say_write_cache(false);
-	while (!t.exp->connections->flush.wanted)
-		turn();
+	say_what_waits();
 	assert_int_equal(on_control(thaw_here), 0);
 	assert_int_equal(answer_to(VHOST_USER_SET_CONFIG), 1);
+	front_down(1);
+	close_all();
+}
+
+/* Nine of them, of which eight would do. */
+static void a_surplus_descriptor_is_an_error_also_behind_a_message_that_waits(void **state)
+{
+	struct vhost_user_memory table = { .nregions = VHOST_USER_MAX_FDS };
+	uint8_t byte;
+	ssize_t n;
+
+	(void)state;
+	open_all("mem:1MiB", "", 1, WEFT_MODE_NOTIFY);
+	front_up(1, false);
+	for (unsigned i = 0; i < VHOST_USER_MAX_FDS; i++)
+		table.regions[i] = (struct vhost_user_region){ .gpa = i * 4096, .size = 4096,
+			.uva = (uintptr_t)t.memory + i * 4096, .mmap_offset = i * 4096 };
+	say_what_waits();
+	say_with(VHOST_USER_SET_MEM_TABLE, &table, 8 + sizeof(table.regions), t.memfd, VUX_FDS, false);
+	while (t.exp->connections->ahead_received == 0)
+		turn();
+	assert_int_equal(on_control(thaw_here), 0);
+	assert_int_equal(answer_to(VHOST_USER_SET_CONFIG), 0);
+	say(VHOST_USER_GET_FEATURES, NULL, 0, -1);
+	while ((n = recv(t.sock, &byte, 1, MSG_DONTWAIT)) < 0 && errno == EAGAIN)
+		turn();
+	assert_true(n <= 0); /* no answer: the connection has ended */
 	front_down(1);
 	close_all();
 }
@@ -832,6 +873,7 @@ int main(void)
 		cmocka_unit_test(a_ring_that_is_armed_tells_of_what_has_come),
 		cmocka_unit_test(write_through_begins_with_a_flush_and_its_failure_is_told),
 		cmocka_unit_test(a_frozen_export_flushes_when_it_is_thawed),
+		cmocka_unit_test(a_surplus_descriptor_is_an_error_also_behind_a_message_that_waits),
 		cmocka_unit_test(a_front_end_may_leave_while_its_cache_is_flushed),
 		cmocka_unit_test(segments_follow_the_ring_and_the_device),
 		cmocka_unit_test(a_failure_of_any_call_costs_a_connection_at_most),

@@ -152,6 +152,7 @@ struct vux_flush {
 };
 
 /* ---- connection.c ---- */
+enum { VUX_FDS = VHOST_USER_MAX_FDS + 1 }; /* of a message: one more, so that a surplus one is noticed */
 enum vux_connection_state { VUX_WAITING, VUX_OPEN, VUX_CLOSING };
 
 struct vux_connection {
@@ -163,12 +164,12 @@ struct vux_connection {
 	/* The message that is being received or handled. */
 	struct vhost_user_msg msg;
 	uint32_t received;             /* bytes of it: header, then payload */
-	int fds[VHOST_USER_MAX_FDS + 1]; /* one more, so that a surplus one is noticed */
+	int fds[VUX_FDS];
 	unsigned nfds;
 	/* Of the next message, while this one waits: not all of its header, so that the front end's leaving is noticed. */
 	uint8_t ahead[sizeof(struct vhost_user_header) - 1];
 	uint32_t ahead_received;
-	int ahead_fds[VHOST_USER_MAX_FDS];
+	int ahead_fds[VUX_FDS];
 	unsigned ahead_nfds;
 	int (*after)(struct vux_connection *c); /* handled: to be run when all rings have settled; NULL: none */
 	/* Negotiated. */
