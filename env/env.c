@@ -415,7 +415,13 @@ void env_stream_shut(struct env_stream *stream)
 
 void env_stream_watch(struct env_stream *stream, void (*fn)(void *self), void *self)
 {
-	stream->ops->watch(stream, fn, self);
+	stream->ops->watch(stream, false, fn, self);
+}
+
+void env_stream_watch_end(struct env_stream *stream, void (*fn)(void *self), void *self)
+{
+	WEFT_ASSERT(fn);
+	stream->ops->watch(stream, true, fn, self);
 }
 
 int64_t env_stream_read(struct env_stream *stream, void *buf, size_t len, int *fds, unsigned *nfds)

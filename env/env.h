@@ -214,6 +214,8 @@ void env_stream_close(struct env_stream *stream);
 void env_stream_shut(struct env_stream *stream);
 /* fn runs on the loop while the stream is readable (level-triggered) or closed by the peer; NULL: stop watching. */
 void env_stream_watch(struct env_stream *stream, void (*fn)(void *self), void *self);
+/* In place of that: only while the peer has closed or shut it, however much is still to be read. */
+void env_stream_watch_end(struct env_stream *stream, void (*fn)(void *self), void *self);
 /* Up to len bytes and *nfds descriptors (in: room; out: received, the caller's). Bytes read, 0: closed, -EAGAIN: none now,
  * -errno. */
 int64_t env_stream_read(struct env_stream *stream, void *buf, size_t len, int *fds, unsigned *nfds);

@@ -141,7 +141,7 @@ struct env_mapping {
 struct env_stream_ops {
 	void (*close)(struct env_stream *stream);
 	void (*shut)(struct env_stream *stream);
-	void (*watch)(struct env_stream *stream, void (*fn)(void *self), void *self);
+	void (*watch)(struct env_stream *stream, bool end, void (*fn)(void *self), void *self); /* end: of nothing else */
 	int64_t (*read)(struct env_stream *stream, void *buf, size_t len, int *fds, unsigned *nfds);
 	int (*write)(struct env_stream *stream, const void *buf, size_t len, const int *fds, unsigned nfds);
 };

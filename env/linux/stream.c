@@ -21,6 +21,7 @@ struct stream {
 	struct loop *loop;
 	void (*fn)(void *self);
 	void *self;
+	bool end; /* fn wants to hear of the end only */
 	char *queue; /* not yet sent, from queue + sent to queue + queued */
 	size_t sent, queued;
 	bool closed;		   /* by its owner: it lingers until the queue is empty */
@@ -54,7 +55,7 @@ static void stream_destroy(struct stream *s)
 /* Edge-triggered while nothing is wanted: a peer that has hung up would be told over and over again. */
 static void stream_events_set(struct stream *s)
 {
-	uint32_t events = (s->fn ? EPOLLIN | EPOLLRDHUP : 0) | (s->queue ? EPOLLOUT : 0);
+	uint32_t events = (s->fn ? EPOLLRDHUP | (s->end ? 0 : EPOLLIN) : 0) | (s->queue ? EPOLLOUT : 0);
 
 	WEFT_ASSERT(!s->closed || (s->queue && !s->fn)); /* it lingers to send, and for nothing else */
 	poller_change(&s->loop->poller, &s->source, events ? events : EPOLLET);
@@ -148,13 +149,14 @@ static void stream_shut(struct env_stream *head)
 	stream_events_set(s);
 }
 
-static void stream_watch(struct env_stream *head, void (*fn)(void *self), void *self)
+static void stream_watch(struct env_stream *head, bool end, void (*fn)(void *self), void *self)
 {
 	struct stream *s = stream_of(head);
 
 	WEFT_ASSERT(!s->closed);
 	s->fn = fn;
 	s->self = self;
+	s->end = end;
 	stream_events_set(s);
 }
 

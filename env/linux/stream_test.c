@@ -150,6 +150,23 @@ static void the_end_of_the_peer_is_told(void **state)
 	server_close(s);
 }
 
+static void an_end_is_told_while_there_is_more_to_read(void **state)
+{
+	struct server *s = server_open(*state, &plain);
+	struct env_stream *client = client_connect(s);
+	volatile bool told = false;
+	char text[4];
+
+	env_stream_watch_end(s->stream, raise_flag, (void *)(uintptr_t)&told);
+	assert_int_equal(env_stream_write(client, "last", 4, NULL, 0), 0);
+	world_settle(s->w);
+	assert_false(told);
+	env_stream_close(client);
+	world_until(s->w, &told);
+	assert_int_equal(env_stream_read(s->stream, text, sizeof(text), NULL, NULL), 4);
+	server_close(s);
+}
+
 /* A peer that has gone and is not watched costs no turns. */
 static void an_ignored_end_is_quiet(void **state)
 {
@@ -584,6 +601,7 @@ int main(void)
 		BOTH(messages_go_both_ways),
 		BOTH(descriptors_come_along),
 		BOTH(the_end_of_the_peer_is_told),
+		BOTH(an_end_is_told_while_there_is_more_to_read),
 		BOTH(an_ignored_end_is_quiet),
 		BOTH(a_closed_stream_is_told_nothing),
 		BOTH(a_slow_reader_gets_all_of_it),

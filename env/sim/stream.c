@@ -35,11 +35,12 @@ void sim_end_free(struct sim_end *end)
 	free(end);
 }
 
-static bool readable(const struct sim_stream *stream)
+/* Is there what is watched for? */
+static bool is_ready(const struct sim_stream *stream)
 {
 	const struct sim_end *end = end_of(stream);
 
-	return end->in != NULL || end->peer == NULL || end->ended;
+	return stream->fn != NULL && ((end->in != NULL && !stream->end) || end->peer == NULL || end->ended);
 }
 
 static void stream_close(struct env_stream *base)
@@ -62,10 +63,11 @@ static void stream_shut(struct env_stream *base)
 		peer->ended = true;
 }
 
-static void stream_watch(struct env_stream *base, void (*fn)(void *self), void *self)
+static void stream_watch(struct env_stream *base, bool end, void (*fn)(void *self), void *self)
 {
 	stream_of(base)->fn = fn;
 	stream_of(base)->self = self;
+	stream_of(base)->end = end;
 }
 
 static int64_t stream_read(struct env_stream *base, void *buf, size_t len, int *fds, unsigned *nfds)
@@ -267,7 +269,7 @@ bool sim_streams_ready(struct sim_loop *loop)
 		if (l->loop == loop && l->waiting > 0)
 			return true;
 	for (struct sim_stream *s = loop->node->streams; s != NULL; s = s->next)
-		if (s->loop == loop && s->fn != NULL && readable(s))
+		if (s->loop == loop && is_ready(s))
 			return true;
 	return false;
 }
@@ -285,12 +287,12 @@ bool sim_streams_deliver(struct sim_loop *loop)
 	}
 	unsigned ready = 0, pick;
 	for (struct sim_stream *s = loop->node->streams; s != NULL; s = s->next)
-		ready += s->loop == loop && s->fn != NULL && readable(s);
+		ready += s->loop == loop && is_ready(s);
 	if (ready == 0)
 		return false;
 	pick = (unsigned)(sim_rand(loop->node->world) % ready);
 	for (struct sim_stream *s = loop->node->streams; s != NULL; s = s->next) {
-		if (s->loop != loop || s->fn == NULL || !readable(s) || pick-- > 0)
+		if (s->loop != loop || !is_ready(s) || pick-- > 0)
 			continue;
 		s->fn(s->self);
 		return true;

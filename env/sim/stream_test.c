@@ -102,10 +102,26 @@ static void what_is_shut_is_read_to_its_end_and_still_reads(void **state)
 	env_stream_shut(p->here); /* nobody is there: nothing to be done */
 }
 
+static void an_end_is_told_while_there_is_more_to_read(void **state)
+{
+	struct pair *p = *state;
+	unsigned there = 0;
+
+	env_stream_watch_end(p->there, told, &there);
+	assert_int_equal(env_stream_write(p->here, "last", 4, NULL, 0), 0);
+	assert_false(env_loop_poll(p->loop));
+	assert_int_equal(there, 0);
+	env_stream_shut(p->here);
+	while (there == 0)
+		assert_true(env_loop_poll(p->loop));
+	expect(p->there, "last", 4);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(what_is_shut_is_read_to_its_end_and_still_reads, pair_open, pair_close),
+		cmocka_unit_test_setup_teardown(an_end_is_told_while_there_is_more_to_read, pair_open, pair_close),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

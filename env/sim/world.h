@@ -165,6 +165,7 @@ struct sim_stream {
 	int fd;                   /* of its thing */
 	void (*fn)(void *self);
 	void *self;
+	bool end;                 /* fn wants to hear of the end only */
 };
 
 struct sim_listener {

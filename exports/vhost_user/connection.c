@@ -112,6 +112,12 @@ static void connection_message_ended(struct vux_connection *c, int status)
 	connection_take_ahead(c);
 }
 
+/* With more said than has been read, which nobody waits for any longer. */
+static void connection_left(void *self)
+{
+	connection_close(self, NULL);
+}
+
 /* While a message waits: the front end may leave. What else it says has to wait. */
 static void connection_listen(void *self)
 {
@@ -130,7 +136,7 @@ static void connection_listen(void *self)
 	c->ahead_received += (uint32_t)got;
 	c->ahead_nfds += nfds;
 	if (c->ahead_received == sizeof(c->ahead))
-		env_stream_watch(c->stream, NULL, NULL);
+		env_stream_watch_end(c->stream, connection_left, c);
 }
 
 /* A message is there, whole. False: the rest has to wait. */

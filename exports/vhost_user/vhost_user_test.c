@@ -742,6 +742,24 @@ static void a_frozen_export_flushes_when_it_is_thawed(void **state)
 	close_all();
 }
 
+/* More than is read ahead has been said meanwhile. */
+static void a_front_end_that_has_said_more_may_leave_while_a_message_waits(void **state)
+{
+	(void)state;
+	open_all("mem:1MiB", "", 1, WEFT_MODE_NOTIFY);
+	front_up(1, false);
+	say_what_waits();
+	say_u64(VHOST_USER_SET_FEATURES, 0, -1);
+	while (t.exp->connections->ahead_received < sizeof(t.exp->connections->ahead))
+		turn();
+	shutdown(t.sock, SHUT_WR);
+	for (unsigned i = 0; i < 1000 && t.exp->connections != NULL; i++)
+		turn();
+	assert_null(t.exp->connections);
+	front_down(1);
+	close_all();
+}
+
 /* Nine of them, of which eight would do. */
 static void a_surplus_descriptor_is_an_error_also_behind_a_message_that_waits(void **state)
 {
@@ -873,6 +891,7 @@ int main(void)
 		cmocka_unit_test(a_ring_that_is_armed_tells_of_what_has_come),
 		cmocka_unit_test(write_through_begins_with_a_flush_and_its_failure_is_told),
 		cmocka_unit_test(a_frozen_export_flushes_when_it_is_thawed),
+		cmocka_unit_test(a_front_end_that_has_said_more_may_leave_while_a_message_waits),
 		cmocka_unit_test(a_surplus_descriptor_is_an_error_also_behind_a_message_that_waits),
 		cmocka_unit_test(a_front_end_may_leave_while_its_cache_is_flushed),
 		cmocka_unit_test(segments_follow_the_ring_and_the_device),
