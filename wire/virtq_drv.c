@@ -105,6 +105,7 @@ int virtq_drv_take(struct virtq_drv *d, struct virtq_done *done)
 {
 	if (WEFT_UNLIKELY(d->fault != NULL))
 		return -EPROTO;
+	virtq_drv_show(d); /* a device may guess what it was not shown: nothing is to end that is still pending */
 	return d->packed ? drv_packed_take(d, done) : drv_split_take(d, done);
 }
 

@@ -94,7 +94,7 @@ void virtq_drv_show(struct virtq_drv *d);
 /* Shows what was added to the device. True: kick it. */
 bool virtq_drv_publish(struct virtq_drv *d);
 
-/* The next request that has ended. Returns 1, 0, or -EPROTO for good (d->fault). */
+/* The next request that has ended; shows first what was added. Returns 1, 0, or -EPROTO for good (d->fault). */
 int virtq_drv_take(struct virtq_drv *d, struct virtq_done *done);
 
 /* Whether virtq_drv_take would find something. */

@@ -220,6 +220,31 @@ static void test_driver_distrusts_the_device(void **state)
 	}
 }
 
+/* A device guesses the next request and uses it before it was shown: it ends, and is not pending any more. */
+static void test_driver_meets_a_device_that_guesses(void **state)
+{
+	struct virtq_done done;
+	struct rig r;
+	uint64_t word = (uint64_t)(DESC_AVAIL | DESC_USED) << 48;
+
+	(void)state;
+	for (unsigned format = 0; format < 2; format++) {
+		rig_start(&r, 4, format, false, false);
+		add_chain(&r, 0, 1, 1, false);
+		if (format == 0)
+			((uint16_t *)r.config.device)[1] = 1; /* used.idx; the head is 0 */
+		else
+			memcpy((uint8_t *)r.config.desc + 8, &word, 8);
+		if (virtq_drv_take(&r.drv, &done) == 1)
+			assert_int_equal(virtq_drv_room(&r.drv), 4);
+		else
+			assert_int_equal(virtq_drv_room(&r.drv), 2); /* showing it has overwritten the answer */
+		virtq_drv_publish(&r.drv);
+		assert_null(r.drv.fault);
+		rig_end(&r);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -228,6 +253,7 @@ int main(void)
 		cmocka_unit_test(test_dirty_log),
 		cmocka_unit_test(test_driver_limits),
 		cmocka_unit_test(test_driver_distrusts_the_device),
+		cmocka_unit_test(test_driver_meets_a_device_that_guesses),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
