@@ -84,3 +84,17 @@ const struct weft_kind *complete_kind(enum complete_what of, unsigned *at)
 	}
 	return NULL;
 }
+
+void complete_kind_values(const struct weft_kind *kind, const char *prefix)
+{
+	for (const struct weft_option *o = kind->options; o != NULL && o->name != NULL; o++) {
+		const char *choices = complete_choices(o), *what = o->type == WEFT_OPTION_PATH ? "@files" : "";
+
+		printf("_weft_kind_values[%s%s:%s]='", prefix, kind->name, o->name);
+		if (choices != NULL)
+			complete_words(choices, " ");
+		printf("%s'\n", choices == NULL ? what : "");
+		if (o->flags & WEFT_OPTION_ADDRESS)
+			printf("_weft_kind_values[%s%s:]='%s'\n", prefix, kind->name, what);
+	}
+}

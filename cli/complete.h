@@ -41,4 +41,7 @@ const struct weft_kind *complete_kind(enum complete_what of, unsigned *at);
 void complete_bash(void);
 void complete_zsh(void);
 
+/* What may stand behind each option of a kind, as assignments to _weft_kind_values, which both shells understand. */
+void complete_kind_values(const struct weft_kind *kind, const char *prefix);
+
 #endif

@@ -77,16 +77,7 @@ static void print_kind(const struct weft_kind *kind, const char *prefix)
 	for (; o != NULL && o->name != NULL; o++)
 		printf("%s ", o->name);
 	printf("name'\n");
-	for (o = kind->options; o != NULL && o->name != NULL; o++) {
-		const char *choices = complete_choices(o), *what = o->type == WEFT_OPTION_PATH ? "@files" : "";
-
-		printf("_weft_kind_values[%s%s:%s]='", prefix, kind->name, o->name);
-		if (choices != NULL)
-			complete_words(choices, " ");
-		printf("%s'\n", choices == NULL ? what : "");
-		if (o->flags & WEFT_OPTION_ADDRESS)
-			printf("_weft_kind_values[%s%s:]='%s'\n", prefix, kind->name, what);
-	}
+	complete_kind_values(kind, prefix);
 }
 
 static void print_kinds(const char *name, enum complete_what of)
