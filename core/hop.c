@@ -222,29 +222,28 @@ _Static_assert(offsetof(struct weft_hop, segs) == offsetof(struct weft_hop, len)
 
 /*
  * As weft_hop_down and weft_hop_submit, only that each field is read once and written once. The child is filled first: as long as
- * it is IDLE, that means nothing; where it is not, forward_rare says so. An operation of 8 or more has not come through the waist;
- * without the sign an offset and a length have a sum.
+ * it is IDLE, that means nothing; where it is not, or the device is not open here, forward_rare asserts it. An operation of 8 or
+ * more has not come through the waist; without the sign an offset and a length have a sum.
  */
 void weft_hop_forward(struct weft_hop *self, struct weft_blk *lower, uint64_t shift)
 {
 	uint64_t progress = self->progress, offset = self->offset + shift, len = self->len, view = self->view;
 	struct weft_hop *child = self + 1;
 	bool idle = child->state == WEFT_HOP_IDLE;
-	struct weft_shard *shard;
+	struct weft_shard *shard = lower->shard[self->lane];
 
 	child->blk = lower;
 	child->done = weft_hop_pass;
 	child->offset = offset;
 	memcpy(&child->len, &self->len, sizeof(child->len) + sizeof(child->segs));
 	child->view = view;
-	if (WEFT_UNLIKELY(!idle || progress_state(progress) != WEFT_HOP_ASKED ||
+	if (WEFT_UNLIKELY(!idle || shard == NULL || progress_state(progress) != WEFT_HOP_ASKED ||
 			(lower->rare[(uint8_t)(view >> 48)] & (view >> 56 | 0x80)) != 0 ||
 			((offset | len) & lower->stray_bits) != 0 || len - 1 >= lower->max_len ||
 			offset + len > __atomic_load_n(&lower->size, __ATOMIC_RELAXED))) {
 		forward_rare(self, lower, shift);
 		return;
 	}
-	shard = lower->shard[self->lane]; /* NULL ends the process: the reactor has not opened the device */
 	child->asked_at = shard->reactor->now;
 	/* The asking hop's lane and state, which is ASKED; no deadline, no status. */
 	child->progress = (progress & WEFT_HOP_PROGRESS(0, 0xff, 0x7f)) | sizeof(*self);
