@@ -23,7 +23,8 @@
 #define MEM_DROP_MIN (64u << 10)
 #define MEM_HUGE_AUTO (16u << 20)
 /* Reads are copied at the end of the turn, one after the other, while the lines of the next are on their way:
- * a random block of a large device lies in no cache, and waiting for it is most of what it costs. */
+ * a random block of a large device lies in no cache, and waiting for it is most of what it costs. They come into
+ * the second cache: more of them can be under way to it than to the first. */
 #define MEM_FIRST 4096u
 #define MEM_LINE 64u
 
@@ -174,7 +175,7 @@ static void mem_serve(struct mem *mem, struct weft_hop *hop)
 static void prefetch(const char *at, uint64_t len)
 {
 	for (uint64_t i = 0; i < len; i += MEM_LINE)
-		__builtin_prefetch(at + i, 0, 3);
+		__builtin_prefetch(at + i, 0, 2);
 }
 
 /* Serves a read, and meanwhile has the lines come that `ahead` (NULL: nobody) will read. */
@@ -185,7 +186,7 @@ static void read_and_prefetch(struct mem *mem, struct weft_hop *hop, const struc
 	uint64_t both = ahead == NULL ? 0 : ahead->len < hop->len ? ahead->len : hop->len, at = 0;
 
 	for (; at < both; at += MEM_LINE) {
-		__builtin_prefetch(next + at, 0, 3);
+		__builtin_prefetch(next + at, 0, 2);
 		memcpy(to + at, from + at, MEM_LINE); /* in line */
 	}
 	memcpy(to + at, from + at, hop->len - at);
