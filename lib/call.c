@@ -11,17 +11,24 @@
 /* What is sent to a reactor of a program does not wake who waits for a call: then the wait is in slices. */
 #define CALL_SLICE_NS 1000000u
 
-int call_allowed(const struct weft *weft, struct weft_why *why)
+int begin_allowed(const struct weft *weft, struct weft_why *why)
 {
 	if (weft == NULL)
 		return weft_why(why, -EINVAL, "weft: NULL: pass what weft_open gave");
 	if (env_forked(weft->env))
 		return weft_why(why, -EPERM, "this process was forked after weft_open, and has none of its threads: open an "
 			"instance of its own here");
-	if (weft_reactor_here() != NULL)
+	return 0;
+}
+
+int call_allowed(const struct weft *weft, struct weft_why *why)
+{
+	int error = begin_allowed(weft, why);
+
+	if (error == 0 && weft_reactor_here() != NULL)
 		return weft_why(why, -EDEADLK, "this would wait for the very thread that it is called on, a reactor's: call it "
 			"from outside, or begin it (..._begin)");
-	return 0;
+	return error;
 }
 
 static void run_msg(void *self)

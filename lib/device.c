@@ -153,13 +153,9 @@ static void open_run(struct call *call)
 	tree_free(call->weft->core, tree);
 }
 
-static int open_check(struct weft *weft, const char *text, struct weft_why *why)
+static int text_check(const char *text, struct weft_why *why)
 {
-	int error = call_allowed(weft, why);
-
-	if (error == 0 && text == NULL)
-		error = weft_why(why, -EINVAL, "device: NULL: write one, KIND:ADDRESS,OPTION=VALUE (weft-grammar(7))");
-	return error;
+	return text != NULL ? 0 : weft_why(why, -EINVAL, "device: NULL: write one, KIND:ADDRESS,OPTION=VALUE (weft-grammar(7))");
 }
 
 static struct weft_device *device_new(struct weft *weft, struct weft_why *why)
@@ -174,8 +170,10 @@ static struct weft_device *device_new(struct weft *weft, struct weft_why *why)
 int weft_device_open(struct weft *weft, const char *text, struct weft_device **out, struct weft_why *why)
 {
 	struct device_call d = { .call.run = open_run };
-	int error = open_check(weft, text, why);
+	int error = call_allowed(weft, why);
 
+	if (error == 0)
+		error = text_check(text, why);
 	if (error == 0 && out == NULL)
 		error = weft_why(why, -EINVAL, "device: NULL: pass where it is to be stored");
 	if (out != NULL)
@@ -195,8 +193,10 @@ int weft_device_open(struct weft *weft, const char *text, struct weft_device **o
 int weft_device_open_begin(struct weft *weft, const char *text, void *user_data, struct weft_why *why)
 {
 	struct device_call *d;
-	int error = weft_reactor_here() != NULL && weft != NULL && text != NULL ? 0 : open_check(weft, text, why);
+	int error = begin_allowed(weft, why);
 
+	if (error == 0)
+		error = text_check(text, why);
 	if (error != 0)
 		return error;
 	d = begin_new(weft, WEFT_EVENT_OPENED, user_data, why);
@@ -283,6 +283,8 @@ int weft_device_close_begin(struct weft_device *device, void *user_data, struct 
 	struct device_call *d;
 	int error = handle_check(device, HANDLE_DEVICE, why);
 
+	if (error == 0)
+		error = begin_allowed(device->handle.weft, why);
 	if (error != 0)
 		return error;
 	d = begin_new(device->handle.weft, WEFT_EVENT_CLOSED, user_data, why);
@@ -352,6 +354,8 @@ int weft_device_resize_begin(struct weft_device *device, uint64_t size, void *us
 	struct device_call *d;
 	int error = resize_check(device, size, why);
 
+	if (error == 0)
+		error = begin_allowed(device->handle.weft, why);
 	if (error != 0)
 		return error;
 	d = begin_new(device->handle.weft, WEFT_EVENT_RESIZE, user_data, why);

@@ -213,7 +213,7 @@ static int ours(const struct weft *weft)
 		return -EINVAL;
 	if (weft_reactor_here() != NULL)
 		return -EDEADLK;
-	return weft->owner == reactor_thread_mark() ? 0 : -EPERM;
+	return weft->owner == reactor_thread_mark() && !env_forked(weft->env) ? 0 : -EPERM;
 }
 
 int weft_control_step(struct weft *weft)

@@ -113,7 +113,9 @@ struct call {
 	bool done;                       /* inside the gate */
 	bool turns;                      /* control waits for turns of the program's reactors: the caller's take them meanwhile */
 };
-/* May a control call be made here? -EINVAL, -EPERM, -EDEADLK with `why`. */
+/* May a control call be begun here, on a reactor or not? -EINVAL, -EPERM with `why`. */
+int begin_allowed(const struct weft *weft, struct weft_why *why);
+/* May one be waited for here, too? The same, and -EDEADLK. */
 int call_allowed(const struct weft *weft, struct weft_why *why);
 /* Runs it, and waits until it has ended: its status. */
 int call_wait(struct weft *weft, struct call *call, struct weft_why *why);

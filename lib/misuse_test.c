@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include <cmocka.h>
+#include <weft/reactor.h>
 #include <weft/weft.h>
 
 #define BLOCK 4096u
@@ -302,17 +303,69 @@ static void another_threads_queue_is_refused_until_it_is_adopted(void **state)
 	assert_int_equal(weft_reactor_close(bound, &u->why), 0);
 }
 
-static void a_forked_child_is_told_so(void **state)
+/* In the child: each call that would wait for a thread that is not there, or be forgotten by one, is refused. */
+static int in_the_child(struct use *u, bool waits)
 {
-	struct use *u = *state;
 	struct weft_device *device;
+	struct weft_event event;
+	int refused = waits ? -EPERM : -EDEADLK;
+
+	u->why.text[0] = '\0';
+	if (weft_device_open_begin(u->weft, "null:1MiB", NULL, &u->why) != -EPERM || strstr(u->why.text, "forked") == NULL)
+		return 1;
+	if (weft_device_close_begin(u->device, NULL, NULL) != -EPERM ||
+			weft_device_resize_begin(u->device, 0, NULL, NULL) != -EPERM)
+		return 2;
+	if (weft_device_open(u->weft, "null:1MiB", &device, NULL) != -EPERM || weft_close(u->weft, NULL) != -EPERM)
+		return 3;
+	return weft_event_next(u->weft, &event) == refused ? 0 : 4;
+}
+
+static void fork_here(void *self)
+{
+	struct use *u = self;
+	bool waits = weft_reactor_here() == NULL;
 	int status;
 	pid_t child = fork();
 
 	if (child == 0)
-		_exit(weft_device_open(u->weft, "null:1MiB", &device, NULL) != -EPERM || weft_close(u->weft, NULL) != -EPERM);
+		_exit(in_the_child(u, waits));
 	assert_int_equal(waitpid(child, &status, 0), child);
 	assert_int_equal(status, 0);
+}
+
+static void a_forked_child_is_told_so(void **state)
+{
+	fork_here(*state);
+}
+
+static void a_child_that_was_forked_on_a_reactor_is_told_so(void **state)
+{
+	struct use *u = *state;
+	struct weft_msg msg = { .fn = fork_here, .self = u };
+
+	weft_reactor_post(u->reactor, &msg);
+	assert_int_equal(weft_reactor_poll(u->reactor), 0);
+}
+
+static void a_forked_child_does_not_step_its_parents_control(void **state)
+{
+	struct use *u = *state;
+	struct weft_settings settings;
+	struct weft *weft;
+	pid_t child;
+	int status;
+
+	weft_settings_init(&settings);
+	settings.control = WEFT_CONTROL_CALLER;
+	assert_int_equal(weft_open(&settings, &weft, &u->why), 0);
+	child = fork();
+	if (child == 0)
+		_exit(weft_control_step(weft) != -EPERM || weft_control_fd(weft) != -EPERM);
+	assert_int_equal(waitpid(child, &status, 0), child);
+	assert_int_equal(status, 0);
+	assert_int_equal(weft_control_step(weft), 0);
+	assert_int_equal(weft_close(weft, &u->why), 0);
 }
 
 #define TEST(function) cmocka_unit_test_setup_teardown(function, setup, teardown)
@@ -327,6 +380,8 @@ int main(void)
 		TEST(what_was_closed_is_found_out),
 		TEST(another_threads_queue_is_refused_until_it_is_adopted),
 		TEST(a_forked_child_is_told_so),
+		TEST(a_child_that_was_forked_on_a_reactor_is_told_so),
+		TEST(a_forked_child_does_not_step_its_parents_control),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
