@@ -37,7 +37,8 @@ static const struct weft_option table[] = {
 	  .help = "look for zeroes in the data (pieces of 64 KiB), and make holes of them" },
 	{ .name = "target-is-zero", .type = WEFT_OPTION_BOOL, AT(copy.options.target_is_zero),
 	  .help = "the destination reads as zeroes all over: believe it, and write no zeroes" },
-	{ .name = "verify", .type = WEFT_OPTION_BOOL, AT(copy.options.verify), .help = "then read both, and compare" },
+	{ .name = "verify", .type = WEFT_OPTION_BOOL, AT(copy.options.verify),
+	  .help = "then read all of both, holes too, and compare" },
 	{ .name = "rate", .type = WEFT_OPTION_SIZE, AT(copy.options.rate),
 	  .help = "bytes per second at most; without it: as fast as it goes", .min = 4096, .max = 1ull << 50 },
 	{ .name = "resume", .type = WEFT_OPTION_PATH, AT(copy.options.resume),
@@ -290,6 +291,11 @@ const struct command command_copy = {
 		"destination that is not there is created if its kind can (create=), as large as the source; one that is larger "
 		"keeps "
 		"what lies behind.\n\n"
+		"With --verify, both are then read from beginning to end and compared, also where they say that there is nothing "
+		"but "
+		"zeroes: what a defective device says of itself is not believed. A destination that was larger is compared as far "
+		"as "
+		"the source goes.\n\n"
 		"Nobody may write to either meanwhile.\n\n"
 		"With --resume, what has been copied is noted in a file: at intervals, and when the copy is interrupted (SIGINT, "
 		"SIGTERM) or fails. It names only what had been flushed before, so that it is true after loss of power, too. The "

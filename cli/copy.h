@@ -22,10 +22,11 @@
  *      Nobody touches a piece's memory but the one request that it has in flight (verifying: two, each its own half).
  *  C5  Zeroes are not written only where the destination said that it reads as zeroes, asked in this run and before this run
  *      wrote there; or where the user said so (--target-is-zero).
- *  C6  What the source calls zeroes, and nothing else, is not read. A hole that does not say so is read.
+ *  C6  Copying, what the source calls zeroes, and nothing else, is not read. A hole that does not say so is read.
  *  C7  All flushes are worker 0's, one after the other. After one that failed nothing is settled any more: a disk that tells of
  *      a loss once need not tell again. A flush that no settling waits for only makes the next one shorter.
  *  C8  After the first error nothing more is handed out; what is in flight ends; then what was copied is settled as always.
+ *  C9  Verifying reads all of both and believes nobody: what a device says of its zeroes may be the very thing that is wrong.
  */
 #ifndef CLI_COPY_H
 #define CLI_COPY_H
@@ -77,7 +78,7 @@ struct copy_piece {
 	uint8_t *data, *other;         /* other: the destination's, when verifying */
 	struct weft_slot *source, *target;
 	uint8_t in_flight;
-	bool zero;                     /* the source reads as zeroes there */
+	bool zero;                     /* copying: the source says that it reads as zeroes there */
 	bool target_zero;              /* the destination does */
 	bool ended, failed;
 };

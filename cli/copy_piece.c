@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The data path of a piece. Copying: it is read, then written, run by run where zeroes are looked for, one request at a time;
- * or zeroed. Verifying: it is read from both at once, and compared; zeroes are read from the destination only.
+ * or zeroed. Verifying: it is read from both at once, and compared, whatever they say of themselves.
  */
 #include <errno.h>
 #include <string.h>
@@ -101,34 +101,28 @@ static void write_next(struct copy_piece *piece)
 
 /* ---- verifying ---- */
 
-/* They differ: where? */
+/* They differed a moment ago: where? A server that shares this memory may have changed it since. */
 static void tell_difference(struct copy_piece *piece)
 {
 	struct copy_worker *worker = piece->worker;
 	bool first = worker->error == 0;
 	uint64_t at = 0;
 
-	while ((piece->zero ? 0 : piece->data[at]) == piece->other[at])
+	while (at + 1 < piece->len && piece->data[at] == piece->other[at])
 		at++;
-	WEFT_ASSERT(at < piece->len);
 	fail(piece, -EILSEQ, "comparing", piece->from + at, 1, true);
 	if (first)
 		weft_why(&worker->why, -EILSEQ, "copy: --verify: byte %llu differs: the source holds 0x%02x, the destination "
 			"0x%02x: "
 			"see that nobody writes to either, then copy again", (unsigned long long)(piece->from + at),
-			piece->zero ? 0 : piece->data[at], piece->other[at]);
-}
-
-static bool is_equal(const struct copy_piece *piece)
-{
-	return piece->zero ? copy_is_zero(piece->other, piece->len) : memcmp(piece->data, piece->other, piece->len) == 0;
+			piece->data[at], piece->other[at]);
 }
 
 static void both_read(struct copy_piece *piece)
 {
 	if (piece->in_flight > 0)
 		return;
-	if (!piece->failed && is_equal(piece))
+	if (!piece->failed && memcmp(piece->data, piece->other, piece->len) == 0)
 		piece->worker->counts.compared += piece->len;
 	else if (!piece->failed)
 		tell_difference(piece);
@@ -168,10 +162,11 @@ void copy_piece_begin(struct copy_piece *piece)
 	piece->done = 0;
 	piece->run = piece->len;
 	piece->ended = piece->failed = false;
+	WEFT_ASSERT(!is_verifying(piece) || !piece->zero);
+	if (piece->zero)
+		submit(piece, piece->target, WEFT_ZERO, NULL, piece->from, piece->len, written);
+	else
+		submit(piece, piece->source, WEFT_READ, piece->data, piece->from, piece->len, source_read);
 	if (is_verifying(piece))
 		submit(piece, piece->target, WEFT_READ, piece->other, piece->from, piece->len, target_read);
-	else if (piece->zero)
-		submit(piece, piece->target, WEFT_ZERO, NULL, piece->from, piece->len, written);
-	if (!piece->zero)
-		submit(piece, piece->source, WEFT_READ, piece->data, piece->from, piece->len, source_read);
 }

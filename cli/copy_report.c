@@ -105,10 +105,10 @@ static json_t *result_json(const struct copy *copy, const struct copy_progress *
 {
 	const struct copy_counts *c = &p->counts;
 
-	return json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:b, s:f, s:f}", "event", "done", "size", (json_int_t)p->size,
+	return json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:b, s:f, s:f}", "event", "done", "size", (json_int_t)p->size,
 		"data", (json_int_t)c->data, "zeroed", (json_int_t)c->zeroed, "left_zero", (json_int_t)c->left_zero,
-		"settled_before", (json_int_t)c->settled, "verified", copy->options.verify, "seconds", seconds, "bytes_per_second",
-		seconds > 0 ? (double)(p->size - c->settled) / seconds : 0);
+		"settled_before", (json_int_t)c->settled, "compared", (json_int_t)c->compared, "verified", copy->options.verify,
+		"seconds", seconds, "bytes_per_second", seconds > 0 ? (double)(p->size - c->settled) / seconds : 0);
 }
 
 void copy_report(const struct copy *copy, bool json)

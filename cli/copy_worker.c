@@ -99,22 +99,22 @@ static void hand_out(struct copy_worker *w, uint64_t to, bool zero, bool target_
 static void zeroes_next(struct copy_worker *w, uint64_t to)
 {
 	const struct copy *copy = w->copy;
-	bool verifying = copy->phase == COPY_VERIFYING, target_zero;
+	bool target_zero;
 	uint64_t same = copy_map_run(&w->target_map, w->at, &target_zero);
 
-	if (copy->options.target_is_zero && !verifying) {
+	if (copy->options.target_is_zero) {
 		target_zero = true;
 		same = to;
 	}
 	if (target_zero && (same >= to || down(w, same) > w->at)) {
 		same = same >= to ? to : down(w, same);
-		*(verifying ? &w->counts.compared : &w->counts.left_zero) += same - w->at;
+		w->counts.left_zero += same - w->at;
 		w->at = same;
 		mark_move(w);
 		return;
 	}
 	same = least(to, target_zero ? w->at + copy->align : down(w, same + copy->align - 1));
-	hand_out(w, least(same, w->at + (verifying ? copy->options.piece_bytes : COPY_ZERO_MAX)), true, false);
+	hand_out(w, least(same, w->at + COPY_ZERO_MAX), true, false);
 }
 
 static void data_next(struct copy_worker *w, uint64_t to)
@@ -163,7 +163,11 @@ static bool step(struct copy_worker *w)
 
 	if (w->free == NULL || w->at == w->to)
 		return false;
-	if (settled != NULL && w->copy->phase == COPY_COPYING) {
+	if (w->copy->phase == COPY_VERIFYING) { /* C9 */
+		hand_out(w, least(to, w->at + w->copy->options.piece_bytes), false, false);
+		return true;
+	}
+	if (settled != NULL) {
 		to = least(to, settled->from > w->at ? settled->from : settled->to);
 		if (settled->from <= w->at) {
 			w->counts.settled += to - w->at;

@@ -9,7 +9,7 @@ import subprocess
 
 import pytest
 
-from command import WEFT, LIMIT, end_with_parent, said
+from command import BUILD, WEFT, LIMIT, end_with_parent, said
 
 KIB, MIB = 1 << 10, 1 << 20
 SIZE = 16 * MIB
@@ -61,6 +61,7 @@ def test_to_a_new_file(weft, folder, image, options):
     assert result['event'] == 'done' and result['size'] == SIZE
     assert result['data'] + result['zeroed'] + result['left_zero'] == SIZE
     assert result['data'] < SIZE and result['zeroed'] == 0
+    assert result['compared'] == (SIZE if '--verify' in options else 0)
 
 
 def test_zeroes_that_were_written_become_holes_when_that_is_asked_for(weft, folder):
@@ -120,6 +121,21 @@ def test_a_difference_is_found(weft, folder):
     done = weft('copy', 'file:a.img', 'null:1MiB', '--verify', '--resume', 'state', '--depth', '1')
     assert done.status == 1 and 'byte 0 differs: the source holds 0x78, the destination 0x00' in done.err
     assert not os.path.exists(f'{folder}/state')
+
+
+@pytest.mark.parametrize('liar', ['source', 'destination'])
+def test_verifying_believes_no_device(weft, folder, liar):
+    """One that calls itself zeroes all over, and is not: the copy believes it, what is read afterwards differs."""
+    with open(f'{folder}/lies.img', 'wb') as lies, open(f'{folder}/zeroes.img', 'wb') as zeroes:
+        lies.write(bytes(3 * MIB) + b'x' * MIB)
+        zeroes.truncate(4 * MIB)
+    devices = ['broken:[file:lies.img],how=status-lies', 'file:zeroes.img']
+    bytes_there = ('0x78', '0x00') if liar == 'source' else ('0x00', '0x78')
+    arguments = [*(devices if liar == 'source' else reversed(devices)), '--load', os.path.join(BUILD, 'tests/broken.so')]
+    assert told(weft('copy', *arguments, '--json'))['left_zero'] == 4 * MIB
+    done = weft('copy', *arguments, '--verify')
+    assert done.status == 1
+    assert f'byte {3 * MIB} differs: the source holds {bytes_there[0]}, the destination {bytes_there[1]}' in done.err
 
 
 @pytest.mark.parametrize('source, target, parts', [
