@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "cli/bench_report.h"
+#include "cli/show.h"
 
 #include "core/histogram.h"
 #include "env/env.h"
@@ -135,10 +136,9 @@ static void print_json(const struct bench *bench, const char *device, const stru
 	static const double quantiles[] = { 0.5, 0.9, 0.99, 0.999, 1.0 };
 	static const char *const names[] = { "p50", "p90", "p99", "p999", "max" };
 
-	printf("{\"device\": \"");
-	for (const char *at = device; *at != '\0'; at++)
-		printf(*at == '"' || *at == '\\' ? "\\%c" : "%c", *at);
-	printf("\", \"rw\": \"%s\", \"bs\": %" PRIu64 ", \"depth\": %" PRIu64 ", \"queues\": %" PRIu64 ", \"connections\": %"
+	printf("{\"device\": ");
+	show_quoted(device);
+	printf(", \"rw\": \"%s\", \"bs\": %" PRIu64 ", \"depth\": %" PRIu64 ", \"queues\": %" PRIu64 ", \"connections\": %"
 		PRIu64 ", \"rate\": %.0f, \"requests\": %" PRIu64 ", \"bytes\": %" PRIu64 ", \"errors\": %" PRIu64
 		", \"mismatches\": %" PRIu64 ", \"seconds\": %.6f, \"iops\": %.1f, \"gib_per_second\": %.4f, "
 		"\"undisturbed_iops\": %.1f",

@@ -71,6 +71,14 @@ void show_json(json_t *value, bool indent)
 	json_decref(value);
 }
 
+void show_quoted(const char *text)
+{
+	json_t *string = show_string(text);
+
+	json_dump_callback(string, print, NULL, JSON_ENCODE_ANY);
+	json_decref(string);
+}
+
 static void print_scalar(const json_t *value)
 {
 	if (json_is_string(value))

@@ -18,6 +18,8 @@ const char *show_duration(uint64_t ns, char text[SHOW_TEXT]);
 
 /* A string of JSON, whatever bytes there are. */
 json_t *show_string(const char *text);
+/* The same as part of what is printed by hand. */
+void show_quoted(const char *text);
 /* Takes the value. With `indent`, over several lines. */
 void show_json(json_t *value, bool indent);
 /* Objects and lists as "name: value" lines, indented by level. */

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """weft bench does as many requests as it was asked for, when it was asked for them."""
 import json
+import os
 
 import pytest
 
@@ -48,3 +49,12 @@ def test_a_range_that_is_too_small_is_said(weft):
 def test_a_device_that_fails_is_told_and_the_status_says_so(weft):
     done = weft('bench', 'error:[mem:1MiB],op=write', '--rw', 'write', '--amount', '64KiB', '--time', '0')
     assert done.status == 1
+
+
+def test_a_device_may_be_called_anything(weft, folder):
+    """Its name is told as JSON, whatever bytes are in it."""
+    name = b'a\t"\x01\xff\\.img'
+    with open(os.path.join(os.fsencode(folder), name), 'wb') as image:
+        image.truncate(1 << 20)
+    result = told(weft, b"file:'" + name + b"'", '--amount', '4KiB', '--time', '0')
+    assert result['device'].startswith("file:'a\t\"\x01?") and result['requests'] == 1
