@@ -16,12 +16,12 @@
 #include "core/histogram.h"
 #include "env/env.h"
 
-enum { WIDTH = 860, HEIGHT = 460, LEFT = 80, RIGHT = 830, TOP = 50, BOTTOM = 400, TEXT_ROOM = 256 << 10 };
+enum { WIDTH = 860, HEIGHT = 460, LEFT = 80, RIGHT = 830, TOP = 50, BOTTOM = 400 };
 
 static const char *const colours[BENCH_CURVES_MAX] = { "#1f6fb4", "#d1662f", "#2c8c4a", "#8a4fb0", "#b03060", "#606060" };
 
 struct plot {
-	char *text;
+	char *text;               /* of BENCH_PLOT_ROOM bytes */
 	size_t used;
 	double nines;             /* at the right edge */
 	double lowest, highest;   /* powers of ten of ns at the edges */
@@ -33,10 +33,10 @@ static void WEFT_PRINTF(2, 3) put(struct plot *p, const char *format, ...)
 	int n;
 
 	va_start(args, format);
-	n = vsnprintf(p->text + p->used, TEXT_ROOM - p->used, format, args);
+	n = vsnprintf(p->text + p->used, BENCH_PLOT_ROOM - p->used, format, args);
 	va_end(args);
 	p->used += n > 0 ? (size_t)n : 0;
-	WEFT_ASSERT(p->used < TEXT_ROOM);
+	WEFT_ASSERT(p->used < BENCH_PLOT_ROOM);
 }
 
 /* Any text, as XML takes it; not more than a line of it. */
@@ -120,6 +120,7 @@ static void put_curve(struct plot *p, const struct bench_curve *curve, unsigned 
 {
 	uint64_t total = histogram_total(curve->latency), seen = 0;
 
+	WEFT_ASSERT(total > 0);
 	put(p, "<polyline fill=\"none\" stroke=\"%s\" stroke-width=\"2\" points=\"", colours[number]);
 	for (unsigned i = 0; i < WEFT_HISTOGRAM_BUCKETS; i++) {
 		uint64_t left = total - seen;
@@ -136,26 +137,33 @@ static void put_curve(struct plot *p, const struct bench_curve *curve, unsigned 
 	put(p, "</text>\n");
 }
 
-int bench_plot(struct env *env, const char *path, const struct bench_curve *curves, unsigned n, struct weft_why *why)
+size_t bench_plot_text(char *text, const struct bench_curve *curves, unsigned n)
 {
-	struct plot p = { 0 };
-	struct weft_why inner = { "" };
-	int error;
+	struct plot p = { .text = text };
 
 	WEFT_ASSERT(n > 0 && n <= BENCH_CURVES_MAX);
-	for (unsigned c = 0; c < n; c++)
-		if (histogram_total(curves[c].latency) == 0)
-			return weft_why(why, -ENODATA, "--plot: %.100s: no request was measured: let it run longer",
-				curves[c].name);
-	p.text = env_alloc(env, 16, TEXT_ROOM);
-	if (p.text == NULL)
-		return weft_why(why, -ENOMEM, "--plot: no memory for a drawing");
 	edges(&p, curves, n);
 	put_grid(&p);
 	for (unsigned c = 0; c < n; c++)
 		put_curve(&p, &curves[c], c);
 	put(&p, "</svg>\n");
-	error = env_file_write(env, path, p.text, p.used, &inner);
-	env_free(env, p.text);
+	return p.used;
+}
+
+int bench_plot(struct env *env, const char *path, const struct bench_curve *curves, unsigned n, struct weft_why *why)
+{
+	struct weft_why inner = { "" };
+	char *text;
+	int error;
+
+	for (unsigned c = 0; c < n; c++)
+		if (histogram_total(curves[c].latency) == 0)
+			return weft_why(why, -ENODATA, "--plot: %.100s: no request was measured: let it run longer",
+				curves[c].name);
+	text = env_alloc(env, 16, BENCH_PLOT_ROOM);
+	if (text == NULL)
+		return weft_why(why, -ENOMEM, "--plot: no memory for a drawing");
+	error = env_file_write(env, path, text, bench_plot_text(text, curves, n), &inner);
+	env_free(env, text);
 	return error == 0 ? 0 : weft_why(why, error, "--plot: %.220s", inner.text);
 }

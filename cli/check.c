@@ -28,20 +28,12 @@ static const struct weft_option options[] = {
 
 /* ---- telling ---- */
 
-static void told(struct check *check, enum check_result result, const char *format, va_list args)
-{
-	if (check->result == CHECK_FAILED || (check->result == CHECK_SKIPPED && result == CHECK_SKIPPED))
-		return;
-	check->result = result;
-	vsnprintf(check->detail, sizeof(check->detail), format, args);
-}
-
 void check_failed(struct check *check, const char *format, ...)
 {
 	va_list args;
 
 	va_start(args, format);
-	told(check, CHECK_FAILED, format, args);
+	check_verdict_add(&check->verdict, CHECK_FAILED, format, args);
 	va_end(args);
 }
 
@@ -50,7 +42,7 @@ void check_skipped(struct check *check, const char *format, ...)
 	va_list args;
 
 	va_start(args, format);
-	told(check, CHECK_SKIPPED, format, args);
+	check_verdict_add(&check->verdict, CHECK_SKIPPED, format, args);
 	va_end(args);
 }
 
@@ -58,28 +50,30 @@ static const char *const result_names[] = { "ok", "FAILED", "skipped" };
 
 void check_tell(struct check *check, const char *name)
 {
+	const struct check_verdict *v = &check->verdict;
+
 	name = name != NULL ? name : check->present;
-	check->counts[check->result]++;
+	check_verdict_end(&check->verdict);
 	if (check->json)
-		show_json(json_pack("{s:s, s:s, s:s}", "check", name, "result", check->result == CHECK_FAILED ? "failed" :
-			result_names[check->result], "detail", check->detail), false);
-	else if (check->result == CHECK_OK)
+		show_json(json_pack("{s:s, s:s, s:o}", "check", name, "result", v->result == CHECK_FAILED ? "failed" :
+			result_names[v->result], "detail", show_string(v->detail)), false);
+	else if (v->result == CHECK_OK)
 		printf("ok       %s\n", name);
 	else
-		printf("%-8s %s (%s)\n", result_names[check->result], name, check->detail);
+		printf("%-8s %s (%s)\n", result_names[v->result], name, v->detail);
 	fflush(stdout);
 }
 
 int check_summary(const struct check *check)
 {
-	const unsigned *n = check->counts;
+	const unsigned *n = check->verdict.counts;
 
 	if (check->json)
 		show_json(json_pack("{s:i, s:i, s:i, s:I}", "ok", (int)n[CHECK_OK], "failed", (int)n[CHECK_FAILED], "skipped",
 			(int)n[CHECK_SKIPPED], "seed", (json_int_t)check->seed), false);
 	else
 		printf("%u ok, %u FAILED, %u skipped\n", n[CHECK_OK], n[CHECK_FAILED], n[CHECK_SKIPPED]);
-	return n[CHECK_FAILED] == 0 ? EXIT_DONE : EXIT_FAILED;
+	return check_verdict_good(&check->verdict) ? EXIT_DONE : EXIT_FAILED;
 }
 
 /* ---- the device ---- */
@@ -192,8 +186,7 @@ static void cases_run(struct check *check)
 {
 	for (const struct check_case *c = check_cases; c->name != NULL && check->object != NULL && !check->interrupted; c++) {
 		check->present = c->name;
-		check->result = CHECK_OK;
-		check->detail[0] = '\0';
+		check_verdict_begin(&check->verdict);
 		c->run(check);
 		check_tell(check, c->name);
 	}

@@ -5,6 +5,7 @@
  *   check.c        the command: the device is opened, the cases are run, what came of each is told
  *   check_rig.c    requests, asked by the control thread and answered on the reactors
  *   check_cases.c  what is tried; each case stands by itself and leaves nothing in flight
+ *   check_verdict.c what came of them
  *   check_load.c   many requests at once, judged by the layer `contract`
  */
 #ifndef CLI_CHECK_H
@@ -12,6 +13,7 @@
 
 #include <weft/export.h>
 
+#include "cli/check_verdict.h"
 #include "cli/world.h"
 
 enum {
@@ -37,8 +39,6 @@ struct check_request {
 	bool ended;
 };
 
-enum check_result { CHECK_OK, CHECK_FAILED, CHECK_SKIPPED };
-
 struct check_case {
 	const char *name;
 	void (*run)(struct check *check);
@@ -63,10 +63,7 @@ struct check {
 	int status;
 	uint64_t rng;
 	uint8_t *data, *back;          /* CHECK_LONG and a gap each */
-	/* what came of the present case */
-	enum check_result result;
-	char detail[200];
-	unsigned counts[3];            /* by result */
+	struct check_verdict verdict;
 };
 
 /* ---- check_rig.c ---- */
@@ -83,7 +80,7 @@ uint64_t check_rand(struct check *check, uint64_t below);
 /* Asks for another size, and waits. */
 int check_resize(struct check *check, uint64_t size);
 
-/* ---- for the cases: the first one counts ---- */
+/* ---- for the cases: check_verdict_add ---- */
 void check_failed(struct check *check, const char *format, ...) WEFT_PRINTF(2, 3);
 void check_skipped(struct check *check, const char *format, ...) WEFT_PRINTF(2, 3);
 

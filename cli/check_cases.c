@@ -199,7 +199,7 @@ static bool round_trip(struct check *check, struct weft_seg *segs, unsigned nseg
 		return false;
 	if (memcmp(check->data + shift, check->back + shift, len) != 0)
 		check_failed(check, "%u segments, memory %" PRIu64 " bytes off a page: other data came back", nsegs, shift);
-	return check->result == CHECK_OK;
+	return check->verdict.result == CHECK_OK;
 }
 
 static void misaligned_memory(struct check *check)
@@ -324,9 +324,9 @@ static void zeroes(struct check *check)
 		{ WEFT_FAST, "zeroing (fast)" }, { WEFT_FAST | WEFT_NO_UNMAP, "zeroing (fast, no unmap)" },
 		{ WEFT_FUA | WEFT_NO_UNMAP, "zeroing (FUA, no unmap)" } };
 
-	for (unsigned i = 0; i < WEFT_COUNT(ways) && check->result == CHECK_OK; i++) {
+	for (unsigned i = 0; i < WEFT_COUNT(ways) && check->verdict.result == CHECK_OK; i++) {
 		zeroes_with(check, ways[i].flags, ways[i].name, blocks(check, 65536));
-		if (check->result == CHECK_OK)
+		if (check->verdict.result == CHECK_OK)
 			zeroes_with(check, ways[i].flags, ways[i].name, blocks(check, 8 << 20));
 	}
 }

@@ -74,7 +74,7 @@ static void violations_put(void *self, const char *name, const char *value)
 	struct check *check = self;
 
 	if (strcmp(name, "violations") == 0 && strcmp(value, "0") != 0) {
-		check->result = CHECK_OK; /* this says more than the failure of the request that it was found by */
+		check_verdict_begin(&check->verdict); /* this says more than the failure of the request that it was found by */
 		check_failed(check, "%s times a read was not what it may be, or the memory of a write was changed", value);
 	}
 }
@@ -94,7 +94,7 @@ void check_load(struct check *check)
 		return;
 	memset(items, 0, sizeof(items));
 	memset(check->data, 0, IN_FLIGHT * LONGEST * cell);
-	for (unsigned n = 0; n < REQUESTS && check->result == CHECK_OK; n++) {
+	for (unsigned n = 0; n < REQUESTS && check->verdict.result == CHECK_OK; n++) {
 		unsigned i = (unsigned)check_rand(check, IN_FLIGHT);
 
 		end(check, &items[i]);

@@ -15,12 +15,15 @@ RESULT = {'device': 'x', 'rw': 'randread', 'bs': 4096, 'depth': 32, 'queues': 1,
 @pytest.fixture
 def compare(weft, folder):
     """compare({'iops': 90000}, ...) -> the Result of RESULT against RESULT with these differences"""
-    def run(changes, *options):
-        other = copy.deepcopy(RESULT)
+    def changed(changes):
+        result = copy.deepcopy(RESULT)
         for key, value in changes.items():
             group, _, name = key.rpartition('.')
-            (other[group] if group else other)[name] = value
-        for name, result in (('a.json', RESULT), ('b.json', other)):
+            (result[group] if group else result)[name] = value
+        return result
+
+    def run(changes, *options, before=()):
+        for name, result in (('a.json', changed(dict(before))), ('b.json', changed(changes))):
             with open(f'{folder}/{name}', 'w', encoding='utf-8') as file:
                 json.dump(result, file)
         return weft('bench', '--compare', 'a.json', 'b.json', *options)
@@ -56,6 +59,16 @@ def test_ratios_are_of_the_second_to_the_first(compare):
     rows = {row['measure']: row for row in json.loads(compare({'iops': 50000.0}, '--json').out)['measures']}
     assert rows['requests per s']['ratio'] == 0.5 and rows['p50']['ratio'] == 1
     assert 'requests per s          100.0 k       50.0 k    0.500  worse' in compare({'iops': 50000.0}).out
+
+
+def test_a_ratio_that_no_number_holds_hides_no_row(compare):
+    """Longer than any clock counts, next to nothing before."""
+    changes = {'latency_ns.p50': 1e300, 'iops': 1e300}
+    smallest = {'iops': 5e-324}
+    rows = {row['measure']: row for row in json.loads(compare(changes, '--json', before=smallest).out)['measures']}
+    assert rows['requests per s']['ratio'] is None and rows['requests per s']['b'] == 1e300 and rows['p50']['worse']
+    done = compare(changes, before=smallest)
+    assert done.status == 1 and done.err == '' and done.out.count('\n') == 8
 
 
 @pytest.mark.parametrize('changes, part', [
