@@ -91,6 +91,17 @@ int virtq_inflight_check(struct virtq *vq)
 	return 1;
 }
 
+void virtq_log_all(const struct virtq *vq)
+{
+	WEFT_ASSERT(vq->log && vq->num > 0);
+	if (vq->packed) {
+		vhost_log_mark(vq->log, vq->log_address, virtq_desc_size(true, vq->num));
+		vhost_log_mark(vq->log, vq->log_event, virtq_device_size(true, vq->num));
+	} else {
+		vhost_log_mark(vq->log, vq->log_address, virtq_device_size(false, vq->num));
+	}
+}
+
 uint32_t virtq_base(const struct virtq *vq)
 {
 	if (!vq->packed)

@@ -107,6 +107,7 @@ struct virtq {
 	/* Live migration. */
 	struct vhost_log *log;      /* NULL: not logging */
 	uint64_t log_address;       /* guest address of the used ring (split) or of the descriptor ring (packed) */
+	uint64_t log_event;         /* packed: guest address of the device event */
 
 	struct virtq_used batch[VIRTQ_BATCH]; /* packed */
 };
@@ -128,6 +129,9 @@ void virtq_inflight_reset(void *region);
  * Returns 0, or -EINVAL (size, alignment, a region that does not fit or is damaged) with vq->fault set.
  */
 int virtq_init(struct virtq *vq, const struct virtq_config *config);
+
+/* Marks all that the device writes in the ring: what a server wrote before it was killed may not be marked. */
+void virtq_log_all(const struct virtq *vq);
 
 /* For GET_VRING_BASE: split: next available index; packed: slot and wrap bit, used slot and wrap bit above. */
 uint32_t virtq_base(const struct virtq *vq);

@@ -280,4 +280,6 @@ void virtq_packed_notify(struct virtq *vq, bool enable)
 	else if (enable)
 		word = EVENT_ENABLE << 16;
 	shm_store32(vq->device, word);
+	if (WEFT_UNLIKELY(vq->log != NULL))
+		vhost_log_mark(vq->log, vq->log_event, sizeof(word));
 }

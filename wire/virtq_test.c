@@ -165,6 +165,34 @@ static void test_dirty_log(void **state)
 	}
 }
 
+/* Also what asks for kicks, or for none, lies in the guest's memory. */
+static void test_dirty_log_of_events(void **state)
+{
+	uint8_t bits[8];
+	struct vhost_log log = {bits, sizeof(bits)};
+
+	(void)state;
+	for (unsigned way = 0; way < 4; way++) {
+		bool format = way & 1, event_idx = way & 2;
+		struct rig r;
+
+		rig_start(&r, 1024, format, event_idx, false);
+		r.vq.log = &log;
+		r.vq.log_address = 4096;
+		r.vq.log_event = 7 * 4096;
+		memset(bits, 0, sizeof(bits));
+		virtq_notify_enable(&r.vq);
+		assert_int_equal(bits[0], format ? 1 << 7 : event_idx ? 1 << 3 : 1 << 1);
+		memset(bits, 0, sizeof(bits));
+		virtq_notify_disable(&r.vq);
+		assert_int_equal(bits[0], format ? 1 << 7 : event_idx ? 0 : 1 << 1);
+		memset(bits, 0, sizeof(bits));
+		virtq_log_all(&r.vq);
+		assert_int_equal(bits[0], format ? 1 << 1 | 1 << 2 | 1 << 3 | 1 << 4 | 1 << 7 : 1 << 1 | 1 << 2 | 1 << 3);
+		rig_end(&r);
+	}
+}
+
 static void test_driver_limits(void **state)
 {
 	struct virtq_drv drv;
@@ -251,6 +279,7 @@ int main(void)
 		cmocka_unit_test(test_traffic),
 		cmocka_unit_test(test_base_continues),
 		cmocka_unit_test(test_dirty_log),
+		cmocka_unit_test(test_dirty_log_of_events),
 		cmocka_unit_test(test_driver_limits),
 		cmocka_unit_test(test_driver_distrusts_the_device),
 		cmocka_unit_test(test_driver_meets_a_device_that_guesses),

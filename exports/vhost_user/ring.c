@@ -60,6 +60,8 @@ static int ring_start_here(struct vux_ring *ring)
 	if (ring->logging && ring->log_used) {
 		ring->vq.log = &ring->log;
 		ring->vq.log_address = ring->log_address;
+		ring->vq.log_event = ring->log_event;
+		virtq_log_all(&ring->vq);
 	}
 	ring->session.source = (struct weft_source){ .poll = queue_poll, .arm = queue_arm, .disarm = queue_disarm,
 		.flush = queue_flush, .always = ring->kick == NULL };
@@ -387,6 +389,22 @@ static void ring_start(struct vux_ring *ring)
 {
 	struct vux_connection *c = ring->connection;
 	int status;
+/*
+ * What the front end gives is the address of the used ring. A packed ring has none: QEMU gives that of the device event, others
+ * that of the descriptors. So it is found out here.
+ */
+static void ring_log_addresses(struct vux_ring *ring)
+{
+	const struct virtq_config *config = &ring->config;
+	bool found = true;
+
+	ring->log_address = ring->setup.log_address;
+	if (config->packed)
+		found = vmap_gpa_of(&ring->map->vmap, config->desc, &ring->log_address) &&
+			vmap_gpa_of(&ring->map->vmap, config->device, &ring->log_event);
+	WEFT_ASSERT(found); /* translated by this very map */
+}
+
 
 	WEFT_ASSERT(control_is_here(c->exp) && export_serves(c->exp));
 	WEFT_ASSERT(ring->state == VUX_STOPPED && ring->session.slots == 0 && ring->parked == NULL);
@@ -407,7 +425,7 @@ static void ring_start(struct vux_ring *ring)
 	ring->log = (struct vhost_log){ .bits = c->log.base, .bytes = c->log.size };
 	ring->logging = c->log.base != NULL && connection_acked(c, VHOST_F_LOG_ALL);
 	ring->log_used = ring->setup.log_used;
-	ring->log_address = ring->setup.log_address;
+	ring_log_addresses(ring);
 	ring->serial = c->exp->serial != NULL ? c->exp->serial : c->exp->object.name;
 	ring->readonly = export_readonly(c->exp);
 	ring->write_through = config_write_through(c);

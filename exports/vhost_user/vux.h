@@ -58,7 +58,7 @@ enum vux_ring_state { VUX_STOPPED, VUX_STARTING, VUX_RUNNING, VUX_STOPPING };
 struct vux_setup {
 	uint32_t num;            /* 0: not said yet */
 	uint64_t desc, driver, device; /* in the front end's address space */
-	uint64_t log_address;    /* guest address of the used ring */
+	uint64_t log_address;    /* guest address of the used ring, if it is a split one */
 	uint32_t base;           /* where to go on: what the front end said, or where the ring was stopped */
 	bool base_given;         /* by the front end, since the last start */
 	bool has_addresses, has_kick, log_used;
@@ -80,7 +80,7 @@ struct vux_ring {
 	struct vhost_log log;
 	const char *serial;
 	struct env_notifier *kick;     /* NULL: polled. Replaced by control while STOPPED only */
-	uint64_t log_address;          /* as in setup */
+	uint64_t log_address, log_event; /* as in vq: guest addresses */
 	bool logging;                  /* guest pages that we write are marked */
 	bool log_used;                 /* those of the used ring, too */
 	bool starved;                  /* found no slot or vector: a completion will wake us */
