@@ -192,7 +192,8 @@ static bool queue_start(struct vux_ring *ring, struct weft_slot *slot, const str
 	sector = r.header.sector;
 	switch (r.header.type) {
 	case VIRTIO_BLK_T_IN:
-		if (WEFT_UNLIKELY(sector > UINT64_MAX / VIRTIO_BLK_SECTOR || r.read_len != 0))
+		/* Too long for any device: it would be refused, but all of its memory would go into the dirty log. */
+		if (WEFT_UNLIKELY(sector > UINT64_MAX / VIRTIO_BLK_SECTOR || r.read_len != 0 || r.write_len > WEFT_MAX_LEN))
 			queue_answer(ring, slot, VIRTIO_BLK_S_IOERR);
 		else
 			queue_submit(slot, WEFT_READ, 0, sector, r.write, r.nwrite, r.write_len);

@@ -181,6 +181,21 @@ class Log:
         self.memory.put(0, bytes(self.memory.size))
 
 
+def test_a_read_that_is_refused_dirties_nothing(serve, client):
+    """More than any device takes at once: the log of it would take longer than the others can wait."""
+    c = client(serve('null:1TiB'), features=F_INDIRECT, protocol=P_ALL)
+    log = Log(c, F_INDIRECT)
+    at = c.memory.take(17)
+    c.memory.put(at, struct.pack('<IIQ', T_IN, 0, 0) + b'\xff')
+    header, status = (c.memory.gpa + at, 16, 0), (c.memory.gpa + at + 16, 1, 2)
+    c.ring.pending[c.ring.add([header, *[(c.memory.gpa, c.memory.size, 2)] * 257, status], indirect=True)] = (at + 16, 0)
+    c.ring.publish()
+    c.ring.kick()
+    assert c.ring.finish()[1] == IOERR
+    assert log.dirty() == pages_of(c.memory, at + 16, 1)
+    log.memory.close()
+
+
 @pytest.mark.parametrize('kind', ['split', 'packed'])
 def test_dirty_log(serve, client, kind):
     """Each page that is written, by data, status or ring, is in the log; and from the start the whole ring, since a server that
