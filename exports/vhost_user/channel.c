@@ -68,7 +68,8 @@ static void channel_readable(void *self)
 	struct vux_channel *ch = self;
 
 	WEFT_ASSERT(ch->connection->channel == ch && ch->received < sizeof(ch->answer));
-	for (;;) {
+	/* Not for ever, for a front end that writes without end: other clients want to be heard, too. */
+	for (unsigned i = 0; i < 64; i++) {
 		int fds[1] = { -1 };
 		unsigned nfds = 0;
 		int64_t got = env_stream_read(ch->stream, ch->answer + ch->received, sizeof(ch->answer) - ch->received, fds, &nfds);

@@ -15,11 +15,14 @@
 #include <fcntl.h>
 #include <sys/eventfd.h>
 #include <sys/file.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/un.h>
 #include <unistd.h>
+
+#include <linux/sockios.h>
 
 #include "core/objects.h"
 #include "devices/device.h"
@@ -638,10 +641,32 @@ static void resize_is_told_to_who_never_answers(void **state)
 	close_all();
 }
 
-/* Two rings are full: each turn serves both, and begins with the other one than the turn before. */
-static void rings_are_served_in_turn_at_most_32_requests_each(void **state)
+/* Answers that nobody waits for, more of them all the time: others are heard meanwhile. */
+static void who_floods_the_channel_holds_up_nobody(void **state)
 {
-	static const struct {
+	static const uint8_t answers[65536];
+	int channel, unread = 0;
+
+	(void)state;
+	open_all("mem:1MiB", "", 1, WEFT_MODE_NOTIFY);
+	front_up(1, false);
+	channel = resized_five_times();
+	for (unsigned i = 0; i < 100; i++) {
+		while (send(channel, answers, sizeof(answers), MSG_DONTWAIT) > 0)
+			;
+		turn();
+		assert_int_equal(ioctl(channel, SIOCOUTQ, &unread), 0);
+		assert_true(unread > 0);
+	}
+	close(channel);
+	front_down(1);
+	close_all();
+}
+
+/* Two rings are full: each turn serves both, so many requests of each, and begins with the other one than the turn before. */
+static void expect_turns(uint32_t large, unsigned share)
+{
+	const struct {
 		unsigned second, requests;
 	} expected[] = { { 0, 32 }, { 1, 32 }, { 1, 32 }, { 0, 32 }, { 0, 16 }, { 1, 16 } };
 	struct core_wants wants = { .io_reactors = 1, .mode = WEFT_MODE_POLL, .no_threads = true };
@@ -900,3 +925,4 @@ int main(void)
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
+		cmocka_unit_test(who_floods_the_channel_holds_up_nobody),
