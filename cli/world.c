@@ -69,6 +69,7 @@ int world_open(struct world *world, const struct world_options *options, unsigne
 	int cpus[CORE_REACTORS_MAX], n = 0, error;
 
 	*world = (struct world){ 0 };
+	env_linux_files_raise();
 	error = env_linux_open(&world->env, &world_env_wants, why);
 	if (error == 0 && options->cpus != NULL && (n = cpus_parse(world->env, options->cpus, cpus, why)) < 0)
 		error = n;

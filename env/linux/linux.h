@@ -25,6 +25,10 @@ const char *env_linux_fallback(struct env *env);
 
 /* ---- for programs (program.c) ---- */
 
+/* As many open files as the system lets this process have: each ring of a client needs three, and programs get 1024 by default,
+ * for the sake of select(), which nobody here calls. */
+void env_linux_files_raise(void);
+
 /* A folder of our own in $TMPDIR, or /tmp: "PREFIX-XXXXXX". */
 int env_linux_folder_make(const char *prefix, char *path, size_t size, struct weft_why *why);
 /* With the files in it; folders in it are left. */

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Requests of every kind, through rings of every kind."""
 import os
+import resource
 import struct
 
 import pytest
@@ -210,6 +211,19 @@ def test_many_queues(serve, client):
         assert ring.write(i, bytes([i]) * 512) == OK
     for i, ring in enumerate(reversed(c.rings)):
         assert ring.read(i, 512) == (OK, bytes([i]) * 512)
+
+
+def test_more_queues_than_a_program_may_have_files_by_default(serve, client):
+    """Three for each: the server takes what the system lets it have."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (64, hard))
+    try:
+        server = serve()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    c = client(server, queues=32)
+    for ring in c.rings:
+        assert ring.write(0, b'q' * 512) == OK
 
 
 def test_as_many_queues_as_the_protocol_can_name(serve, client):
