@@ -67,7 +67,8 @@ int inflight_get(struct vux_connection *c)
 	WEFT_ASSERT(control_is_here(c->exp));
 	if (status != 0)
 		return status;
-	answer.mmap_size = virtq_inflight_size(inflight_packed(c), answer.queue_size) * answer.num_queues;
+	/* For either kind of ring: which it will be may not have been said yet. */
+	answer.mmap_size = virtq_inflight_size(true, answer.queue_size) * answer.num_queues;
 	answer.mmap_offset = 0;
 	status = env_shm_create(env, "weft-inflight", answer.mmap_size, &fd);
 	if (status != 0)
@@ -107,29 +108,31 @@ int inflight_set(struct vux_connection *c)
 	return MESSAGE_WAITS;
 }
 
-void *inflight_region(const struct vux_connection *c, unsigned index, bool packed, uint16_t *num)
+bool inflight_is_short(const struct vux_connection *c, unsigned index)
 {
 	const struct vux_area *area = &c->inflight;
-	uint64_t size;
 
 	WEFT_ASSERT(index < VUX_QUEUES_MAX && (area->mapping == NULL || area->queue_size > 0));
+	return area->mapping != NULL && index < area->queues &&
+		virtq_inflight_size(inflight_packed(c), area->queue_size) > area->size / (index + 1);
+}
+
+void *inflight_region(const struct vux_connection *c, unsigned index, uint16_t *num)
+{
+	const struct vux_area *area = &c->inflight;
+
 	*num = area->queue_size;
-	if (area->mapping == NULL || index >= area->queues)
+	if (area->mapping == NULL || index >= area->queues || inflight_is_short(c, index))
 		return NULL;
-	size = virtq_inflight_size(packed, area->queue_size);
-	if (size > area->size / (index + 1)) /* made for the other kind of ring */
-		return NULL;
-	return area->base + index * size;
+	return area->base + index * virtq_inflight_size(inflight_packed(c), area->queue_size);
 }
 
 void inflight_reset(struct vux_connection *c)
 {
-	bool packed = inflight_packed(c);
-
 	WEFT_ASSERT(c->inflight.queues <= c->exp->queues && connection_is_settled(c));
 	for (unsigned i = 0; i < c->inflight.queues; i++) {
 		uint16_t num;
 
-		virtq_inflight_reset(inflight_region(c, i, packed, &num));
+		virtq_inflight_reset(inflight_region(c, i, &num));
 	}
 }

@@ -336,7 +336,11 @@ static int ring_prepare(struct vux_ring *ring)
 		return weft_why(&ring->why, -EFAULT, "its addresses (descriptors 0x%" PRIx64 ", driver 0x%" PRIx64 ", device 0x%"
 			PRIx64 ", %u entries) are not in the memory that was shared", ring->setup.desc, ring->setup.driver,
 			ring->setup.device, num);
-	config->inflight = inflight_region(c, ring->index, config->packed, &config->inflight_num);
+	if (inflight_is_short(c, ring->index)) /* untracked, it would lose requests when we are killed */
+		return weft_why(&ring->why, -EINVAL, "the area for requests in flight, %" PRIu64 " bytes for %u queues of %u "
+			"entries, is too short for it: the front end must give the one that it was given", c->inflight.size,
+			c->inflight.queues, c->inflight.queue_size);
+	config->inflight = inflight_region(c, ring->index, &config->inflight_num);
 	weft_free(ring_core(ring), ring->resubmit);
 	ring->resubmit = NULL;
 	if (config->inflight != NULL)

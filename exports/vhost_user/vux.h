@@ -238,7 +238,9 @@ void memory_drop_all(struct vux_connection *c);
 int inflight_get(struct vux_connection *c);
 int inflight_set(struct vux_connection *c);
 /* The ring's region; NULL: not tracked. *num: its entries. */
-void *inflight_region(const struct vux_connection *c, unsigned index, bool packed, uint16_t *num);
+void *inflight_region(const struct vux_connection *c, unsigned index, uint16_t *num);
+/* The ring is to be tracked, and the area ends before its region does. */
+bool inflight_is_short(const struct vux_connection *c, unsigned index);
 /* All regions are as if never used: the device was reset. */
 void inflight_reset(struct vux_connection *c);
 

@@ -17,11 +17,11 @@ PROTOCOL = P_MQ | P_REPLY_ACK | P_CONFIG | P_INFLIGHT
 class Survivor:
     """A front end that connects again, as QEMU does with reconnect=."""
 
-    def __init__(self, server, kind, num):
+    def __init__(self, server, kind, num, area=None):
         self.server, self.kind = server, kind
         ring_type, self.feature = RINGS[kind]
         self.memory = Memory()
-        self.area = None
+        self.area = area
         self.front = None
         self.ring = ring_type(None, self.memory, 0, num)
 
@@ -145,6 +145,29 @@ def test_a_stopped_ring_leaves_nothing_in_flight(serve, survivor, kind):
     restart(server, one)
     assert one.ring.take() is None
     assert one.ring.write(0, b's' * 512) == OK
+
+
+@pytest.mark.parametrize('kind', ['split', 'packed'])
+def test_an_area_that_was_asked_for_first_of_all_holds_either_kind(serve, survivor, kind):
+    """Before it was said which kind of ring it will be."""
+    server = serve()
+    with server.connect() as front:
+        area = front.inflight(1, 64)
+        front.fds = []
+    one = survivor(server, kind, 64, area)
+    assert one.ring.write(0, b'a' * 512) == OK
+    assert os.pread(area[0], 2, 8) == b'\1\0', 'the area is not in use'
+
+
+def test_a_ring_that_its_area_has_no_room_for_does_not_run(serve, survivor):
+    """Untracked, it would lose what is in flight when the server is killed: that is said, and mended by the right area."""
+    server = serve()
+    one = survivor(server, 'packed', 64)
+    short = struct.pack('<Q', 1024) + one.area[1][8:]
+    assert one.front.tell(SET_INFLIGHT_FD, short, [one.area[0]]) == 0
+    assert 'too short' in server.text()
+    assert one.front.tell(SET_INFLIGHT_FD, one.area[1], [one.area[0]]) == 0
+    assert one.ring.write(0, b'a' * 512) == OK
 
 
 def test_a_damaged_area_is_refused_politely(serve, survivor):
