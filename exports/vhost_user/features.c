@@ -6,8 +6,8 @@
 
 #define BIT(n) ((uint64_t)1 << (n))
 
-/* Longest ranges of one discard or write-zeroes request, sectors. Zeroes that have to be written take their time. */
-enum { RANGE_SECTORS = (1u << 31) / VIRTIO_BLK_SECTOR, WRITTEN_SECTORS = (32u << 20) / VIRTIO_BLK_SECTOR };
+/* Longest ranges of one discard or write-zeroes request, sectors. Zeroes may have to be written, which takes its time. */
+enum { DISCARD_SECTORS = (1u << 31) / VIRTIO_BLK_SECTOR, ZERO_SECTORS = (32u << 20) / VIRTIO_BLK_SECTOR };
 
 /* Fewer segments than this are not asked for on behalf of the device: what it cannot take at once is split for it. */
 enum { SEGMENTS_LEAST = 126 };
@@ -47,9 +47,9 @@ static uint8_t log2_of(uint32_t power)
 	return (uint8_t)(31 - __builtin_clz(power));
 }
 
-uint32_t config_range_max(const struct vux_export *exp, bool zero)
+uint32_t config_range_max(bool zero)
 {
-	return zero && !can(exp, WEFT_ZERO) ? WRITTEN_SECTORS : RANGE_SECTORS;
+	return zero ? ZERO_SECTORS : DISCARD_SECTORS;
 }
 
 /*
@@ -85,11 +85,11 @@ void config_fill(const struct vux_connection *c, struct virtio_blk_config *confi
 	config->writeback = c->write_cache;
 	config->num_queues = htole16((uint16_t)exp->queues);
 	if (can(exp, WEFT_DISCARD)) {
-		config->max_discard_sectors = htole32(config_range_max(exp, false));
+		config->max_discard_sectors = htole32(config_range_max(false));
 		config->max_discard_seg = htole32(1);
 		config->discard_sector_alignment = htole32(discard / VIRTIO_BLK_SECTOR);
 	}
-	config->max_write_zeroes_sectors = htole32(config_range_max(exp, true));
+	config->max_write_zeroes_sectors = htole32(config_range_max(true));
 	config->max_write_zeroes_seg = htole32(1);
 	config->write_zeroes_may_unmap = zero && can(exp, WEFT_DISCARD);
 }

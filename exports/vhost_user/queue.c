@@ -86,10 +86,11 @@ static void queue_done(struct weft_hop *root, struct weft_hop *child, int status
 }
 
 /* Goes out with data segments; the slot has room for them. */
-static inline void queue_submit(struct weft_slot *slot, unsigned op, unsigned flags, uint64_t sector,
+static inline void queue_submit(struct vux_ring *ring, struct weft_slot *slot, unsigned op, unsigned flags, uint64_t sector,
 	const struct weft_seg *segs, uint32_t nsegs, uint64_t len)
 {
 	WEFT_ASSERT(nsegs <= slot->room);
+	ring->turn_bytes += len;
 	for (uint32_t i = 0; i < nsegs; i++) {
 		slot->segs[i] = segs[i];
 		slot->segs[i].foreign = 1;
@@ -140,10 +141,10 @@ static void queue_range(struct vux_ring *ring, struct weft_slot *slot, struct vi
 			sectors > (zero ? ring->zero_max : ring->discard_max)) {
 		queue_answer(ring, slot, VIRTIO_BLK_S_IOERR);
 	} else if (zero) {
-		queue_submit(slot, WEFT_ZERO, (flags & VIRTIO_BLK_WRITE_ZEROES_FLAG_UNMAP ? 0 : WEFT_NO_UNMAP) |
+		queue_submit(ring, slot, WEFT_ZERO, (flags & VIRTIO_BLK_WRITE_ZEROES_FLAG_UNMAP ? 0 : WEFT_NO_UNMAP) |
 			(ring->write_through ? WEFT_FUA : 0), sector, NULL, 0, len);
 	} else {
-		queue_submit(slot, WEFT_DISCARD, 0, sector, NULL, 0, len);
+		queue_submit(ring, slot, WEFT_DISCARD, 0, sector, NULL, 0, len);
 	}
 }
 
@@ -152,7 +153,7 @@ static void queue_other(struct vux_ring *ring, struct weft_slot *slot, struct vi
 {
 	switch (r->header.type) {
 	case VIRTIO_BLK_T_FLUSH:
-		queue_submit(slot, WEFT_FLUSH, 0, 0, NULL, 0, 0);
+		queue_submit(ring, slot, WEFT_FLUSH, 0, 0, NULL, 0, 0);
 		break;
 	case VIRTIO_BLK_T_GET_ID:
 		queue_get_id(ring, slot, r);
@@ -196,13 +197,13 @@ static bool queue_start(struct vux_ring *ring, struct weft_slot *slot, const str
 		if (WEFT_UNLIKELY(sector > UINT64_MAX / VIRTIO_BLK_SECTOR || r.read_len != 0 || r.write_len > WEFT_MAX_LEN))
 			queue_answer(ring, slot, VIRTIO_BLK_S_IOERR);
 		else
-			queue_submit(slot, WEFT_READ, 0, sector, r.write, r.nwrite, r.write_len);
+			queue_submit(ring, slot, WEFT_READ, 0, sector, r.write, r.nwrite, r.write_len);
 		break;
 	case VIRTIO_BLK_T_OUT:
 		if (WEFT_UNLIKELY(sector > UINT64_MAX / VIRTIO_BLK_SECTOR || ring->readonly))
 			queue_answer(ring, slot, VIRTIO_BLK_S_IOERR);
 		else
-			queue_submit(slot, WEFT_WRITE, ring->write_through ? WEFT_FUA : 0, sector, r.read, r.nread,
+			queue_submit(ring, slot, WEFT_WRITE, ring->write_through ? WEFT_FUA : 0, sector, r.read, r.nread,
 				r.read_len);
 		break;
 	default:
@@ -254,6 +255,8 @@ bool queue_poll(struct weft_source *source)
 
 	if (WEFT_UNLIKELY(ring->starved)) /* a store here would hold up the next load beside it, in each turn */
 		ring->starved = false;
+	if (WEFT_UNLIKELY(ring->turn_bytes != 0))
+		ring->turn_bytes = 0;
 	if (WEFT_UNLIKELY(!queue_unpark(ring)))
 		return false;
 	if (WEFT_UNLIKELY(ring->stopping || ring->reported)) {
@@ -265,7 +268,7 @@ bool queue_poll(struct weft_source *source)
 		ring_report(ring);
 		return false;
 	}
-	while (taken < VUX_TURN_MAX && virtq_has_work(vq)) {
+	while (taken < VUX_TURN_MAX && ring->turn_bytes < VUX_TURN_BYTES && virtq_has_work(vq)) {
 		struct weft_slot *slot = weft_session_slot(&ring->session);
 		int popped;
 

@@ -389,10 +389,6 @@ static struct weft_reactor *ring_pick(struct vux_ring *ring)
 	return best;
 }
 
-static void ring_start(struct vux_ring *ring)
-{
-	struct vux_connection *c = ring->connection;
-	int status;
 /*
  * What the front end gives is the address of the used ring. A packed ring has none: QEMU gives that of the device event, others
  * that of the descriptors. So it is found out here.
@@ -409,6 +405,10 @@ static void ring_log_addresses(struct vux_ring *ring)
 	WEFT_ASSERT(found); /* translated by this very map */
 }
 
+static void ring_start(struct vux_ring *ring)
+{
+	struct vux_connection *c = ring->connection;
+	int status;
 
 	WEFT_ASSERT(control_is_here(c->exp) && export_serves(c->exp));
 	WEFT_ASSERT(ring->state == VUX_STOPPED && ring->session.slots == 0 && ring->parked == NULL);
@@ -433,8 +433,8 @@ static void ring_log_addresses(struct vux_ring *ring)
 	ring->serial = c->exp->serial != NULL ? c->exp->serial : c->exp->object.name;
 	ring->readonly = export_readonly(c->exp);
 	ring->write_through = config_write_through(c);
-	ring->discard_max = config_range_max(c->exp, false);
-	ring->zero_max = config_range_max(c->exp, true);
+	ring->discard_max = config_range_max(false);
+	ring->zero_max = config_range_max(true);
 	ring->starved = ring->stopping = ring->finishing = ring->reported = ring->watched = false;
 	ring->look = 0;
 	ring->setup.base_given = false;

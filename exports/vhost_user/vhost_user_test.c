@@ -82,6 +82,7 @@ struct ring {
 	uint8_t *base; /* SLICE bytes: descriptors, driver, device, requests */
 	int kick, call;
 	uint64_t sector; /* where its requests begin */
+	uint32_t large;  /* bytes of each, all in the same memory; 0: 4 KiB each for itself */
 	unsigned in_flight;
 };
 
@@ -347,7 +348,7 @@ static void front_down(unsigned rings)
 	close(t.memfd);
 }
 
-/* Adds a read of 4 KiB. */
+/* Adds a read. */
 static void add(struct ring *ring)
 {
 	unsigned id = virtq_drv_next_id(&ring->drv);
@@ -355,6 +356,9 @@ static void add(struct ring *ring)
 	struct virtio_blk_req_header header = { .type = VIRTIO_BLK_T_IN, .sector = ring->sector + 8ull * id };
 	uint64_t gpa = (uint64_t)(at - t.memory);
 	struct virtq_buf bufs[3] = { { gpa, sizeof(header) }, { gpa + 64, DATA }, { gpa + 16, 1 } };
+
+	if (ring->large != 0)
+		bufs[1] = (struct virtq_buf){ 0, ring->large };
 
 	memcpy(at, &header, sizeof(header));
 	at[16] = 0xff;
@@ -668,16 +672,16 @@ static void expect_turns(uint32_t large, unsigned share)
 {
 	const struct {
 		unsigned second, requests;
-	} expected[] = { { 0, 32 }, { 1, 32 }, { 1, 32 }, { 0, 32 }, { 0, 16 }, { 1, 16 } };
+	} expected[] = { { 0, share }, { 1, share }, { 1, share }, { 0, share }, { 0, 80 - 2 * share }, { 1, 80 - 2 * share } };
 	struct core_wants wants = { .io_reactors = 1, .mode = WEFT_MODE_POLL, .no_threads = true };
 	unsigned at = 0;
 
-	(void)state;
 	open_as(&wants, "witness", "");
 	front_up(2, false);
 	assert_int_equal(on_control(freeze_here), 0);
 	for (unsigned i = 0; i < 2; i++) {
 		t.ring[i].sector = (uint64_t)i * WITNESS_SPAN / 512;
+		t.ring[i].large = large;
 		for (unsigned n = 0; n < 80; n++)
 			add(&t.ring[i]);
 		publish(&t.ring[i]);
@@ -695,6 +699,18 @@ static void expect_turns(uint32_t large, unsigned share)
 			assert_int_equal(witness[at++], expected[run].second ^ witness[0]);
 	front_down(2);
 	close_all();
+}
+
+static void rings_are_served_in_turn_at_most_32_requests_each(void **state)
+{
+	(void)state;
+	expect_turns(0, 32);
+}
+
+static void rings_are_served_in_turn_at_most_16_mib_each(void **state)
+{
+	(void)state;
+	expect_turns(600 << 10, 28); /* the first of which it is not less */
 }
 
 /* Before its reactor sleeps, a ring says what came since it was looked at: nobody will kick for that. */
@@ -912,7 +928,9 @@ int main(void)
 		cmocka_unit_test(a_folder_that_stays_locked_is_used_all_the_same),
 		cmocka_unit_test(resize_is_told_once_at_a_time),
 		cmocka_unit_test(resize_is_told_to_who_never_answers),
+		cmocka_unit_test(who_floods_the_channel_holds_up_nobody),
 		cmocka_unit_test(rings_are_served_in_turn_at_most_32_requests_each),
+		cmocka_unit_test(rings_are_served_in_turn_at_most_16_mib_each),
 		cmocka_unit_test(a_ring_that_is_armed_tells_of_what_has_come),
 		cmocka_unit_test(write_through_begins_with_a_flush_and_its_failure_is_told),
 		cmocka_unit_test(a_frozen_export_flushes_when_it_is_thawed),
@@ -925,4 +943,3 @@ int main(void)
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
-		cmocka_unit_test(who_floods_the_channel_holds_up_nobody),

@@ -21,6 +21,7 @@ enum {
 	VUX_MEMORY_MAX = 256,   /* regions of one connection */
 	VUX_WAITING_MAX = 64,   /* connections kept waiting when clients= are in */
 	VUX_TURN_MAX = 32,      /* requests that one ring may start in a turn */
+	VUX_TURN_BYTES = 16 << 20, /* no further one is started after so many: others wait for who copies them */
 	VUX_CHAIN_MAX = 1024,   /* descriptors of one chain */
 	VUX_SEGS_MAX = WEFT_VECTOR_SEGS, /* segments of one chain: room for borders between regions */
 };
@@ -91,6 +92,7 @@ struct vux_ring {
 	bool readonly, write_through;
 	uint32_t discard_max, zero_max; /* sectors, as config space says */
 	uint32_t look;                 /* mapping to look at in this turn */
+	uint64_t turn_bytes;           /* that requests of this turn ask for */
 	uint64_t requests, failures;   /* read by control meanwhile */
 
 	/* Messages: one for each purpose, so that none is posted twice. */
@@ -263,7 +265,7 @@ uint64_t features_offered(const struct vux_export *exp);
 uint64_t protocol_offered(void);
 void config_fill(const struct vux_connection *c, struct virtio_blk_config *config);
 /* The longest range of one discard or write-zeroes request, sectors. */
-uint32_t config_range_max(const struct vux_export *exp, bool zero);
+uint32_t config_range_max(bool zero);
 /* Whether a write must be durable before it is answered (virtio 1.2, 5.2.6.2). */
 bool config_write_through(const struct vux_connection *c);
 
