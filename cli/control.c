@@ -6,8 +6,9 @@
  *   {"ok": true, "result": {"size": 2147483648}}
  *   {"ok": false, "status": 2, "error": "..."}  2: asked for wrongly, 1: could not be done
  *
- * One order is carried out at a time, the clients are served in turn. A request that cannot be understood is refused; one that
- * does not end within LINE_MAX bytes ends the connection.
+ * One order is carried out at a time, the clients are served in turn. But a change waits for requests in flight, which may be for
+ * ever: so what shows them, or ends it, has a desk of its own. A request that cannot be understood is refused; one that does not
+ * end within LINE_MAX bytes ends the connection.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -29,8 +30,16 @@ struct client {
 	struct control *control;
 	struct env_stream *stream; /* NULL: gone, while its order is under way */
 	struct client *next;
+	struct desk *desk;         /* where its order is under way; NULL: it has none */
 	size_t used;
 	char line[LINE_MAX + 1];
+};
+
+struct desk {
+	struct client *asking;         /* whose order is under way; NULL: nobody's */
+	json_t *request;               /* its words are in there */
+	const char *words[WORDS_MAX + 1];
+	struct order order;
 };
 
 struct control {
@@ -39,10 +48,7 @@ struct control {
 	struct client *clients;        /* the next one to be served first */
 	unsigned nclients;
 	bool begun, going;             /* orders are carried out; orders_go_on is at it */
-	struct client *asking;         /* whose order is under way */
-	json_t *request;               /* its words are in there */
-	const char *words[WORDS_MAX + 1];
-	struct order order;
+	struct desk desk[2];           /* by order_kind.meanwhile */
 };
 
 static struct weft_core *core_of(const struct control *control)
@@ -52,7 +58,7 @@ static struct weft_core *core_of(const struct control *control)
 
 bool control_is_busy(const struct control *control)
 {
-	return control != NULL && control->asking != NULL;
+	return control != NULL && (control->desk[0].asking != NULL || control->desk[1].asking != NULL);
 }
 
 /* ---- clients ---- */
@@ -73,7 +79,7 @@ static void client_close(struct client *client)
 	if (client->stream != NULL)
 		env_stream_close(client->stream);
 	client->stream = NULL;
-	if (client->control->asking != client)
+	if (client->desk == NULL)
 		client_free(client);
 }
 
@@ -122,7 +128,7 @@ static json_t *refusal(int error, const struct weft_why *why)
 /* ---- requests ---- */
 
 /* {"command": TEXT, "args": [TEXT...]} and nothing else, into order and words. */
-static int request_read(struct control *control, json_t *request, const struct order_kind **kind, struct weft_why *why)
+static int request_read(json_t *request, const struct order_kind **kind, const char *words[WORDS_MAX], struct weft_why *why)
 {
 	json_t *command = json_object_get(request, "command"), *list = json_object_get(request, "args"), *value;
 	size_t i;
@@ -139,7 +145,7 @@ static int request_read(struct control *control, json_t *request, const struct o
 	json_array_foreach(list, i, value) {
 		if (!json_is_string(value))
 			return weft_why(why, -EINVAL, "%s: argument %zu is no text: put it in quotes", (*kind)->name, i + 1);
-		control->words[i] = json_string_value(value);
+		words[i] = json_string_value(value);
 	}
 	return 0;
 }
@@ -154,54 +160,65 @@ static json_t *request_parse(const char *line, size_t len, struct weft_why *why)
 	return request;
 }
 
-/* `line` of the client is whole. */
-static void order_begin(struct client *client, size_t len)
+static void client_readable(void *self);
+
+/* The first `len` bytes and the line's end have been understood: the client's turn is over. */
+static void line_taken(struct client *client, size_t len)
+{
+	client->used -= len + 1;
+	memmove(client->line, client->line + len + 1, client->used);
+	client_last(client);
+	env_stream_watch(client->stream, client_readable, client);
+}
+
+/* A line of the client is whole. False: it has to wait, since an order of its sort is under way. */
+static bool order_begin(struct client *client, size_t len)
 {
 	struct control *control = client->control;
 	const struct order_kind *kind = NULL;
+	struct desk begun = { .asking = client }, *desk;
 	struct weft_why why = { 0 };
 	int error = -EINVAL;
 
-	control->asking = client;
-	memset(control->words, 0, sizeof(control->words));
-	control->request = request_parse(client->line, len, &why);
-	if (control->request != NULL)
-		error = request_read(control, control->request, &kind, &why);
-	client->used -= len + 1;
-	memmove(client->line, client->line + len + 1, client->used);
-	memset(&control->order, 0, sizeof(control->order));
-	control->order.control = control;
-	control->order.serve = control->serve;
-	control->order.words = control->words;
-	while (control->words[control->order.nwords] != NULL)
-		control->order.nwords++;
-	if (error != 0)
-		order_refuse(&control->order, error, &why);
-	else
-		kind->run(&control->order);
+	begun.request = request_parse(client->line, len, &why);
+	if (begun.request != NULL)
+		error = request_read(begun.request, &kind, begun.words, &why);
+	if (error != 0) {
+		json_decref(begun.request);
+		line_taken(client, len);
+		client_answer(client, refusal(error, &why));
+		return true;
+	}
+	desk = &control->desk[kind->meanwhile];
+	if (desk->asking != NULL) {
+		json_decref(begun.request);
+		return false;
+	}
+	line_taken(client, len);
+	*desk = begun;
+	desk->order = (struct order){ .control = control, .serve = control->serve, .words = desk->words };
+	while (desk->words[desk->order.nwords] != NULL)
+		desk->order.nwords++;
+	client->desk = desk;
+	kind->run(&desk->order);
+	return true;
 }
 
-static void client_readable(void *self);
-
-/* Carries out what has been asked, until an order takes longer or nothing is left. */
+/* Carries out what has been asked, until all that is asked for has to wait. */
 static void orders_go_on(struct control *control)
 {
-	struct client *client = control->clients, *next;
+	struct client *client = control->clients;
 
 	if (control->going)
 		return;
 	control->going = true;
-	while (control->begun && !control->serve->stopping && control->asking == NULL && client != NULL) {
-		char *end = memchr(client->line, '\n', client->used);
+	while (control->begun && !control->serve->stopping && client != NULL) {
+		char *end = client->desk == NULL ? memchr(client->line, '\n', client->used) : NULL;
 
-		next = client->next;
-		if (end != NULL) {
-			client_last(client);
-			env_stream_watch(client->stream, client_readable, client);
-			order_begin(client, (size_t)(end - client->line));
-			next = control->clients;
-		}
-		client = next;
+		if (end != NULL && order_begin(client, (size_t)(end - client->line)))
+			client = control->clients;
+		else
+			client = client->next;
 	}
 	control->going = false;
 }
@@ -240,13 +257,15 @@ static void client_readable(void *self)
 
 static void order_ends(struct order *order, json_t *answer)
 {
+	struct desk *desk = WEFT_CONTAINER(order, struct desk, order);
 	struct control *control = order->control;
-	struct client *client = control->asking;
+	struct client *client = desk->asking;
 
-	WEFT_ASSERT(client != NULL);
-	control->asking = NULL;
-	json_decref(control->request);
-	control->request = NULL;
+	WEFT_ASSERT(client != NULL && client->desk == desk);
+	desk->asking = NULL;
+	client->desk = NULL;
+	json_decref(desk->request);
+	desk->request = NULL;
 	if (client->stream == NULL) {
 		json_decref(answer);
 		client_free(client);
@@ -324,7 +343,7 @@ void control_close(struct control *control)
 {
 	struct weft_core *core = core_of(control);
 
-	WEFT_ASSERT(control->asking == NULL);
+	WEFT_ASSERT(!control_is_busy(control));
 	env_listener_close(control->listener);
 	while (control->clients != NULL)
 		client_close(control->clients);

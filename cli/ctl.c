@@ -146,7 +146,8 @@ static void more_man(void)
 	       "{\"command\": \"resize\", \"args\": [\"2GiB\"]}\n"
 	       "{\"ok\":true,\"result\":{\"size\":2147483648}}\n"
 	       "{\"ok\":false,\"status\":2,\"error\":\"...\"}\n.Ed\n"
-	       "One order is carried out at a time.\n");
+	       "One order is carried out at a time; requests, sessions, mode, log and quit also while another\n"
+	       "waits for requests in flight.\n");
 }
 
 static const struct command_example examples[] = {

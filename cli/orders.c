@@ -194,18 +194,19 @@ static void run_quit(struct order *o)
 }
 
 const struct order_kind order_kinds[] = {
-	{ "info", "", "what is served: stack, devices, exports", 0, 0, run_info },
-	{ "stats", "", "counters and latencies of devices and reactors", 0, 0, look_stats },
-	{ "requests", "", "the requests in flight, each with its path", 0, 0, look_requests },
-	{ "sessions", "", "the clients of each export", 0, 0, run_sessions },
-	{ "mode", "[poll|adaptive|notify]", "tell or change how the reactors wait", 0, 1, run_mode },
-	{ "resize", "SIZE", "change the size of the device; clients are told", 1, 1, run_resize },
-	{ "insert", "LAYER[:OPTION=VALUE...]", "put a layer on top of the device, under load", 1, 1, run_insert },
-	{ "remove", "NAME", "take a layer out, under load: by its name, or its kind when there is one only", 1, 1, run_remove },
-	{ "set", "NAME OPTION VALUE", "change an option that is [live] in `weft explain`", 3, 3, run_set },
-	{ "log", "error|warn|info|debug", "which messages appear", 1, 1, run_log },
-	{ "quit", "", "end the server", 0, 0, run_quit },
-	{ NULL, NULL, NULL, 0, 0, NULL },
+	{ "info", "", "what is served: stack, devices, exports", 0, 0, run_info, false },
+	{ "stats", "", "counters and latencies of devices and reactors", 0, 0, look_stats, false },
+	{ "requests", "", "the requests in flight, each with its path", 0, 0, look_requests, true },
+	{ "sessions", "", "the clients of each export", 0, 0, run_sessions, true },
+	{ "mode", "[poll|adaptive|notify]", "tell or change how the reactors wait", 0, 1, run_mode, true },
+	{ "resize", "SIZE", "change the size of the device; clients are told", 1, 1, run_resize, false },
+	{ "insert", "LAYER[:OPTION=VALUE...]", "put a layer on top of the device, under load", 1, 1, run_insert, false },
+	{ "remove", "NAME", "take a layer out, under load: by its name, or its kind when there is one only", 1, 1, run_remove,
+	  false },
+	{ "set", "NAME OPTION VALUE", "change an option that is [live] in `weft explain`", 3, 3, run_set, false },
+	{ "log", "error|warn|info|debug", "which messages appear", 1, 1, run_log, true },
+	{ "quit", "", "end the server", 0, 0, run_quit, true },
+	{ NULL, NULL, NULL, 0, 0, NULL, false },
 };
 
 const struct order_kind *order_find(const char *name, struct weft_why *why)

@@ -126,6 +126,7 @@ struct order_kind {
 	const char *name, *arguments, *help;
 	unsigned least, most; /* words */
 	void (*run)(struct order *order);
+	bool meanwhile;       /* carried out also while a change waits for what is in flight */
 };
 extern const struct order_kind order_kinds[]; /* name == NULL ends it */
 const struct order_kind *order_find(const char *name, struct weft_why *why);

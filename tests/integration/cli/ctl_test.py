@@ -118,6 +118,26 @@ def test_waiting_requests_show_their_path(serve, load):
     assert client.end()['errors'] == 0
 
 
+def test_requests_that_a_change_waits_for_are_shown(serve, weft):
+    """It would wait for ever: the way out is asked for meanwhile, in order by each client."""
+    server = serve('mem:16MiB', '--through', 'delay:all=1h', '--grace', '10ms')
+    load = subprocess.Popen([server.command[0], 'bench', f'vhost-user:{server.socket}', '--depth', '1', '--amount', '4KiB'],
+                            cwd=server.folder, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while not server.ctl('requests')['requests']:
+        pass
+    change = subprocess.Popen([server.command[0], 'ctl', server.path, 'insert', 'log'], cwd=server.folder,
+                              stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    while '0 of 1 rings running' not in str(server.ctl('sessions')) and change.poll() is None:
+        pass
+    assert 'delay0' in server.ctl('requests')['requests'][0]['path']
+    assert server.ctl('mode', 'notify') == {'mode': 'notify'}
+    server.ctl('quit')
+    assert server.child.wait(60) == 0
+    change.communicate(timeout=60)
+    load.kill()
+    load.wait()
+
+
 def test_a_file_gets_another_size_and_a_client_notices(serve, weft, folder):
     server = serve('file:disk.img,create=4MiB', '--through', 'delay:all=1us')
     assert server.ctl('resize', '8MiB') == {'size': 8 * MIB}
