@@ -4,6 +4,7 @@
 
 #include "core/reactor.h"
 #include "env/env_fault.h"
+#include "env/env_ops.h"
 #include "env/linux/linux.h"
 
 #define STEPS 2000000u
@@ -401,6 +402,37 @@ int rig_set(struct rig *rig, struct weft_object *object, const char *name, const
 	call_on(rig, 0, set_here);
 	return mine.error;
 }
+
+/* ---- the log ---- */
+
+struct rig_line rig_line[64];
+unsigned rig_lines;
+static struct env_ops catching;
+static const struct env_ops *not_catching;
+
+static void catch_line(struct env *env, int level, const char *line)
+{
+	(void)env;
+	assert_true(rig_lines < WEFT_COUNT(rig_line));
+	rig_line[rig_lines].level = level;
+	snprintf(rig_line[rig_lines++].text, sizeof(rig_line[0].text), "%s", line);
+}
+
+void rig_log_begin(struct rig *rig)
+{
+	not_catching = rig->env->ops;
+	catching = *not_catching;
+	catching.log_line = catch_line;
+	rig->env->ops = &catching;
+	rig_lines = 0;
+}
+
+void rig_log_end(struct rig *rig)
+{
+	rig->env->ops = not_catching;
+}
+
+/* ---- facts ---- */
 
 static char fact[256];
 

@@ -96,6 +96,15 @@ int rig_set(struct rig *rig, struct weft_object *object, const char *name, const
 /* A fact that the device tells about itself; "" when it does not. Valid until the next call. */
 const char *rig_fact(struct weft_object *object, const char *name);
 
+/* Lines of the log from rig_log_begin to rig_log_end. */
+extern struct rig_line {
+	int level;
+	char text[512];
+} rig_line[64];
+extern unsigned rig_lines;
+void rig_log_begin(struct rig *rig);
+void rig_log_end(struct rig *rig);
+
 void rig_start(struct rig *rig, struct rig_request *request);
 int rig_wait(struct rig *rig, struct rig_request *request);
 void rig_abort(struct rig *rig, struct rig_request *request);

@@ -3,8 +3,6 @@
 #include "devices/rig_test.h"
 #include <weft/log.h>
 
-#include "env/env_ops.h"
-
 RIG_FOR_EACH_TEST(1, 1)
 
 static char data[4096];
@@ -15,21 +13,7 @@ static void conforms(void **state)
 	rig_conform("log:[mem:1MiB],slow=1h", 1, 300);
 }
 
-/* ---- what is written: the environment's log is caught ---- */
-
-static char lines[16][160];
-static int levels[16];
-static unsigned nlines;
-static struct env_ops ops;
-static const struct env_ops *real_ops;
-
-static void catch_line(struct env *env, int level, const char *line)
-{
-	(void)env;
-	assert_in_range(nlines, 0, 15);
-	levels[nlines] = level;
-	snprintf(lines[nlines++], sizeof(lines[0]), "%s", line);
-}
+/* ---- what is written ---- */
 
 /* What the clock says beyond the delay is the simulator's affair. */
 static void assert_begins(const char *line, const char *beginning)
@@ -40,16 +24,12 @@ static void assert_begins(const char *line, const char *beginning)
 static void make(const char *text)
 {
 	rig_make(&rig, text);
-	real_ops = rig.env->ops;
-	ops = *real_ops;
-	ops.log_line = catch_line;
-	rig.env->ops = &ops;
-	nlines = 0;
+	rig_log_begin(&rig);
 }
 
 static void unmake(void)
 {
-	rig.env->ops = real_ops;
+	rig_log_end(&rig);
 	rig_unmake(&rig);
 }
 
@@ -60,11 +40,11 @@ static void a_line_tells_what_it_was_how_it_ended_and_how_long_it_took(void **st
 	assert_int_equal(rig_ask(&rig, WEFT_READ, 0, 8192, 4096, data), 0);
 	assert_int_equal(rig_ask(&rig, WEFT_WRITE, WEFT_FUA, 0, 512, data), 0);
 	assert_int_equal(rig_ask(&rig, WEFT_FLUSH, 0, 0, 0, NULL), 0);
-	assert_int_equal(nlines, 3);
-	assert_begins(lines[0], "watch: READ 4096@8192: OK after 20");
-	assert_begins(lines[1], "watch: WRITE 512@0 fua: OK after 20");
-	assert_begins(lines[2], "watch: FLUSH 0@0: OK after 20");
-	assert_int_equal(levels[0], WEFT_LOG_INFO);
+	assert_int_equal(rig_lines, 3);
+	assert_begins(rig_line[0].text, "watch: READ 4096@8192: OK after 20");
+	assert_begins(rig_line[1].text, "watch: WRITE 512@0 fua: OK after 20");
+	assert_begins(rig_line[2].text, "watch: FLUSH 0@0: OK after 20");
+	assert_int_equal(rig_line[0].level, WEFT_LOG_INFO);
 	unmake();
 }
 
@@ -74,9 +54,9 @@ static void errors_only(void **state)
 	make("log:[error:[mem:1MiB],op=write],name=watch,errors=on");
 	assert_int_equal(rig_ask(&rig, WEFT_READ, 0, 0, 4096, data), 0);
 	assert_int_equal(rig_ask(&rig, WEFT_WRITE, 0, 0, 4096, data), -EIO);
-	assert_int_equal(nlines, 1);
-	assert_non_null(strstr(lines[0], "watch: WRITE 4096@0: EIO after "));
-	assert_int_equal(levels[0], WEFT_LOG_WARN);
+	assert_int_equal(rig_lines, 1);
+	assert_non_null(strstr(rig_line[0].text, "watch: WRITE 4096@0: EIO after "));
+	assert_int_equal(rig_line[0].level, WEFT_LOG_WARN);
 	unmake();
 }
 
@@ -85,9 +65,9 @@ static void slow_ones_only(void **state)
 	(void)state;
 	make("log:[delay:[mem:1MiB],read=5ms,write=1ms],slow=2ms");
 	assert_int_equal(rig_ask(&rig, WEFT_WRITE, 0, 0, 4096, data), 0);
-	assert_int_equal(nlines, 0);
+	assert_int_equal(rig_lines, 0);
 	assert_int_equal(rig_ask(&rig, WEFT_READ, 0, 0, 4096, data), 0);
-	assert_int_equal(nlines, 1);
+	assert_int_equal(rig_lines, 1);
 	unmake();
 }
 
@@ -97,10 +77,10 @@ static void each_nth_only_and_changed_while_it_runs(void **state)
 	make("log:[mem:1MiB],every=4");
 	for (unsigned i = 0; i < 8; i++)
 		assert_int_equal(rig_ask(&rig, WEFT_READ, 0, 0, 4096, data), 0);
-	assert_int_equal(nlines, 2);
+	assert_int_equal(rig_lines, 2);
 	assert_int_equal(rig_set(&rig, rig.object, "every", "1"), 0);
 	assert_int_equal(rig_ask(&rig, WEFT_READ, 0, 0, 4096, data), 0);
-	assert_int_equal(nlines, 3);
+	assert_int_equal(rig_lines, 3);
 	unmake();
 }
 
