@@ -1,145 +1,23 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* vhost-user: against our own export, on another node of a simulated world, which can be killed. */
-#include "devices/rig_test.h"
+#include "devices/vhost_user/server_test.h"
 
 #include <weft/memory.h>
 
 #include "core/reactor.h"
-#include "core/tree.h"
-#include "devices/device.h"
 #include "devices/vhost_user/vhost_user.h"
 
-#define SOCKET "/vm.sock"
 #define DISK "/disk.img"
-#define DISK_SIZE (1u << 20)
 #define BLOCK 4096u
-#define BLOCKS (DISK_SIZE / BLOCK)
-
-extern const struct weft_kind file_kind, mem_kind, delay_kind, export_vhost_user_kind;
-
-/* ---- a disk in the server that keeps the next read until it is told, and cannot be aborted ---- */
-
-struct stubborn {
-	struct weft_object object;
-	struct weft_blk blk;
-};
-
-static struct {
-	struct weft_hop *held;
-	struct weft_msg msg;
-	bool hold;
-} stubborn;
-
-static void stubborn_submit(struct weft_blk *blk, struct weft_hop *hop)
-{
-	(void)blk;
-	if (hop->op == WEFT_READ && stubborn.hold) {
-		stubborn.held = hop;
-		stubborn.hold = false;
-	} else {
-		weft_hop_complete(hop, 0);
-	}
-}
-
-/* Late, it does what it was asked to do. */
-static void stubborn_go_on_msg(void *self)
-{
-	(void)self;
-	weft_hop_zero_fill(stubborn.held, 0, stubborn.held->len);
-	weft_hop_complete(stubborn.held, 0);
-	stubborn.held = NULL;
-}
-
-static const struct weft_blk_ops stubborn_ops = { .submit = stubborn_submit };
-
-static void stubborn_start(struct weft_object *object, struct weft_task *task)
-{
-	struct weft_blk *blk = &DEVICE_OF_OBJECT(object, struct stubborn)->blk;
-
-	*blk = (struct weft_blk){ .ops = &stubborn_ops, .size = DISK_SIZE, .block = 512, .align = 1,
-		.ops_can = WEFT_OP_BIT(WEFT_READ) | WEFT_OP_BIT(WEFT_WRITE) | WEFT_OP_BIT(WEFT_FLUSH) };
-	device_end(task, 0);
-}
-
-static const struct weft_offer stubborn_offers[] = { { &weft_blk_iface, offsetof(struct stubborn, blk) }, { 0 } };
-static const struct weft_kind stubborn_kind = { .name = "stubborn", .summary = "keeps a read", .size = sizeof(struct stubborn),
-	.offers = stubborn_offers, .start = stubborn_start };
-
-/* ---- the server ---- */
-
-static const struct weft_kind *const server_kinds[] = { &file_kind, &mem_kind, &delay_kind, &stubborn_kind, &export_vhost_user_kind,
-	NULL };
-static const struct weft_module server_module = { WEFT_ABI, sizeof(struct weft_module), sizeof(struct weft_kind),
-	"server", WEFT_VERSION, server_kinds };
-
-struct server {
-	struct env *env;
-	struct weft_core *core;
-	struct weft_object *export;
-	struct objects_job job;
-	struct weft_msg msg;
-	const char *device, *options;
-	bool built;
-};
+#define BLOCKS (SERVER_DISK_SIZE / BLOCK)
 
 static struct rig rig;
-static struct server server;
-
-static void server_built(struct weft_task *task, int status)
-{
-	if (status != 0)
-		fail_msg("%s", task->why.text);
-	server.built = true;
-}
-
-static void server_build_msg(void *self)
-{
-	struct tree_reader reader = objects_reader(server.core);
-	struct tree *tree, *device;
-	struct weft_why why;
-	char text[128];
-
-	(void)self;
-	snprintf(text, sizeof(text), "vhost-user:" SOCKET "%s", server.options);
-	assert_int_equal(grammar_parse(&reader, server.device, &weft_blk_iface, &device, &why), 0);
-	assert_int_equal(grammar_parse(&reader, text, &weft_export_iface, &tree, &why), 0);
-	assert_int_equal(tree_add_child(server.core, tree, device), 0);
-	server.job = (struct objects_job){ .task.done = server_built };
-	objects_build(server.core, tree, &weft_export_iface, &server.export, &server.job);
-	tree_free(server.core, tree);
-}
-
-static bool server_is_built(void *arg)
-{
-	(void)arg;
-	return server.built;
-}
-
-static void server_start(const char *device, const char *options)
-{
-	struct core_wants wants = { .io_reactors = 1, .mode = WEFT_MODE_NOTIFY };
-	struct weft_why why;
-
-	server = (struct server){ .device = device, .options = options };
-	server.env = sim_node_open(rig.world, "server");
-	assert_int_equal(core_open(server.env, &wants, &server.core, &why), 0);
-	assert_int_equal(objects_module_add(server.core, &server_module, &why), 0);
-	sim_thread_add(server.env, server.core->reactor[0]->loop, reactor_step, server.core->reactor[0]);
-	server.msg = (struct weft_msg){ .fn = server_build_msg };
-	weft_reactor_post(server.core->reactor[0], &server.msg);
-	assert_true(sim_run(rig.world, server_is_built, NULL, 1000000));
-}
-
-static void server_kill(void)
-{
-	sim_node_kill(server.env);
-}
 
 static int setup(void **state)
 {
 	(void)state;
 	rig_open(&rig, 7, 2);
-	sim_file_make(rig.world, DISK, DISK_SIZE);
+	sim_file_make(rig.world, DISK, SERVER_DISK_SIZE);
 	return 0;
 }
 
@@ -158,7 +36,7 @@ static void conforms_to(const char *options, const char *device_options, unsigne
 		char text[64];
 
 		rig_open(&rig, seed, lanes);
-		server_start("mem:1MiB", options);
+		server_start(&rig, "mem:1MiB", options);
 		snprintf(text, sizeof(text), "vhost-user:" SOCKET "%s", device_options);
 		rig_conform_here(&rig, text, 300);
 		server_kill();
@@ -238,7 +116,7 @@ static void killed_at_any_step(const char *device_options)
 {
 	char text[64];
 
-	server_start("file:" DISK, "");
+	server_start(&rig, "file:" DISK, "");
 	snprintf(text, sizeof(text), "vhost-user:" SOCKET "%s", device_options);
 	rig_make(&rig, text);
 	for (unsigned round = 0; round < 40; round++) {
@@ -248,7 +126,7 @@ static void killed_at_any_step(const char *device_options)
 		for (uint64_t i = 0; i < steps; i++)
 			sim_step(rig.world);
 		server_kill();
-		server_start("file:" DISK, "");
+		server_start(&rig, "file:" DISK, "");
 		writes_check(round);
 	}
 	rig_unmake(&rig);
@@ -272,7 +150,7 @@ static void opened_again_and_again(const char *device_options)
 {
 	char text[64], data[512];
 
-	server_start("mem:1MiB", "");
+	server_start(&rig, "mem:1MiB", "");
 	snprintf(text, sizeof(text), "vhost-user:" SOCKET "%s", device_options);
 	rig_make(&rig, text);
 	for (unsigned i = 0; i < 300; i++) {
@@ -303,7 +181,7 @@ static void a_broken_ring_is_begun_anew(void **state)
 	uint64_t again = 0;
 
 	(void)state;
-	server_start("file:" DISK, "");
+	server_start(&rig, "file:" DISK, "");
 	rig_make(&rig, "vhost-user:" SOCKET);
 	for (unsigned round = 0; round < 8; round++) {
 		struct vu_device *device = WEFT_CONTAINER(rig.object, struct vu_device, object);
@@ -326,14 +204,14 @@ static void requests_wait_while_the_server_is_away(void **state)
 	struct rig_request r = { .op = WEFT_FLUSH };
 
 	(void)state;
-	server_start("mem:1MiB", "");
+	server_start(&rig, "mem:1MiB", "");
 	rig_make(&rig, "vhost-user:" SOCKET);
 	assert_int_equal(rig_ask(&rig, WEFT_FLUSH, 0, 0, 0, NULL), 0);
 	server_kill();
 	rig_start(&rig, &r);
 	rig_run(&rig, 60000000000ull);
 	assert_int_equal(r.ended, 0);
-	server_start("mem:1MiB", "");
+	server_start(&rig, "mem:1MiB", "");
 	assert_int_equal(rig_wait(&rig, &r), 0);
 	rig_unmake(&rig);
 	server_kill();
@@ -344,7 +222,7 @@ static void timeout_fails_them_and_the_next_server_serves_again(void **state)
 	struct rig_request r = { .op = WEFT_FLUSH };
 
 	(void)state;
-	server_start("mem:1MiB", "");
+	server_start(&rig, "mem:1MiB", "");
 	rig_make(&rig, "vhost-user:" SOCKET ",timeout=5s");
 	server_kill();
 	rig_start(&rig, &r);
@@ -352,7 +230,7 @@ static void timeout_fails_them_and_the_next_server_serves_again(void **state)
 	assert_int_equal(r.ended, 0);
 	assert_int_equal(rig_wait(&rig, &r), -EIO);
 	assert_int_equal(rig_ask(&rig, WEFT_FLUSH, 0, 0, 0, NULL), -EIO);
-	server_start("mem:1MiB", "");
+	server_start(&rig, "mem:1MiB", "");
 	rig_run(&rig, 1000000000);
 	assert_int_equal(rig_ask(&rig, WEFT_FLUSH, 0, 0, 0, NULL), 0);
 	rig_unmake(&rig);
@@ -411,7 +289,7 @@ static struct shared make_with_a_stubborn_server(const char *device_options, str
 	char text[64];
 
 	memset(&stubborn, 0, sizeof(stubborn));
-	server_start("stubborn", ",clients=4");
+	server_start(&rig, "stubborn", ",clients=4");
 	snprintf(text, sizeof(text), "vhost-user:" SOCKET "%s", device_options);
 	rig_make(&rig, text);
 	*r = read_into(&m, 0);
@@ -433,8 +311,7 @@ static void nothing_is_written_late(struct shared *m, struct rig_request *r)
 	memset(m->base, 1, BLOCK);
 	rig_run(&rig, 100 * SECOND);
 	assert_int_equal(r->ended, 0);
-	stubborn.msg = (struct weft_msg){ .fn = stubborn_go_on_msg };
-	weft_reactor_post(server.core->reactor[1], &stubborn.msg);
+	stubborn_go_on();
 	assert_int_equal(rig_wait(&rig, r), 0); /* too late to abort or to fail: it was carried out */
 	assert_memory_equal(m->base, zeroes, BLOCK);
 	memset(m->base, 1, BLOCK);
@@ -492,7 +369,7 @@ static void an_abort_in_the_ring_ends_and_the_others_go_on(const char *device_op
 	struct vu_device *device;
 	char text[64], data[512];
 
-	server_start("delay:[mem:1MiB],flush=1min", "");
+	server_start(&rig, "delay:[mem:1MiB],flush=1min", "");
 	snprintf(text, sizeof(text), "vhost-user:" SOCKET "%s", device_options);
 	rig_make(&rig, text);
 	device = WEFT_CONTAINER(rig.object, struct vu_device, object);
@@ -526,7 +403,7 @@ static void an_abort_while_the_server_is_away_ends(void **state)
 	struct rig_request r = { .op = WEFT_FLUSH };
 
 	(void)state;
-	server_start("delay:[mem:1MiB],flush=1min", "");
+	server_start(&rig, "delay:[mem:1MiB],flush=1min", "");
 	rig_make(&rig, "vhost-user:" SOCKET);
 	rig_start(&rig, &r);
 	rig_run(&rig, SECOND); /* it is in the ring */
@@ -535,7 +412,7 @@ static void an_abort_while_the_server_is_away_ends(void **state)
 	assert_int_equal(r.ended, 0);
 	rig_abort(&rig, &r);
 	assert_int_equal(rig_wait(&rig, &r), -ECANCELED);
-	server_start("mem:1MiB", "");
+	server_start(&rig, "mem:1MiB", "");
 	assert_int_equal(rig_ask(&rig, WEFT_FLUSH, 0, 0, 0, NULL), 0);
 	rig_unmake(&rig);
 	server_kill();
@@ -568,7 +445,7 @@ static void a_new_size_arrives_while_running(void **state)
 	char data[512] = "there";
 
 	(void)state;
-	server_start("file:" DISK, "");
+	server_start(&rig, "file:" DISK, "");
 	rig_make(&rig, "vhost-user:" SOCKET);
 	assert_int_equal(rig_ask(&rig, WEFT_WRITE, 0, size - 512, 512, data), -ERANGE);
 	resizing.msg = (struct weft_msg){ .fn = server_resize_msg, .self = &size };
@@ -596,7 +473,7 @@ static void more_queues_than_the_server_has_are_refused(void **state)
 	struct weft_why why;
 
 	(void)state;
-	server_start("mem:1MiB", ",queues=2");
+	server_start(&rig, "mem:1MiB", ",queues=2");
 	assert_int_equal(rig_try(&rig, "vhost-user:" SOCKET ",queues=3", &why), -EINVAL);
 	assert_non_null(strstr(why.text, "queues=3"));
 	server_kill();
@@ -605,7 +482,7 @@ static void more_queues_than_the_server_has_are_refused(void **state)
 static void it_is_as_large_as_the_server_says(void **state)
 {
 	(void)state;
-	server_start("mem:3MiB", ",readonly=on");
+	server_start(&rig, "mem:3MiB", ",readonly=on");
 	rig_make(&rig, "vhost-user:" SOCKET);
 	assert_int_equal(rig.blk->size, 3u << 20);
 	assert_true(rig.blk->readonly);
@@ -618,7 +495,7 @@ static void it_tells_the_serial_number(const char *device_options)
 {
 	char text[64], data[512];
 
-	server_start("mem:1MiB", ",serial=disk 7 of this rack!");
+	server_start(&rig, "mem:1MiB", ",serial=disk 7 of this rack!");
 	snprintf(text, sizeof(text), "vhost-user:" SOCKET "%s", device_options);
 	rig_make(&rig, text);
 	assert_string_equal(rig_fact(rig.object, "serial"), "disk 7 of this rack!");
