@@ -130,7 +130,7 @@ bool vu_agree_step(struct vu_link *link)
 		break;
 	case STEP_OWNER:
 		if (!has(link, VHOST_USER_P(CONFIG)))
-			vu_link_lost(link, -ENOTSUP, "the server does not tell its configuration: it is no block device");
+			vu_link_refused(link, -ENOTSUP, "the server does not tell its configuration: it is no block device");
 		else
 			vu_send(link, VHOST_USER_SET_OWNER, NULL, 0, NULL, 0, false);
 		break;
@@ -190,15 +190,15 @@ static void features_take(struct vu_link *link, uint64_t offered)
 	if (device->packed_option != 1)
 		wanted &= ~VIRTIO_F(RING_PACKED);
 	if ((offered & VIRTIO_F(VERSION_1)) == 0) {
-		vu_link_lost(link, -EPROTO, "the server does not offer virtio 1 (features %#llx)",
+		vu_link_refused(link, -EPROTO, "the server does not offer virtio 1 (features %#llx)",
 			(unsigned long long)offered);
 	} else if (link->agreed_once && (device->features & ~offered) != 0) {
-		vu_link_lost(link, -EPROTO, "the server that came back lacks features %#llx of the first one",
+		vu_link_refused(link, -EPROTO, "the server that came back lacks features %#llx of the first one",
 			(unsigned long long)(device->features & ~offered));
 	} else if (!link->agreed_once) {
 		device->features = offered & wanted;
 		if (device->packed_option == 1 && (offered & VIRTIO_F(RING_PACKED)) == 0)
-			vu_link_lost(link, -ENOTSUP, "packed=on, but the server offers no packed ring: leave it out");
+			vu_link_refused(link, -ENOTSUP, "packed=on, but the server offers no packed ring: leave it out");
 	}
 }
 
@@ -291,12 +291,12 @@ void vu_config_take(struct vu_link *link, const struct vhost_user_msg *msg)
 	struct vu_config config;
 
 	if (msg->payload.config.size < VU_CONFIG_SIZE) {
-		vu_link_lost(link, -EPROTO, "the server's configuration has only %u bytes", msg->payload.config.size);
+		vu_link_refused(link, -EPROTO, "the server's configuration has only %u bytes", msg->payload.config.size);
 		return;
 	}
 	config_parse(device, msg->payload.config.region, &config);
 	if (config.capacity > INT64_MAX / VIRTIO_BLK_SECTOR) {
-		vu_link_lost(link, -EPROTO, "the server tells a size of %llu sectors", (unsigned long long)config.capacity);
+		vu_link_refused(link, -EPROTO, "the server tells a size of %llu sectors", (unsigned long long)config.capacity);
 		return;
 	}
 	if (!link->agreed_once) {
@@ -304,7 +304,7 @@ void vu_config_take(struct vu_link *link, const struct vhost_user_msg *msg)
 		return;
 	}
 	if (config.blk_size != device->config.blk_size) {
-		vu_link_lost(link, -EPROTO, "the server's block size has changed from %u to %u", device->config.blk_size,
+		vu_link_refused(link, -EPROTO, "the server's block size has changed from %u to %u", device->config.blk_size,
 			config.blk_size);
 		return;
 	}

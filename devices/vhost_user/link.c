@@ -4,6 +4,7 @@
  * requests wait on their reactors, and nothing is told to the layers above.
  */
 #include <errno.h>
+#include <limits.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -120,16 +121,40 @@ static void link_leave(struct vu_link *link)
 	vu_link_go_on(link);
 }
 
-void vu_link_lost(struct vu_link *link, int error, const char *format, ...)
+/* Have requests waited for long enough? */
+static bool is_given_up(const struct vu_link *link)
+{
+	const struct vu_device *device = link->device;
+	uint64_t away = weft_reactor_now(control(link)) - link->away_since_ns;
+
+	WEFT_ASSERT(link->refused == 0 || link->away_since_ns != 0);
+	return (device->timeout_ns != 0 && link->away_since_ns != 0 && away >= device->timeout_ns) ||
+		(device->refusals != 0 && link->refused >= device->refusals);
+}
+
+/* Each reason is said once: the next attempt will meet it again. */
+static void refusal_note(struct vu_link *link, const char *text)
+{
+	const struct vu_device *device = link->device;
+
+	WEFT_ASSERT(link->agreed_once && !link->stopping);
+	if (strcmp(link->refusal, text) != 0)
+		weft_log(device->object.core, WEFT_LOG_WARN, "%s: %s: the server does not take us: %s: start one that takes what "
+			"the first one took, or open this device again", device->object.name, device->path, text);
+	snprintf(link->refusal, sizeof(link->refusal), "%s", text);
+	link->refused += link->refused < UINT_MAX;
+	if (link->refused == device->refusals)
+		weft_log(device->object.core, WEFT_LOG_ERROR, "%s: %s: refused %u times in a row (refusals=): requests fail until "
+			"a server takes us", device->object.name, device->path, link->refused);
+}
+
+static WEFT_PRINTF(4, 0) void link_lost(struct vu_link *link, int error, bool refused, const char *format, va_list args)
 {
 	struct vu_device *device = link->device;
-	char text[160];
-	va_list args;
+	char text[sizeof(link->refusal)];
 
 	WEFT_ASSERT(error < 0);
-	va_start(args, format);
 	vsnprintf(text, sizeof(text), format, args);
-	va_end(args);
 	weft_timer_disarm(control(link), &link->timer);
 	if (link->stopping || !link->agreed_once) {
 		streams_close(link);
@@ -146,11 +171,13 @@ void vu_link_lost(struct vu_link *link, int error, const char *format, ...)
 		}
 		return;
 	}
-	if (!link->closed_said)
-		weft_log(device->object.core, WEFT_LOG_WARN, "%s: %s: %s: requests wait until a server is back",
-			device->object.name, device->path, text);
 	if (link->away_since_ns == 0)
 		link->away_since_ns = weft_reactor_now(control(link));
+	if (refused)
+		refusal_note(link, text);
+	else if (!link->closed_said)
+		weft_log(device->object.core, WEFT_LOG_WARN, "%s: %s: %s: requests wait until a server is back",
+			device->object.name, device->path, text);
 	link->closed_said = true;
 	if (link->rings_given && !link->closed)
 		link_leave(link);
@@ -158,17 +185,38 @@ void vu_link_lost(struct vu_link *link, int error, const char *format, ...)
 		link_gone(link);
 }
 
+void vu_link_lost(struct vu_link *link, int error, const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	link_lost(link, error, false, format, args);
+	va_end(args);
+}
+
+void vu_link_refused(struct vu_link *link, int error, const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	link_lost(link, error, true, format, args);
+	va_end(args);
+}
+
 /* Some servers end the connection rather than refuse: what they were told last may be why. */
 static void connection_lost(struct vu_link *link, int error, const char *what)
 {
 	const struct vu_device *device = link->device;
+	bool cut = error == -ECONNRESET || error == -EPIPE;
 
 	WEFT_ASSERT(error < 0);
-	if ((error == -ECONNRESET || error == -EPIPE) && link->rings_given && !link->agreed_once)
-		vu_link_lost(link, error, "depth=%llu: %s when the server was given a ring of %u entries: if that is too many for "
-			"it, choose a smaller depth", (unsigned long long)device->depth, what, device->num);
-	else
+	if (link->taken || (cut ? !link->heard : error != -EPROTO))
 		vu_link_lost(link, error, "%s", what);
+	else if (cut && link->rings_given)
+		vu_link_refused(link, error, "depth=%llu: %s when the server was given a ring of %u entries: if that is too many "
+			"for it, choose a smaller depth", (unsigned long long)device->depth, what, device->num);
+	else
+		vu_link_refused(link, error, "%s behind %s", what, vhost_user_name(link->told));
 }
 
 /* ---- sending ---- */
@@ -186,6 +234,7 @@ void vu_send(struct vu_link *link, uint32_t request, const void *payload, uint32
 	vhost_user_request(&msg, request, size, ack);
 	if (size > 0)
 		memcpy(&msg.payload, payload, size);
+	link->told = request;
 	error = env_stream_write(link->stream, &msg.header, HEADER + size, fds, nfds);
 	if (error != 0) {
 		snprintf(what, sizeof(what), "cannot send %s", vhost_user_name(request));
@@ -233,10 +282,12 @@ static int stream_read(struct env_stream *stream, struct vu_stream_in *in, enum 
 static void answered(struct vu_link *link, const struct vhost_user_msg *msg)
 {
 	if (link->awaited == 0 || msg->header.request != link->awaited) {
-		vu_link_lost(link, -EPROTO, "the server answers %s, which was not asked", vhost_user_name(msg->header.request));
+		vu_link_refused(link, -EPROTO, "the server answers %s, which was not asked",
+			vhost_user_name(msg->header.request));
 		return;
 	}
 	link->awaited = 0;
+	link->heard = true;
 	weft_timer_disarm(control(link), &link->timer);
 	if (msg->header.request == VHOST_USER_GET_CONFIG)
 		vu_config_take(link, msg);
@@ -306,17 +357,19 @@ void vu_requests_adopt(struct vu_link *link, struct env_stream *stream)
 
 /* ---- what is to be done next ---- */
 
-static void agreed(struct vu_link *link)
+/* It serves us (L5). */
+static void taken(struct vu_link *link)
 {
-	struct vu_device *device = link->device;
+	const struct vu_device *device = link->device;
 
-	WEFT_ASSERT(link->state == VU_AGREEING && link->awaited == 0);
-	link->state = VU_READY;
-	if (link->agreed_once) {
+	WEFT_ASSERT(link->state == VU_READY && link->awaited == 0 && !link->taken);
+	link->taken = true;
+	if (link->away_since_ns != 0)
 		weft_log(device->object.core, WEFT_LOG_INFO, "%s: %s: a server is back", device->object.name, device->path);
-		link->away_since_ns = 0;
-		link->closed_said = link->expired = false;
-	}
+	link->away_since_ns = 0;
+	link->refused = 0;
+	link->refusal[0] = '\0';
+	link->closed_said = link->given_up = false;
 }
 
 void vu_link_agreed(struct vu_link *link)
@@ -351,7 +404,7 @@ void vu_link_go_on(struct vu_link *link)
 	while (more && link->awaited == 0) {
 		if (link->state == VU_AGREEING) {
 			if (!vu_agree_step(link))
-				agreed(link);
+				link->state = VU_READY;
 		} else if (link->state == VU_READY && link->reread && link->agreed_once) {
 			link->reread = false;
 			vu_config_ask(link);
@@ -359,6 +412,8 @@ void vu_link_go_on(struct vu_link *link)
 			more = vu_rings_step(link);
 		}
 	}
+	if (!more && link->state == VU_READY && link->agreed_once && !link->taken && vu_rings_taken(link))
+		taken(link);
 }
 
 static void note_msg(void *self)
@@ -383,6 +438,19 @@ void vu_link_note(struct vu_queue *q)
 	weft_reactor_post(q->device->object.core->reactor[0], &q->note_msg);
 }
 
+void vu_link_tell(const struct vu_link *link, char *text, size_t size)
+{
+	const char *how = link->given_up ? "fail" : "wait";
+	uint64_t away = weft_reactor_now(control(link)) - link->away_since_ns;
+
+	if (link->refused > 0)
+		snprintf(text, size, "refused %u times: %s: requests %s", link->refused, link->refusal, how);
+	else if (link->away_since_ns != 0)
+		snprintf(text, size, "none for %llu s: requests %s", (unsigned long long)(away / 1000000000u), how);
+	else
+		snprintf(text, size, "up");
+}
+
 /* ---- beginning and ending ---- */
 
 static int link_connect(struct vu_link *link, struct weft_why *why)
@@ -399,7 +467,7 @@ static int link_connect(struct vu_link *link, struct weft_why *why)
 		return error;
 	}
 	link->state = VU_AGREEING;
-	link->rings_given = link->closed = false;
+	link->rings_given = link->closed = link->heard = link->taken = false;
 	link->step = 0;
 	device->protocol = 0;
 	env_stream_watch(link->stream, readable, link);
@@ -409,18 +477,17 @@ static int link_connect(struct vu_link *link, struct weft_why *why)
 static void timer_fired(void *self)
 {
 	struct vu_link *link = self;
-	struct vu_device *device = link->device;
-	uint64_t away = weft_reactor_now(control(link)) - link->away_since_ns;
 	struct weft_why why;
 
-	link->expired = device->timeout_ns != 0 && link->away_since_ns != 0 && away >= device->timeout_ns;
+	link->given_up = is_given_up(link);
 	if (link->state == VU_AGREEING || link->state == VU_READY) {
 		vu_link_lost(link, -ETIMEDOUT, "the server does not answer %s", link->awaited != 0 ?
 			vhost_user_name(link->awaited) : "get-id, the first request in its ring");
 		return;
 	}
+	vu_link_go_on(link); /* what is to fail does not wait for what may come of the next attempt */
 	if (link->state == VU_LEAVING || link_connect(link, &why) != 0)
-		timer_at(link, device->reconnect_ns);
+		timer_at(link, link->device->reconnect_ns);
 	vu_link_go_on(link);
 }
 

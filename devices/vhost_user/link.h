@@ -21,6 +21,9 @@
  *      failed (timeout=), or aborted. An aborted request is taken out of the ring before the next server is asked.
  *  L3  What waits outside of the rings can end at any time.
  *  L4  When the device stops, nothing is in flight, and our own memory is not used for anything else afterwards: nobody has to go.
+ *  L5  A server is back when it has taken our memory and every ring that is wanted. Until then the time that we are without one
+ *      runs on (timeout=), and a connection that ends by its doing is a refusal (refusals=), but for one that has answered
+ *      nothing: that may be nobody, or somebody who serves another one first.
  */
 #ifndef DEVICES_VHOST_USER_LINK_H
 #define DEVICES_VHOST_USER_LINK_H
@@ -78,14 +81,20 @@ struct vu_link {
 	enum vu_link_state state;
 	uint8_t step, identity;           /* identity: enum vu_identity */
 	uint32_t awaited;                 /* request whose answer is awaited; 0: none */
+	uint32_t told;                    /* request that was sent last */
+	bool heard;                       /* on this connection: the server has answered something */
+	bool taken;                       /* on this connection: it serves us (L5) */
 	bool rings_given;                 /* on this connection: the server may touch memory (L1) */
 	bool closed;                      /* the server has closed its end */
 	bool agreed_once;                 /* features and sizes are fixed from now on */
-	bool stopping, expired, closed_said;
+	bool stopping, closed_said;
+	bool given_up;                    /* there has been no server for too long: requests fail */
 	bool reread;                      /* the configuration has changed: ask for it */
 	struct weft_task *task;           /* start or stop, under way */
 	struct weft_timer timer;          /* the next attempt, or the latest moment for an answer */
-	uint64_t away_since_ns;
+	uint64_t away_since_ns;           /* 0: there is a server */
+	unsigned refused;                 /* how often, since a server has taken us last */
+	char refusal[160];                /* why, the last time */
 	unsigned orders;                  /* given to reactors and not yet answered */
 	struct vu_queue *turn;            /* its ring is being set up or stopped */
 	struct vu_region region[VU_SHARED_MAX];
@@ -108,8 +117,12 @@ void vu_send(struct vu_link *link, uint32_t request, const void *payload, uint32
 	bool answer);
 /* The connection is of no use: start fails, or a new attempt is due, once the server has gone. */
 void vu_link_lost(struct vu_link *link, int error, const char *format, ...) WEFT_PRINTF(3, 4);
+/* The same, and it was the server's will: with what it is, or as it has been told, it does not serve us. */
+void vu_link_refused(struct vu_link *link, int error, const char *format, ...) WEFT_PRINTF(3, 4);
 /* The server has shown for the first time that it serves us: the device has started. */
 void vu_link_agreed(struct vu_link *link);
+/* For people: is there a server that serves us, and if not, why. */
+void vu_link_tell(const struct vu_link *link, char *text, size_t size);
 /* Goes on with whatever is to be done next. */
 void vu_link_go_on(struct vu_link *link);
 /* An answer is to come within VU_ANSWER_NS from now; the timer is disarmed when a reply comes. */
@@ -139,6 +152,7 @@ bool vu_ring_step(struct vu_link *link, struct vu_queue *queue);
 /* Asks the server to stop a ring; vu_rings_answer finds it off. */
 void vu_ring_stop(struct vu_link *link, struct vu_queue *queue);
 void vu_rings_answer(struct vu_link *link, const struct vhost_user_msg *msg);
+bool vu_rings_taken(const struct vu_link *link);              /* the server runs all that are wanted */
 void vu_inflight_drop(struct vu_link *link);
 void vu_rings_lost(struct vu_link *link);                     /* the server runs no ring any more */
 void vu_ring_noted(struct vu_link *link, struct vu_queue *queue); /* its reactor has something to say */

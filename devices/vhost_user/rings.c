@@ -70,6 +70,10 @@ bool vu_ring_step(struct vu_link *link, struct vu_queue *q)
 		if (link->device->protocol != 0)
 			vu_send(link, VHOST_USER_SET_VRING_ENABLE, &enable, sizeof(enable), NULL, 0, false);
 		break;
+	case 6: /* who acknowledges nothing answers this when it has taken what came before, or ends the connection */
+		if ((link->device->protocol & VHOST_USER_P(REPLY_ACK)) == 0)
+			vu_send(link, VHOST_USER_GET_FEATURES, NULL, 0, NULL, 0, true);
+		break;
 	default:
 		return false;
 	}
@@ -97,7 +101,7 @@ static void ring_up(struct vu_link *link, struct vu_queue *q)
 /* There is no server, or one that is to go: requests may have to end without it. */
 static bool ring_tend_away(struct vu_link *link, struct vu_queue *q)
 {
-	uint8_t failed = !link->expired ? VU_FAILED_NOTHING : link->state == VU_AWAY ? VU_FAILED_ALL : VU_FAILED_WAITING;
+	uint8_t failed = !link->given_up ? VU_FAILED_NOTHING : link->state == VU_AWAY ? VU_FAILED_ALL : VU_FAILED_WAITING;
 
 	WEFT_ASSERT(link->state == VU_AWAY || link->state == VU_LEAVING);
 	if (link->state == VU_AWAY && atomic_exchange(&q->aborting, false)) {
@@ -239,7 +243,7 @@ static void region_settle(struct vu_link *link, struct vu_region *region, bool t
 		if (region != &link->region[0])
 			atomic_store_explicit(&device->shared[region->number], region->generation, memory_order_release);
 	} else if (region == &link->region[0]) {
-		vu_link_lost(link, -EPROTO, "the server refuses the memory of our rings");
+		vu_link_refused(link, -EPROTO, "the server refuses the memory of our rings");
 	} else if (atomic_exchange(&device->shared[region->number], 0) == region->generation) {
 		vu_inflight_drop(link); /* what is in the rings may lie in it */
 		vu_link_lost(link, -EPROTO, "the server refuses memory that the one before it had");
@@ -411,6 +415,20 @@ bool vu_rings_stop_step(struct vu_link *link)
 	return false;
 }
 
+bool vu_rings_taken(const struct vu_link *link)
+{
+	const struct vu_device *device = link->device;
+
+	WEFT_ASSERT(link->agreed_once);
+	for (unsigned i = 0; i < device->queues; i++) {
+		const struct vu_queue *q = &device->queue[i];
+
+		if (atomic_load(&q->wanted) && (q->lost || (q->state != VU_RING_STARTING && q->state != VU_RING_ON)))
+			return false;
+	}
+	return true;
+}
+
 void vu_rings_answer(struct vu_link *link, const struct vhost_user_msg *msg)
 {
 	bool good = msg->payload.u64 == 0; /* of an acknowledgement */
@@ -420,6 +438,8 @@ void vu_rings_answer(struct vu_link *link, const struct vhost_user_msg *msg)
 		link->turn->state = VU_RING_OFF;
 		link->turn = NULL;
 		break;
+	case VHOST_USER_GET_FEATURES: /* that it answers is enough */
+		break;
 	case VHOST_USER_ADD_MEM_REG:
 	case VHOST_USER_REM_MEM_REG:
 		region_settle(link, link->region_turn, good);
@@ -428,16 +448,16 @@ void vu_rings_answer(struct vu_link *link, const struct vhost_user_msg *msg)
 		if (good)
 			regions_settle_all(link);
 		else
-			vu_link_lost(link, -EPROTO, "the server refuses our memory");
+			vu_link_refused(link, -EPROTO, "the server refuses our memory");
 		break;
 	case VHOST_USER_SET_VRING_NUM:
 		if (!good)
-			vu_link_lost(link, -EPROTO, "depth=%llu: the server refuses a ring of %u entries: choose a smaller depth",
-				(unsigned long long)link->device->depth, link->device->num);
+			vu_link_refused(link, -EPROTO, "depth=%llu: the server refuses a ring of %u entries: choose a smaller "
+				"depth", (unsigned long long)link->device->depth, link->device->num);
 		break;
 	default:
 		if (!good)
-			vu_link_lost(link, -EPROTO, "the server refuses %s",
+			vu_link_refused(link, -EPROTO, "the server refuses %s",
 				vhost_user_name(msg->header.request));
 	}
 }

@@ -62,8 +62,8 @@ static const struct weft_kind stubborn_kind = { .name = "stubborn", .summary = "
 
 /* ---- the server ---- */
 
-static const struct weft_kind *const server_kinds[] = { &file_kind, &mem_kind, &delay_kind, &stubborn_kind, &export_vhost_user_kind,
-	NULL };
+static const struct weft_kind *const server_kinds[] = { &file_kind, &mem_kind, &delay_kind, &stubborn_kind,
+	&export_vhost_user_kind, NULL };
 static const struct weft_module server_module = { WEFT_ABI, sizeof(struct weft_module), sizeof(struct weft_kind),
 	"server", WEFT_VERSION, server_kinds };
 

@@ -182,7 +182,7 @@ static void vu_describe(const struct weft_object *object, weft_describe_put *put
 {
 	const struct vu_device *device = WEFT_CONTAINER(object, const struct vu_device, object);
 	uint64_t in_place = 0, copied = 0, kicks = 0, again = 0;
-	char text[96];
+	char text[256];
 
 	for (unsigned i = 0; i < device->queues; i++) {
 		in_place += device->queue[i].in_place;
@@ -191,6 +191,8 @@ static void vu_describe(const struct weft_object *object, weft_describe_put *put
 		again += device->queue[i].resubmitted;
 	}
 	put(self, "server", device->path);
+	vu_link_tell(device->link, text, sizeof(text));
+	put(self, "connection", text);
 	put(self, "serial", device->serial[0] != '\0' ? device->serial : "none");
 	snprintf(text, sizeof(text), "%u of %u, %u entries, %s%s", device->queues, device->queues_offered, device->num,
 		device->packed ? "packed" : "split", device->event_idx ? ", event index" : "");
@@ -224,6 +226,9 @@ static const struct weft_option vu_options[] = {
 	  .help = "pretend that the device is so much larger: to see that the server refuses what lies there", .max = 1ull << 40 },
 	{ .name = "timeout", .type = WEFT_OPTION_DURATION, .offset = offsetof(struct vu_device, timeout_ns), .fallback = "0",
 	  .help = "fail requests when the server has been away for this long; 0: never" },
+	{ .name = "refusals", .type = WEFT_OPTION_UINT, .offset = offsetof(struct vu_device, refusals), .fallback = "100",
+	  .help = "fail requests when servers have refused us so often in a row, until one takes us; 0: never", .min = 0,
+	  .max = 1000000 },
 	{ 0 },
 };
 

@@ -114,7 +114,7 @@ struct vu_device {
 
 	/* options */
 	char *path;
-	uint64_t queues_option, depth, reconnect_ns, timeout_ns, beyond;
+	uint64_t queues_option, depth, reconnect_ns, timeout_ns, refusals, beyond;
 	uint32_t packed_option;         /* index into auto|on|off */
 	uint32_t cache_option;          /* auto|on|off */
 	bool in_place;

@@ -36,6 +36,10 @@ class FakeServer(threading.Thread):
         self.listener.close()
         os.close(self.done)
 
+    def drop(self):
+        """Closes the connection of the present client."""
+        self.connection.shutdown(socket.SHUT_RDWR)
+
     def run(self):
         while True:
             readable, _, _ = select.select([self.listener, self.done], [], [])
@@ -56,7 +60,10 @@ class FakeServer(threading.Thread):
             if self.kick in readable:
                 os.read(self.kick, 8)
                 self.ring()
-            if connection in readable and not self.message():
+            try:
+                if connection in readable and not self.message():
+                    break
+            except ConnectionError:  # the client has gone
                 break
         for fd in self.fds.values():
             os.close(fd)
