@@ -5,7 +5,7 @@
 #include <weft/memory.h>
 
 #include "core/reactor.h"
-#include "devices/vhost_user/vhost_user.h"
+#include "devices/vhost_user/link.h"
 
 #define DISK "/disk.img"
 #define BLOCK 4096u
@@ -457,6 +457,52 @@ static void a_new_size_arrives_while_running(void **state)
 	server_kill();
 }
 
+/* ---- the end ---- */
+
+static struct {
+	struct weft_msg msg;
+	struct weft_timer timer;
+	struct vu_link *link;
+	bool tried;
+} late;
+
+/* The reactor has carried out its order at last. */
+static void late_answer(void *self)
+{
+	(void)self;
+	late.tried = late.link->state != VU_AWAY || late.link->stream != NULL;
+	late.link->orders--;
+	vu_link_go_on(late.link);
+}
+
+static void late_begin_msg(void *self)
+{
+	struct weft_reactor *control = rig.core->reactor[0];
+
+	(void)self;
+	late.link->orders++;
+	late.timer = (struct weft_timer){ .fn = late_answer };
+	weft_timer_arm(control, &late.timer, weft_reactor_now(control) + 30 * SECOND);
+}
+
+static void no_server_is_tried_while_a_stop_waits_for_a_reactor(void **state)
+{
+	(void)state;
+	server_start(&rig, "mem:1MiB", "");
+	rig_make(&rig, "vhost-user:" SOCKET ",reconnect=10s");
+	server_kill();
+	late.link = WEFT_CONTAINER(rig.object, struct vu_device, object)->link;
+	late.msg = (struct weft_msg){ .fn = late_begin_msg };
+	weft_reactor_post(rig.core->reactor[0], &late.msg);
+	rig_run(&rig, SECOND);
+	server_start(&rig, "mem:1MiB", "");
+	assert_int_equal(late.link->state, VU_AWAY);
+	assert_int_equal(late.link->orders, 1);
+	rig_unmake(&rig);
+	server_kill();
+	assert_false(late.tried);
+}
+
 /* ---- what is said when it cannot be ---- */
 
 static void without_a_server_start_says_so(void **state)
@@ -538,6 +584,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(an_abort_in_the_ring_ends_with_packed_rings, setup, teardown),
 		cmocka_unit_test_setup_teardown(an_abort_while_the_server_is_away_ends, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_new_size_arrives_while_running, setup, teardown),
+		cmocka_unit_test_setup_teardown(no_server_is_tried_while_a_stop_waits_for_a_reactor, setup, teardown),
 		cmocka_unit_test_setup_teardown(without_a_server_start_says_so, setup, teardown),
 		cmocka_unit_test_setup_teardown(more_queues_than_the_server_has_are_refused, setup, teardown),
 		cmocka_unit_test_setup_teardown(it_is_as_large_as_the_server_says, setup, teardown),
