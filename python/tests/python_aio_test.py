@@ -29,7 +29,11 @@ def run_in_loop(test):
 
 async def until(condition):
     while not condition():
-        await asyncio.sleep(0.001)
+        await asyncio.sleep(0)
+
+
+async def until_in_flight(disk, count):
+    await until(lambda: disk._queue.info()['in_flight'] == count)
 
 
 @run_in_loop
@@ -101,8 +105,11 @@ async def test_resizing(instance, tmp_path):
 async def test_a_cancelled_task_cancels_its_request(instance):
     async with weft.aio.open('delay:[mem:1MiB],read=1h', instance=instance) as slow:
         buffer = bytearray(BLOCK)
-        with pytest.raises(asyncio.TimeoutError):
-            await asyncio.wait_for(slow.readinto(0, buffer), 0.05)
+        task = asyncio.create_task(slow.readinto(0, buffer))
+        await until_in_flight(slow, 1)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
         await slow.drain()
         buffer.append(1)
 
@@ -130,7 +137,8 @@ async def test_the_buffer_is_held_until_the_request_has_ended(instance, held):
 async def test_closing_cancels_what_is_in_flight_and_what_waits(instance):
     disk = await weft.aio.open('delay:[mem:1MiB],read=1h', depth=2, instance=instance)
     tasks = [asyncio.create_task(disk.read(0, BLOCK)) for _ in range(4)]
-    await asyncio.sleep(0.01)
+    await until_in_flight(disk, 2)
+    await until(lambda: len(disk._waiting) == 2)
     await disk.close()
     ends = await asyncio.gather(*tasks, return_exceptions=True)
     assert all(isinstance(e, (weft.CanceledError, weft.ClosedError)) for e in ends)
@@ -161,19 +169,29 @@ async def test_opening_is_cancelled(instance):
 
 
 @run_in_loop
-async def test_it_takes_turns_only_when_there_is_something(instance, monkeypatch):
+async def test_it_takes_turns_only_when_there_is_something(instance, held, monkeypatch):
+    """While a request is in flight, and afterwards, the loop goes round without a turn of the queue."""
     def counting(queue):
         polls[queue] = polls.get(queue, 0) + 1
         return poll(queue)
 
-    poll, polls = weft.Queue.poll, {}
+    async def rounds():
+        for _ in range(1000):
+            await asyncio.sleep(0)
+
+    poll, polls, (device, _) = weft.Queue.poll, {}, held
     monkeypatch.setattr(weft.Queue, 'poll', counting)
-    async with weft.aio.open('delay:[mem:1MiB],read=50ms', instance=instance) as one, \
-            weft.aio.open('delay:[mem:1MiB],read=50ms', instance=instance) as other:
-        await one.read(0, BLOCK)
-        took = polls[one._queue]
-        await other.read(0, BLOCK)
-        assert 1 <= took <= 8 and polls[one._queue] <= took + 1
+    async with weft.aio.open('python:held', instance=instance) as disk, weft.aio.open('mem:1MiB', instance=instance) as other:
+        task = asyncio.create_task(disk.read(0, BLOCK))
+        await until(lambda: device.views)
+        for _ in range(100):
+            await other.read(0, BLOCK)
+        await rounds()
+        assert 1 <= polls[disk._queue] <= 8
+        device.let_go()
+        await task
+        await rounds()
+        assert polls[disk._queue] <= 16
 
 
 def test_two_loops_share_an_instance(instance):

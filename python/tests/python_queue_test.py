@@ -15,6 +15,27 @@ import weft
 BLOCK = 4096
 
 
+def when_it_waits(queue, do):
+    """A thread that does it once the calling one is inside a call of the queue (given by a function), without the GIL."""
+    def look():
+        while True:
+            try:
+                queue().info()
+            except weft.BusyError:
+                break
+            except (AttributeError, weft.ThreadError):  # not opened yet; the other thread's, and idle
+                pass
+        do()
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    return thread
+
+
+def interrupt(number=signal.SIGINT):
+    os.kill(os.getpid(), number)
+
+
 def test_staged_requests_end_together(disk):
     with disk.queue(8) as queue:
         for i in range(8):
@@ -146,10 +167,9 @@ def test_the_gil_is_away_while_waiting(held):
     device, opened = held
     with opened.queue() as queue:
         queue.read(0, BLOCK)
-        other = threading.Timer(0.05, device.let_go)
         while not device.views:
             queue.wait(1, 0.01)
-        other.start()
+        other = when_it_waits(lambda: queue, device.let_go)
         assert len(queue.wait()) == 1
         other.join()
 
@@ -163,7 +183,7 @@ def test_the_descriptor_tells_of_completions(held):
         poller = select.poll()
         poller.register(queue.fileno(), select.POLLIN)
         while not device.views:
-            time.sleep(0)
+            pass
         device.let_go()
         ended = []
         while not ended:
@@ -176,9 +196,10 @@ def test_ctrl_c_ends_a_wait_and_the_request_is_still_there(held):
     device, opened = held
     with opened.queue() as queue:
         request = queue.read(0, BLOCK)
-        threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGINT)).start()
+        other = when_it_waits(lambda: queue, interrupt)
         with pytest.raises(KeyboardInterrupt):
             request.wait()
+        other.join()
         assert not request.done
         while not device.views:
             queue.wait(1, 0.01)
@@ -188,17 +209,19 @@ def test_ctrl_c_ends_a_wait_and_the_request_is_still_there(held):
 
 def test_ctrl_c_ends_a_batch_with_nothing_in_flight(instance):
     with instance.open('delay:[mem:1MiB],read=1h') as slow, slow.queue(4) as queue:
-        threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGINT)).start()
+        other = when_it_waits(lambda: queue, interrupt)
         with pytest.raises(KeyboardInterrupt):
             queue.read_batch([0] * 100, bytearray(100 * BLOCK), BLOCK)
+        other.join()
         assert queue.outstanding == 0 and queue.info()['in_flight'] == 0
 
 
 def test_ctrl_c_ends_a_devices_own_call(instance):
     with instance.open('delay:[mem:1MiB],read=1h') as slow:
-        threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGINT)).start()
+        other = when_it_waits(lambda: slow._turns, interrupt)
         with pytest.raises(KeyboardInterrupt):
             slow.read(0, BLOCK)
+        other.join()
         slow.write(0, bytes(BLOCK))
 
 
@@ -207,9 +230,10 @@ def test_a_signals_handler_may_use_the_device(instance):
     with instance.open('delay:[mem:1MiB],read=1h') as slow:
         before = signal.signal(signal.SIGUSR1, lambda *_: (slow.write(0, bytes(BLOCK)), seen.append(1), 1 / 0))
         try:
-            threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGUSR1)).start()
+            other = when_it_waits(lambda: slow._turns, lambda: interrupt(signal.SIGUSR1))
             with pytest.raises(ZeroDivisionError):
                 slow.read(0, BLOCK)
+            other.join()
         finally:
             signal.signal(signal.SIGUSR1, before)
     assert seen == [1]
