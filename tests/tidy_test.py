@@ -1,28 +1,18 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Each rule of tools/tidy bites: a small tree that breaks it is found out, and one that obeys is not."""
-import importlib.machinery
-import importlib.util
 import json
 import os
 import subprocess
 
 import pytest
 
+from tidy_module import tidy
+
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 LICENCE = '/* SPDX-License-Identifier: BSD-2-Clause */\n/* For a test. */\n'
 HASH = '# SPDX-License-Identifier: BSD-2-Clause\n'
 PAGE = '.\\" SPDX-License-Identifier: BSD-2-Clause\n.Dd November 1, 2026\n.Dt X 7\n.Os\n' \
        '.Sh NAME\n.Nm x\n.Nd a page\n.Sh DESCRIPTION\n'
-
-
-def load():
-    loader = importlib.machinery.SourceFileLoader('tidy', os.path.join(ROOT, 'tools/tidy'))
-    module = importlib.util.module_from_spec(importlib.util.spec_from_loader('tidy', loader))
-    loader.exec_module(module)
-    return module
-
-
-tidy = load()
 
 
 def make(folder, files):
@@ -195,6 +185,43 @@ def test_abi_finds_what_the_headers_promise_no_more(tmp_path, now, said):
     (tmp_path / 'include/weft/a.h').write_text(HEADER.format(*now))
     found = list(tidy.RULES['abi'](tidy.Tree(tmp_path)))
     assert not found if said is None else len(found) == 1 and said in found[0].text
+
+
+BEFORE = 'enum e { E_A };\nstruct s { int a; };\nint f(int a);\nint g(void);\n'
+
+
+@pytest.mark.parametrize('old, new, breaks', [
+    ('', '', False),
+    ('int g', 'int h(void);\nint g', False),
+    ('E_A', 'E_A, E_B', False),
+    ('enum e', 'struct t { int b; };\nenum e', False),
+    ('int g', 'static int g', True),
+    ('E_A', 'E_B, E_A', True),
+    ('{ int a;', '{ int a, b;', True),
+    ('f(int a', 'f(long a', True)])
+def test_a_break_is_accepted_with_a_higher_number_only(tmp_path, old, new, breaks):
+    def change(abi, old='', new=''):
+        """The library and its header with `new` instead of `old`."""
+        header = BEFORE.replace(old, new, 1)
+        make(tmp_path, {'include/weft/base.h': f'#define WEFT_ABI {abi}\n', 'include/weft/a.h': header,
+                        'build/a.c': header.replace(');', ') { return 0; }')})
+        subprocess.run(['gcc', '-shared', '-fPIC', 'build/a.c', '-o', 'build/libweft.so'], cwd=tmp_path, check=True)
+        return tidy.Tree(tmp_path)
+
+    def record():
+        return [(tmp_path / name).read_text() for name in ('lib/libweft.abi', 'lib/libweft.symbols')]
+
+    make(tmp_path, {'lib/libweft.symbols': ''})
+    tidy.accept_symbols(change(2))
+    before = record()
+    if breaks:
+        for abi in (2, 1):
+            with pytest.raises(SystemExit, match='raise WEFT_ABI in include/weft/base.h above 2'):
+                tidy.accept_symbols(change(abi, old, new))
+            assert record() == before
+        assert list(tidy.RULES['abi'](change(3, old, new)))
+    tidy.accept_symbols(change(3 if breaks else 2, old, new))
+    assert not list(tidy.RULES['abi'](tidy.Tree(tmp_path))) and not list(tidy.RULES['symbols'](tidy.Tree(tmp_path)))
 
 
 def test_symbols_finds_what_is_not_listed_not_shown_not_declared(tmp_path):
