@@ -5,15 +5,20 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 
 import pytest
 
 from command import BUILD, LIMIT, ROOT, weft_in
 
+sys.path.insert(0, os.path.join(ROOT, 'tests'))
+from tidy_module import tidy  # noqa: E402
+
 pytestmark = pytest.mark.skipif(shutil.which('fio') is None, reason='fio is not installed')
 SCRIPT = os.path.join(ROOT, 'integrations/fio/build')
 VERIFY = ('--rw=randwrite', '--bs=4k', '--verify=crc32c', '--verify_fatal=1', '--io_size=16m')
 MIB = 1 << 20
+BLOCKS = [(f'{name}:{line}', script) for name, line, script in tidy.command_blocks(tidy.Tree(ROOT), 'sh fio-engine')]
 
 
 @pytest.fixture(scope='module')
@@ -129,6 +134,20 @@ def test_a_thread_runs_while_processes_are_forked(fio, folder):
 ])
 def test_what_is_wrong_is_told(fio, arguments, said):
     assert said in fio(*arguments, '--rw=read', status=1)
+
+
+@pytest.mark.parametrize('place, script', BLOCKS, ids=[place for place, _ in BLOCKS])
+def test_the_pages_commands_run(engine, folder, place, script):
+    """As tools/tidy runs those that need no engine."""
+    tree = tidy.Tree(ROOT)
+    tree.build = BUILD
+    os.symlink(os.path.dirname(engine), os.path.join(folder, 'build'))
+    status, said = tidy.run_block(tree, script, folder)
+    assert status == 0, f'{place}: {said}'
+
+
+def test_the_page_has_commands():
+    assert len(BLOCKS) >= 3 and all('fio ' in script for _, script in BLOCKS)
 
 
 def test_the_page_names_every_option(engine):
