@@ -228,7 +228,7 @@ static void connection_waits(void *self)
 
 	WEFT_ASSERT(control_is_here(c->exp) && c->state == VUX_WAITING);
 	if (connection_read(c) != 0 && c->received == sizeof(c->msg.header))
-		env_stream_watch(c->stream, NULL, NULL);
+		env_stream_watch_end(c->stream, connection_left, c);
 }
 
 /* ---- settling ---- */

@@ -311,17 +311,24 @@ static void ring_up(unsigned index, bool packed)
 	say_state(VHOST_USER_SET_VRING_ENABLE, index, 1);
 }
 
-static void front_up(unsigned rings, bool packed)
+static int front_connect(void)
 {
 	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	int sock = socket(AF_UNIX, SOCK_STREAM, 0);
+
+	snprintf(address.sun_path, sizeof(address.sun_path), "%s", t.path);
+	assert_int_equal(connect(sock, (struct sockaddr *)&address, sizeof(address)), 0);
+	return sock;
+}
+
+static void front_up(unsigned rings, bool packed)
+{
 	uint64_t features = VIRTIO_F(PROTOCOL_FEATURES) | VIRTIO_F(VERSION_1) | VIRTIO_F(EVENT_IDX) | VIRTIO_BLK_F(FLUSH) |
 		VIRTIO_BLK_F(CONFIG_WCE) |
 		(packed ? VIRTIO_F(RING_PACKED) : 0);
 	struct vhost_user_memory table = { .nregions = 1 };
 
-	snprintf(address.sun_path, sizeof(address.sun_path), "%s", t.path);
-	t.sock = socket(AF_UNIX, SOCK_STREAM, 0);
-	assert_int_equal(connect(t.sock, (struct sockaddr *)&address, sizeof(address)), 0);
+	t.sock = front_connect();
 	t.memfd = memfd_create("guest", 0);
 	assert_int_equal(ftruncate(t.memfd, MEMORY), 0);
 	t.memory = mmap(NULL, MEMORY, PROT_READ | PROT_WRITE, MAP_SHARED, t.memfd, 0);
@@ -801,6 +808,31 @@ static void a_front_end_that_has_said_more_may_leave_while_a_message_waits(void 
 	close_all();
 }
 
+/* It is read up to the header of its first message, and more is there. */
+static void a_client_that_waits_and_has_spoken_may_leave(void **state)
+{
+	int first;
+
+	(void)state;
+	open_all("mem:1MiB", "", 1, WEFT_MODE_NOTIFY);
+	front_up(1, false);
+	first = t.sock;
+	t.sock = front_connect();
+	for (unsigned i = 0; i < 3; i++)
+		say_u64(VHOST_USER_SET_FEATURES, 0, -1);
+	while (t.exp->waiting == 0 || t.exp->connections->next->received < sizeof(struct vhost_user_header))
+		turn();
+	close(t.sock);
+	for (unsigned i = 0; i < 1000 && t.exp->connections->next != NULL; i++)
+		turn();
+	assert_null(t.exp->connections->next);
+	assert_int_equal(t.exp->waiting, 0);
+	t.sock = first;
+	load(&t.ring[0], 10);
+	front_down(1);
+	close_all();
+}
+
 /* Nine of them, of which eight would do. */
 static void a_surplus_descriptor_is_an_error_also_behind_a_message_that_waits(void **state)
 {
@@ -846,19 +878,16 @@ static void a_failure_of_any_call_costs_a_connection_at_most(void **state)
 	(void)state;
 	open_all("mem:1MiB", "", 1, WEFT_MODE_NOTIFY);
 	for (uint64_t n = 1;; n++) {
-		struct sockaddr_un address = { .sun_family = AF_UNIX };
 		struct vhost_user_memory table = { .nregions = 1 };
 		struct vhost_user_inflight inflight = { .num_queues = 1, .queue_size = NUM };
 		uint8_t bytes[64];
 		bool hit;
 
-		snprintf(address.sun_path, sizeof(address.sun_path), "%s", t.path);
-		t.sock = socket(AF_UNIX, SOCK_STREAM, 0);
 		t.memfd = memfd_create("guest", 0);
 		assert_int_equal(ftruncate(t.memfd, MEMORY), 0);
 		t.memory = mmap(NULL, MEMORY, PROT_READ | PROT_WRITE, MAP_SHARED, t.memfd, 0);
 		table.regions[0] = (struct vhost_user_region){ .size = MEMORY, .uva = (uintptr_t)t.memory };
-		assert_int_equal(connect(t.sock, (struct sockaddr *)&address, sizeof(address)), 0);
+		t.sock = front_connect();
 		t.may_be_cut_off = true;
 		env_fail_nth(t.env, n);
 		say_u64(VHOST_USER_SET_FEATURES, VIRTIO_F(PROTOCOL_FEATURES) | VIRTIO_F(VERSION_1), -1);
@@ -935,6 +964,7 @@ int main(void)
 		cmocka_unit_test(write_through_begins_with_a_flush_and_its_failure_is_told),
 		cmocka_unit_test(a_frozen_export_flushes_when_it_is_thawed),
 		cmocka_unit_test(a_front_end_that_has_said_more_may_leave_while_a_message_waits),
+		cmocka_unit_test(a_client_that_waits_and_has_spoken_may_leave),
 		cmocka_unit_test(a_surplus_descriptor_is_an_error_also_behind_a_message_that_waits),
 		cmocka_unit_test(a_front_end_may_leave_while_its_cache_is_flushed),
 		cmocka_unit_test(segments_follow_the_ring_and_the_device),
