@@ -1,0 +1,153 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Rings and reactors: what a request costs, who is served when. */
+#include "exports/vhost_user/rig_test.h"
+
+#include <sys/syscall.h>
+
+#include "env/env_fault.h"
+
+/* Without io_uring the kernel has to be asked whether anything has happened. */
+static bool uring_is_denied(void)
+{
+	return syscall(SYS_io_uring_setup, 0, NULL) < 0 && (errno == EPERM || errno == ENOSYS);
+}
+
+static void no_cost_per_request(const char *device, bool packed)
+{
+	struct env_loop_stats before, after;
+	struct env_loop *loop;
+	uint64_t calls, count;
+
+	open_all(device, "", 1, WEFT_MODE_POLL);
+	front_up(1, packed);
+	load(&t.ring[0], 1000);
+	eventfd_read(t.ring[0].call, &count);
+	loop = t.core->reactor[1]->loop;
+	env_loop_stats(loop, &before);
+	calls = env_calls(t.env);
+	load(&t.ring[0], 20000);
+	env_loop_stats(loop, &after);
+	if (!uring_is_denied())
+		assert_int_equal(after.system_calls, before.system_calls);
+	assert_int_equal(env_calls(t.env), calls);
+	assert_int_equal(eventfd_read(t.ring[0].call, &count), -1); /* nobody asked for a notification */
+	front_down(1);
+	close_all();
+}
+
+static void a_request_on_null_makes_no_system_call_and_allocates_nothing(void **state)
+{
+	(void)state;
+	no_cost_per_request("null:1GiB", false);
+	no_cost_per_request("null:1GiB", true);
+}
+
+static void a_request_on_mem_makes_no_system_call_and_allocates_nothing(void **state)
+{
+	(void)state;
+	no_cost_per_request("mem:1GiB", false);
+	no_cost_per_request("mem:1GiB", true);
+}
+
+static void rings_are_spread_over_the_reactors(void **state)
+{
+	(void)state;
+	open_all("mem:1MiB", "", 2, WEFT_MODE_NOTIFY);
+	front_up(4, false);
+	assert_int_equal(t.core->reactor[1]->sessions_open, 2);
+	assert_int_equal(t.core->reactor[2]->sessions_open, 2);
+	for (unsigned i = 0; i < 4; i++)
+		load(&t.ring[i], 100);
+	front_down(4);
+	close_all();
+}
+
+/* Two rings are full: each turn serves both, so many requests of each, and begins with the other one than the turn before. */
+static void expect_turns(uint32_t large, unsigned share)
+{
+	const struct {
+		unsigned second, requests;
+	} expected[] = { { 0, share }, { 1, share }, { 1, share }, { 0, share }, { 0, 80 - 2 * share }, { 1, 80 - 2 * share } };
+	struct core_wants wants = { .io_reactors = 1, .mode = WEFT_MODE_POLL, .no_threads = true };
+	unsigned at = 0;
+
+	open_as(&wants, "witness", "");
+	front_up(2, false);
+	assert_int_equal(on_control(freeze_here), 0);
+	for (unsigned i = 0; i < 2; i++) {
+		t.ring[i].sector = (uint64_t)i * WITNESS_SPAN / 512;
+		t.ring[i].large = large;
+		for (unsigned n = 0; n < 80; n++)
+			add(&t.ring[i]);
+		publish(&t.ring[i]);
+	}
+	witnessed = 0;
+	assert_int_equal(on_control(thaw_here), 0);
+	while (t.ring[0].in_flight + t.ring[1].in_flight > 0) {
+		turn();
+		take(&t.ring[0]);
+		take(&t.ring[1]);
+	}
+	assert_int_equal(witnessed, 160);
+	for (unsigned run = 0; run < WEFT_COUNT(expected); run++)
+		for (unsigned i = 0; i < expected[run].requests; i++)
+			assert_int_equal(witness[at++], expected[run].second ^ witness[0]);
+	front_down(2);
+	close_all();
+}
+
+static void rings_are_served_in_turn_at_most_32_requests_each(void **state)
+{
+	(void)state;
+	expect_turns(0, 32);
+}
+
+static void rings_are_served_in_turn_at_most_16_mib_each(void **state)
+{
+	(void)state;
+	expect_turns(600 << 10, 28); /* the first of which it is not less */
+}
+
+/* Before its reactor sleeps, a ring says what came since it was looked at: nobody will kick for that. */
+static void a_ring_that_is_armed_tells_of_what_has_come(void **state)
+{
+	struct core_wants wants = { .io_reactors = 1, .mode = WEFT_MODE_NOTIFY, .no_threads = true };
+	struct weft_source *source;
+	uint64_t kicks;
+
+	(void)state;
+	open_as(&wants, "witness", "");
+	front_up(1, false);
+	for (unsigned i = 0; i < 20; i++)
+		turn();
+	source = &t.exp->connections->ring[0]->session.source;
+	assert_false(queue_arm(source));
+	add(&t.ring[0]);
+	assert_true(virtq_drv_publish(&t.ring[0].drv)); /* armed: a kick is asked for */
+	assert_true(queue_arm(source));
+	queue_disarm(source);
+	assert_int_equal(eventfd_read(t.ring[0].kick, &kicks), -1);
+	assert_true(queue_poll(source));
+	assert_false(queue_arm(source));
+	assert_int_equal(eventfd_write(t.ring[0].kick, 1), 0);
+	while (t.ring[0].in_flight > 0) {
+		turn();
+		take(&t.ring[0]);
+	}
+	front_down(1);
+	close_all();
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_request_on_null_makes_no_system_call_and_allocates_nothing),
+		cmocka_unit_test(a_request_on_mem_makes_no_system_call_and_allocates_nothing),
+		cmocka_unit_test(rings_are_spread_over_the_reactors),
+		cmocka_unit_test(rings_are_served_in_turn_at_most_32_requests_each),
+		cmocka_unit_test(rings_are_served_in_turn_at_most_16_mib_each),
+		cmocka_unit_test(a_ring_that_is_armed_tells_of_what_has_come),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
