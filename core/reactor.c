@@ -287,14 +287,11 @@ static bool arm_sources(struct weft_reactor *reactor)
 
 static bool may_sleep(struct weft_reactor *reactor)
 {
-	switch (atomic_load_explicit(&reactor->mode, memory_order_relaxed)) {
-	case WEFT_MODE_POLL:
+	int mode = atomic_load_explicit(&reactor->mode, memory_order_relaxed);
+
+	if (mode == WEFT_MODE_POLL || spin_lingers(&reactor->spin, reactor->stats.requests, reactor->now))
 		return false;
-	case WEFT_MODE_NOTIFY:
-		return true;
-	default:
-		return spin_should_sleep(&reactor->spin, reactor->now);
-	}
+	return mode == WEFT_MODE_NOTIFY || spin_should_sleep(&reactor->spin, reactor->now);
 }
 
 uint64_t reactor_rest(struct weft_reactor *reactor)

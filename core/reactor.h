@@ -45,7 +45,7 @@ struct weft_reactor {
 	struct weft_timer deadline_timer;
 	struct slot_vectors *vectors;
 	struct slot_pool *pools;
-	struct spin spin;                /* the adaptive mode's judgement */
+	struct spin spin;                /* whether to sleep when idle */
 	struct weft_hop *visitors;       /* hops that were carried here (core/carrier.c) */
 	struct reactor_stats stats;
 	struct env_thread *thread;

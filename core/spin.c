@@ -1,8 +1,13 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* The adaptive mode's judgement. */
+/* When an idle reactor should go to sleep. */
 #include <weft/base.h>
 
 #include "core/spin.h"
+
+/* So much of a wake-up for each request, and one whole wake-up at most; in vain so often: only every so many periods. */
+#define LINGER_PART 64
+#define LINGER_VAIN 4
+#define LINGER_EVERY 4
 
 /* Gaps shorter than a quarter of a wake-up begin the spinning, gaps longer than a third end it. */
 #define SPIN_BELOW_PART 4
@@ -77,6 +82,24 @@ static void spun(struct spin *spin, uint64_t idle_ns)
 		sleep_from_now_on(spin, TRY_AFTER);
 }
 
+static uint64_t linger_ns(struct spin *spin, uint64_t requests)
+{
+	if (requests == 0 || (spin->vain >= LINGER_VAIN && ++spin->skipped % LINGER_EVERY != 0))
+		return 0;
+	return requests < LINGER_PART ? requests * spin->wake_cost_ns / LINGER_PART : spin->wake_cost_ns;
+}
+
+bool spin_lingers(struct spin *spin, uint64_t requests, uint64_t now_ns)
+{
+	WEFT_ASSERT(requests >= spin->requests && now_ns >= spin->idle_since_ns);
+	if (spin->idle_since_ns == 0) {
+		spin->idle_since_ns = now_ns;
+		spin->linger_until_ns = now_ns + linger_ns(spin, requests - spin->requests);
+		spin->requests = requests;
+	}
+	return now_ns < spin->linger_until_ns;
+}
+
 void spin_worked(struct spin *spin, uint64_t now_ns)
 {
 	uint64_t idle_ns = now_ns - spin->idle_since_ns;
@@ -84,6 +107,8 @@ void spin_worked(struct spin *spin, uint64_t now_ns)
 	if (spin->idle_since_ns == 0)
 		return;
 	WEFT_ASSERT(now_ns >= spin->idle_since_ns);
+	if (spin->linger_until_ns > spin->idle_since_ns)
+		spin->vain = now_ns > spin->linger_until_ns ? spin->vain + 1 : 0;
 	spin->idle_since_ns = 0;
 	switch (spin->state) {
 	case SPIN_SLEEPS:
@@ -102,9 +127,7 @@ bool spin_should_sleep(struct spin *spin, uint64_t now_ns)
 {
 	uint64_t idle_ns;
 
-	WEFT_ASSERT(spin->wake_cost_ns > 0 && now_ns >= spin->idle_since_ns);
-	if (spin->idle_since_ns == 0)
-		spin->idle_since_ns = now_ns;
+	WEFT_ASSERT(spin->wake_cost_ns > 0 && spin->idle_since_ns > 0 && now_ns >= spin->idle_since_ns);
 	idle_ns = now_ns - spin->idle_since_ns;
 	if (spin->state == SPIN_TRIES && try_fails(spin, spin->tried_ns + idle_ns))
 		sleep_from_now_on(spin, TRY_AFTER);

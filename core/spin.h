@@ -1,7 +1,13 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * When an idle reactor in adaptive mode should go to sleep. Pure: fed with what happened, asked what to do.
+ * When an idle reactor should go to sleep. Pure: fed with what happened, asked what to do.
  *
+ * In notify and adaptive mode it lingers first: who has just been served is likely to ask again, and who was just asked to
+ * answer, sooner than a sleep and a wake-up take. It looks around for a time in proportion to the requests that it has handled
+ * since it was idle last, so that what may be wasted on each is bounded; and seldom, where it was in vain several times in a
+ * row (requests that wait for a disk). Two such reactors that talk to each other stay awake as long as they are busy.
+ *
+ * In adaptive mode it may go on for longer, and spin.
  * A sleep costs one wake-up: the system calls and switches of the one that sleeps, and the notification of the one that wakes it.
  * When arrivals have no memory, with a mean gap g and a wake-up W, a period of sleep lasts g + W, so that sleeping takes
  * W / (g + W) of a processor, both sides counted, and spinning one whole. Spinning is worth it while that costs at most a quarter
@@ -21,6 +27,10 @@ enum spin_state { SPIN_SLEEPS, SPIN_TRIES, SPIN_SPINS };
 struct spin {
 	uint64_t wake_cost_ns;   /* W, measured once */
 	uint64_t idle_since_ns;  /* 0: busy */
+	uint64_t requests;       /* handled until then */
+	uint64_t linger_until_ns;
+	unsigned vain;           /* times in a row that it lingered and nothing came */
+	unsigned skipped;        /* times since then that it did not linger */
 	enum spin_state state;
 	uint64_t mean_ns;        /* of recent idle periods, with wake-ups while it sleeps; as bounded in spin.c */
 	unsigned left;           /* SLEEPS: periods until it may try; TRIES: periods until it has succeeded */
@@ -30,7 +40,9 @@ struct spin {
 void spin_init(struct spin *spin, uint64_t wake_cost_ns);
 /* There was work at `now`. */
 void spin_worked(struct spin *spin, uint64_t now_ns);
-/* There was none: true: sleep. */
+/* There was none, and `requests` have been handled so far: true: look around once more. Asked before: */
+bool spin_lingers(struct spin *spin, uint64_t requests, uint64_t now_ns);
+/* In adaptive mode: true: sleep. */
 bool spin_should_sleep(struct spin *spin, uint64_t now_ns);
 
 #endif

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* The adaptive mode's judgement, and the histogram's buckets. */
+/* When an idle reactor should go to sleep, and the histogram's buckets. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -13,9 +13,11 @@
 #define WAKE_NS 20000
 #define TURN_NS 100
 
-/* A reactor in adaptive mode, whose wake-up takes what it is said to take. */
+/* A reactor in adaptive mode, or notify mode, whose wake-up takes what it is said to take. */
 struct life {
 	struct spin spin;
+	bool notify;
+	uint64_t requests;
 	uint64_t now, awake_ns, sleeps, random;
 };
 
@@ -29,7 +31,8 @@ static void life_begin(struct life *life)
 static void life_rests(struct life *life, uint64_t at)
 {
 	while (life->now < at) {
-		if (spin_should_sleep(&life->spin, life->now)) {
+		if (!spin_lingers(&life->spin, life->requests, life->now) &&
+			(life->notify || spin_should_sleep(&life->spin, life->now))) {
 			life->sleeps++;
 			life->now = at + WAKE_NS;
 			break;
@@ -132,6 +135,72 @@ static void a_peer_that_was_held_up_once_costs_one_sleep(void **state)
 	assert_in_range(life.sleeps, 1, 2);
 }
 
+/* ---- lingering ---- */
+
+static void it_lingers_for_the_longer_the_more_was_asked(void **state)
+{
+	struct life life;
+	uint64_t few, many;
+
+	(void)state;
+	life_begin(&life);
+	life.notify = true;
+	life_rests(&life, life.now + WAKE_NS);
+	assert_int_equal(life.awake_ns, 0); /* nothing was asked */
+	life.requests += 8;
+	life_rests(&life, life.now + 10 * WAKE_NS);
+	few = life.awake_ns;
+	life.requests += 32;
+	life_rests(&life, life.now + 10 * WAKE_NS);
+	many = life.awake_ns - few;
+	assert_in_range(few, WAKE_NS / 16, WAKE_NS / 4);
+	assert_in_range(many, few * 3, few * 5);
+	life.requests += 1000000;
+	life_rests(&life, life.now + 10 * WAKE_NS);
+	assert_in_range(life.awake_ns - few - many, WAKE_NS, WAKE_NS + TURN_NS);
+	assert_int_equal(life.sleeps, 4);
+}
+
+static void who_is_asked_again_while_it_lingers_does_not_sleep(void **state)
+{
+	struct life life;
+
+	(void)state;
+	life_begin(&life);
+	life.notify = true;
+	for (unsigned i = 0; i < 1000; i++) {
+		life.requests += 32;
+		life_rests(&life, life.now + WAKE_NS / 8);
+	}
+	assert_int_equal(life.sleeps, 0);
+}
+
+static void to_linger_in_vain_becomes_seldom_but_does_not_cease(void **state)
+{
+	struct life life;
+	unsigned lingered = 0;
+
+	(void)state;
+	life_begin(&life);
+	life.notify = true;
+	for (unsigned i = 0; i < 1600; i++) {
+		uint64_t awake = life.awake_ns;
+
+		life.requests += 32;
+		life_rests(&life, life.now + 10 * WAKE_NS);
+		lingered += life.awake_ns > awake;
+	}
+	assert_in_range(lingered, 390, 410);
+	life.sleeps = 0;
+	for (unsigned i = 0; i < 1000; i++) { /* until it is found that it is worth it again */
+		life.requests += 32;
+		life_rests(&life, life.now + WAKE_NS / 8);
+	}
+	assert_in_range(life.sleeps, 1, 4);
+}
+
+/* ---- histograms ---- */
+
 static void every_latency_falls_into_the_bucket_whose_bounds_hold_it(void **state)
 {
 	unsigned last = 0;
@@ -177,6 +246,9 @@ int main(void)
 		cmocka_unit_test(it_finds_out_that_only_its_own_wake_up_lies_between_requests),
 		cmocka_unit_test(a_spin_in_vain_ends),
 		cmocka_unit_test(a_peer_that_was_held_up_once_costs_one_sleep),
+		cmocka_unit_test(it_lingers_for_the_longer_the_more_was_asked),
+		cmocka_unit_test(who_is_asked_again_while_it_lingers_does_not_sleep),
+		cmocka_unit_test(to_linger_in_vain_becomes_seldom_but_does_not_cease),
 		cmocka_unit_test(every_latency_falls_into_the_bucket_whose_bounds_hold_it),
 		cmocka_unit_test(quantiles_count_all_that_came),
 	};
