@@ -567,6 +567,17 @@ struct weft_object *objects_next(struct weft_core *core, const struct weft_objec
 	return object;
 }
 
+struct weft_object *objects_next_of(struct weft_core *core, const struct weft_kind *kind, const struct weft_object *last)
+{
+	struct weft_object *object = last ? last->link[0] : core->objects->first;
+
+	WEFT_ASSERT(!last || last->kind == kind);
+	object_control_assert(core);
+	while (object && (object->kind != kind || object->state != WEFT_OBJECT_RUNNING || !object->refs))
+		object = object->link[0];
+	return object;
+}
+
 struct weft_object *objects_below(const struct weft_object *object, unsigned n, const struct weft_port **port)
 {
 	const struct weft_edge *edge = object->below;

@@ -115,6 +115,8 @@ int objects_set_option(struct weft_object *object, const char *name, const char 
 struct weft_object *objects_find(struct weft_core *core, const char *name);
 /* The running objects in the order in which they were made; start with NULL. */
 struct weft_object *objects_next(struct weft_core *core, const struct weft_object *last);
+/* Those of one kind; also what runs in a tree that is still being built. */
+struct weft_object *objects_next_of(struct weft_core *core, const struct weft_kind *kind, const struct weft_object *last);
 /* The n-th thing that is bound by (below) or bound to (above) an object; NULL: there are not so many. *port
  * (may be NULL): by which port. */
 struct weft_object *objects_below(const struct weft_object *object, unsigned n, const struct weft_port **port);

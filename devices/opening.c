@@ -20,7 +20,7 @@ static void opening_try(void *self)
 	if (error != 0)
 		*o->medium = NULL;
 	/* Busy, for a block device: the claim of a killed process lasts as long as its lock. */
-	if ((error == -EWOULDBLOCK || error == -EBUSY) && now < o->give_up_ns) {
+	if ((error == -EWOULDBLOCK || error == -EBUSY) && now < o->give_up_ns && (o->hopeless == NULL || !o->hopeless(o))) {
 		uint64_t left = o->give_up_ns - now;
 
 		weft_timer_arm(o->core->reactor[0], &o->retry, now + (left < RETRY_NS ? left : RETRY_NS));

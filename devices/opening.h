@@ -19,6 +19,8 @@ struct opening {
 	struct env_medium **medium;
 	struct env_medium_info *info;
 	struct weft_why *why;
+	/* It is held by somebody who will not let go: asked before waiting; NULL: not asked. */
+	bool (*hopeless)(struct opening *opening);
 	/* -EWOULDBLOCK: still locked, -EBUSY: a block device still claimed, when patience was over. *medium is NULL then. */
 	void (*done)(struct opening *opening, int error);
 	/* ---- */

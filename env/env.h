@@ -123,6 +123,7 @@ struct env_medium_info {
 	bool volatile_cache, rotational;
 	bool can_discard, can_zero, can_status, can_fua;
 	bool is_block_device;
+	uint64_t id[2];          /* of the file or disk, whatever it is called; also when it could not be opened; 0: unknown */
 	const char *how;         /* for humans: "io_uring, O_DIRECT", "preadv (tmpfs)" */
 };
 /* Control thread; may block for a moment. -EWOULDBLOCK: locked by another open descriptor. */

@@ -334,6 +334,44 @@ static int file_check(struct file *file, struct weft_why *why)
 	return device_check_geometry("file", info->size - info->size % block, block, why);
 }
 
+extern const struct weft_kind file_kind;
+
+/* Another of us in this process that has the same file or disk open, and goes on using it; NULL: there is none. */
+static const struct file *file_holder(const struct file *file)
+{
+	for (struct weft_object *next = NULL; (next = objects_next_of(file->object.core, &file_kind, next)) != NULL;) {
+		const struct file *other = DEVICE_OF_OBJECT(next, struct file);
+
+		WEFT_ASSERT(other != file && other->medium != NULL);
+		if (other->info.id[0] != 0 && memcmp(other->info.id, file->info.id, sizeof(file->info.id)) == 0)
+			return other;
+	}
+	return NULL;
+}
+
+static bool file_is_held_here(struct opening *opening)
+{
+	return file_holder(WEFT_CONTAINER(opening, struct file, opening)) != NULL;
+}
+
+/* Why it is not to be had. */
+static void file_held_why(const struct file *file, int error, struct weft_why *why)
+{
+	const struct file *holder = file_holder(file);
+
+	if (holder != NULL)
+		weft_why(why, error,
+			"file: path=%s is open in this process already, as %s: let both use that one (@%s)%s",
+			file->path, holder->object.name, holder->object.name,
+			file->readonly ? "" : ", or open both with readonly=on");
+	else if (error == -EWOULDBLOCK)
+		weft_why(why, error,
+			"file: path=%s is locked by another process, also after lock-wait=%" PRIu64
+			"ms: stop the other (fuser %s shows it)%s",
+			file->path, file->lock_wait_ns / 1000000, file->path,
+			file->readonly ? "" : ", or open both with readonly=on");
+}
+
 /* The medium is open, or cannot be opened. */
 static void file_opened(struct opening *opening, int error)
 {
@@ -341,12 +379,8 @@ static void file_opened(struct opening *opening, int error)
 	struct weft_task *task = file->starting;
 
 	WEFT_ASSERT(task != NULL && (error == 0) == (file->medium != NULL));
-	if (error == -EWOULDBLOCK)
-		weft_why(&task->why, error,
-			"file: path=%s is locked by another process, also after lock-wait=%" PRIu64
-			"ms: stop the other (fuser %s shows it)%s",
-			file->path, file->lock_wait_ns / 1000000, file->path,
-			file->readonly ? "" : ", or open both with readonly=on");
+	if (error == -EWOULDBLOCK || error == -EBUSY)
+		file_held_why(file, error, &task->why);
 	if (error == 0 && (error = file_check(file, &task->why)) != 0) {
 		if (file->info.created)
 			env_medium_unlink_created(file->medium);
@@ -384,6 +418,7 @@ static void file_start(struct weft_object *object, struct weft_task *task)
 		.medium = &file->medium,
 		.info = &file->info,
 		.why = &task->why,
+		.hopeless = file_is_held_here,
 		.done = file_opened,
 	};
 	opening_begin(&file->opening);
@@ -469,7 +504,6 @@ static const struct weft_offer file_offers[] = {
 
 _Static_assert(ENV_DIRECT_AUTO == 0 && ENV_DIRECT_ON == 1 && ENV_DIRECT_OFF == 2, "the choices of direct=");
 
-extern const struct weft_kind file_kind;
 const struct weft_kind file_kind = {
 	.name = "file",
 	.summary = "a regular file or a block device of this machine",

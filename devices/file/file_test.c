@@ -143,11 +143,34 @@ static void two_writers_are_refused_two_readers_are_not(void **state)
 		rig_try(&rig, "mirror:[file:disk.img,readonly=on],[file:disk.img,readonly=on]", &why), 0);
 	started = sim_now_ns(rig.world);
 	assert_int_equal(
-		rig_try(&rig, "mirror:[file:disk.img],[file:disk.img,lock-wait=300ms]", &why), -EWOULDBLOCK);
+		rig_try(&rig, "mirror:[file:disk.img,name=a],[file:disk.img,lock-wait=300ms]", &why), -EWOULDBLOCK);
+	assert_in_range(sim_now_ns(rig.world) - started, 0, 100000000); /* there is nothing to wait for */
+	assert_string_equal(why.text,
+		"file: path=disk.img is open in this process already, as a: let both use that one (@a), or open both with "
+		"readonly=on");
+}
+
+static void a_file_that_another_process_keeps_is_waited_for_in_vain(void **state)
+{
+	const struct env_medium_wants wants = { .lock = true };
+	struct env_medium_info info;
+	struct env_medium *medium;
+	struct weft_why why;
+	struct env *other;
+	uint64_t started;
+
+	(void)state;
+	sim_file_make(rig.world, "disk.img", 1 << 20);
+	other = sim_node_open(rig.world, "other");
+	assert_int_equal(env_medium_open(other, "disk.img", &wants, &medium, &info, NULL), 0);
+	started = sim_now_ns(rig.world);
+	assert_int_equal(rig_try(&rig, "file:disk.img,lock-wait=300ms", &why), -EWOULDBLOCK);
 	assert_in_range(sim_now_ns(rig.world) - started, 300000000, 330000000);
 	assert_string_equal(why.text,
 		"file: path=disk.img is locked by another process, also after lock-wait=300ms: stop "
 		"the other (fuser disk.img shows it), or open both with readonly=on");
+	env_medium_close(medium);
+	sim_node_kill(other);
 }
 
 static void read_in_vain_done(struct env_io *io, int result)
@@ -331,6 +354,7 @@ int main(void)
 		RIG_TEST(a_new_file_cannot_be_readonly),
 		RIG_TEST(readonly_refuses_every_change),
 		RIG_TEST(two_writers_are_refused_two_readers_are_not),
+		RIG_TEST(a_file_that_another_process_keeps_is_waited_for_in_vain),
 		RIG_TEST(a_killed_server_is_waited_for),
 		RIG_TEST(resize_makes_the_file_longer_and_shorter),
 		RIG_TEST(what_is_in_flight_beyond_the_new_end_ends_before_the_file_is_cut),

@@ -137,7 +137,8 @@ static void is_open(struct opening *opening, int error)
 	WEFT_ASSERT(record->slots == NULL && (error == 0) == (record->medium != NULL));
 	if (error == -EWOULDBLOCK)
 		weft_why(record->why, error,
-			"mirror: state=%s is locked by another process: stop the other, or name another file",
+			"mirror: state=%s is used by another mirror, here or in another process: stop the other, or name another "
+			"file",
 			opening->path);
 	else if (error == -EEXIST)
 		weft_why(record->why, error,

@@ -178,12 +178,24 @@ static const char *path_short(const char *path, char *name, size_t size)
 
 static const struct env_medium_ops medium_ops;
 
+/* A disk is the same whatever its node is called. */
+static void medium_identify(const struct medium *m, struct env_medium_info *info)
+{
+	struct stat st;
+
+	if ((m->fd >= 0 ? fstat(m->fd, &st) : stat(m->path, &st)) != 0)
+		return;
+	info->id[0] = S_ISBLK(st.st_mode) ? (uint64_t)st.st_rdev : (uint64_t)st.st_ino;
+	info->id[1] = S_ISBLK(st.st_mode) ? UINT64_MAX : (uint64_t)st.st_dev;
+}
+
 static int medium_start(struct medium *m, const struct env_medium_wants *wants, struct env_medium_info *info,
 	struct weft_why *why)
 {
 	int rc;
 
 	rc = medium_open_file(m, wants);
+	medium_identify(m, info);
 	if (rc)
 		return open_why(why, rc, m, wants->create_size != 0);
 	rc = medium_kind(m, why);

@@ -586,6 +586,7 @@ int sim_medium_open(struct env *env, const char *path, const struct env_medium_w
 
 	if (file == NULL && !created)
 		return weft_why(why, -ENOENT, "%s: no such file: create it with create=SIZE", path);
+	info->id[0] = (uintptr_t)file;
 	if (file != NULL && wants->lock && (file->exclusive > 0 || (!wants->readonly && file->shared > 0)))
 		return weft_why(why, -EWOULDBLOCK, "%s: locked by another process: stop that one first", path);
 	medium = sim_node_alloc(env, 16, sizeof(*medium));
@@ -602,6 +603,7 @@ int sim_medium_open(struct env *env, const char *path, const struct env_medium_w
 	file->shared += wants->lock && wants->readonly;
 	file->exclusive += wants->lock && !wants->readonly;
 	*info = (struct env_medium_info){ .size = file->size, .block = 512, .physical = 4096, .align = 512,
+		.id = { (uintptr_t)file },
 		.max_len = 1u << 20, .max_segs = 1024, .direct = wants->direct != ENV_DIRECT_OFF, .created = created,
 		.volatile_cache = true, .can_discard = true, .can_zero = true, .can_status = true, .can_fua = true,
 		.how = "simulated" };
