@@ -213,14 +213,14 @@ void core_lane_close(struct weft_core *core, struct weft_reactor *reactor)
 	retired_put(core, reactor);
 }
 
-/* The fewest sessions; a reading that is a moment old does no harm. */
+/* A reading that is a moment old does no harm; but many sessions are sent at once, of several exports. */
 struct weft_reactor *weft_reactor_pick(struct weft_core *core)
 {
 	struct weft_reactor *best = core->reactor[1];
 
 	WEFT_ASSERT(core->reactors >= 2);
 	for (unsigned lane = 2; lane < core->reactors; lane++)
-		if (core->reactor[lane]->sessions_open < best->sessions_open)
+		if (core->reactor[lane]->sessions_open + core->reactor[lane]->coming < best->sessions_open + best->coming)
 			best = core->reactor[lane];
 	return best;
 }

@@ -11,8 +11,10 @@
 #include <stdio.h>
 
 #include <cmocka.h>
+#include <weft/export.h>
 
 #include "core/core.h"
+#include "core/reactor.h"
 #include "env/env_fault.h"
 #include "env/linux/linux.h"
 #include "env/sim/sim.h"
@@ -79,11 +81,34 @@ static void on_linux(void **state)
 	}
 }
 
+/* Those of several exports are sent in one turn of the control reactor, before the first of them has arrived. */
+static void sessions_that_are_on_their_way_count_for_the_reactor(void **state)
+{
+	const struct core_wants wants = { .io_reactors = REACTORS, .mode = WEFT_MODE_NOTIFY };
+	struct sim_world *world = sim_world_open(3);
+	struct env *env = sim_node_open(world, "node");
+	struct weft_core *core;
+	struct weft_why why;
+
+	(void)state;
+	assert_int_equal(core_open(env, &wants, &core, &why), 0);
+	for (unsigned i = 0; i < 2 * REACTORS; i++) {
+		struct weft_reactor *picked = weft_reactor_pick(core);
+
+		assert_int_equal(picked->lane, 1 + i % REACTORS);
+		picked->coming++;
+	}
+	core_close(core);
+	sim_node_close(env);
+	sim_world_close(world);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(in_the_simulation),
 		cmocka_unit_test(on_linux),
+		cmocka_unit_test(sessions_that_are_on_their_way_count_for_the_reactor),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -3,7 +3,8 @@
  * The reactor.
  *
  * Invariants:
- *  R1  All but the inboxes, `sleeping`, `mode`, `stopping`, `nudged` and `sessions_open` belongs to the thread that steps it.
+ *  R1  All but the inboxes, `sleeping`, `mode`, `stopping`, `nudged`, `sessions_open` and `coming` belongs to the thread that
+ *      steps it.
  *  R2  Before it sleeps: `sleeping` is set, every source is armed, a full fence, then the inboxes, sources, `mode`,
  *      `stopping` and `nudged` are looked at once more. A sender pushes (or sets one of these), a full fence, then looks at
  *      `sleeping`. So one of the two sees the other, and no wake-up is lost.

@@ -49,6 +49,7 @@ struct weft_reactor {
 	struct weft_hop *visitors;       /* hops that were carried here (core/carrier.c) */
 	struct reactor_stats stats;
 	struct env_thread *thread;
+	unsigned coming;                 /* control's: sessions that it has sent here, and that have not answered yet */
 	/* a program's: */
 	const void *owner;               /* the mark of the thread that runs it (reactor_thread_mark); NULL: a thread of ours */
 	void *program;                   /* libweft's notes; NULL: closed */

@@ -5,7 +5,6 @@
  */
 #include <errno.h>
 #include <inttypes.h>
-#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 #include <weft/log.h>
@@ -173,9 +172,8 @@ static void ring_started_msg(void *self)
 	struct vux_ring *ring = self;
 
 	WEFT_ASSERT(control_is_here(ring->connection->exp));
-	WEFT_ASSERT(ring->connection->exp->starting[weft_reactor_lane(ring->reactor)] > 0);
-	WEFT_ASSERT(ring->state == VUX_STARTING);
-	ring->connection->exp->starting[weft_reactor_lane(ring->reactor)]--;
+	WEFT_ASSERT(ring->state == VUX_STARTING && ring->reactor->coming > 0);
+	ring->reactor->coming--;
 	if (ring->start_status == 0) {
 		ring->state = VUX_RUNNING;
 	} else {
@@ -369,26 +367,6 @@ static void ring_take_call(struct vux_ring *ring)
 	ring->call = ring->call_live = ring->call_wanted;
 }
 
-/* The I/O reactor with the fewest sessions, those counted that are on their way from here. */
-static struct weft_reactor *ring_pick(struct vux_ring *ring)
-{
-	const struct weft_core *core = ring_core(ring);
-	const struct vux_export *exp = ring->connection->exp;
-	struct weft_reactor *best = NULL;
-	unsigned least = UINT_MAX;
-
-	for (unsigned lane = 1; lane < core->reactors; lane++) {
-		unsigned load = core->reactor[lane]->sessions_open + exp->starting[lane];
-
-		if (load < least) {
-			least = load;
-			best = core->reactor[lane];
-		}
-	}
-	WEFT_ASSERT(best != NULL);
-	return best;
-}
-
 /*
  * What the front end gives is the address of the used ring. A packed ring has none: QEMU gives that of the device event, others
  * that of the descriptors. So it is found out here.
@@ -438,8 +416,8 @@ static void ring_start(struct vux_ring *ring)
 	ring->starved = ring->stopping = ring->finishing = ring->reported = ring->watched = false;
 	ring->look = 0;
 	ring->setup.base_given = false;
-	ring->reactor = ring_pick(ring);
-	c->exp->starting[weft_reactor_lane(ring->reactor)]++;
+	ring->reactor = weft_reactor_pick(ring_core(ring));
+	ring->reactor->coming++;
 	ring->state = VUX_STARTING;
 	weft_reactor_post(ring->reactor, &ring->start_msg);
 }

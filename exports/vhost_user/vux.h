@@ -287,7 +287,6 @@ struct vux_export {
 	unsigned open;                      /* not WAITING */
 	unsigned waiting;
 	unsigned numbers;                   /* connections so far */
-	uint16_t starting[CORE_REACTORS_MAX]; /* rings, by lane */
 	bool frozen, stopping;
 	bool closing;                       /* the stack */
 	int start_status;                   /* why the stack is closed again by start */
