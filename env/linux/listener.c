@@ -53,7 +53,7 @@ static int bind_why(struct weft_why *why, int rc, const char *path)
 	switch (rc) {
 	case -EADDRINUSE:
 		return weft_why(why, rc,
-			"address: another process listens on %s: stop it, or choose another path", path);
+			"address: somebody listens on %s already: stop that one, or choose another path", path);
 	case -EEXIST:
 		return weft_why(why, rc,
 			"address: %s is there already and is no socket: remove it, or choose another path",

@@ -445,8 +445,8 @@ static void a_socket_in_use_is_left_alone(void **state)
 	struct server *s = server_open(*state, &plain);
 
 	assert_int_equal(listen_at(s->w, s->where, &plain), -EADDRINUSE);
-	assert_why(s->w, "another process listens on");
-	assert_why(s->w, "stop it, or choose another path");
+	assert_why(s->w, "somebody listens on");
+	assert_why(s->w, "stop that one, or choose another path");
 	s->accepted = false;
 	world_until(s->w, &s->accepted); /* the question whether somebody listens was a connection */
 	env_stream_close(s->stream);
