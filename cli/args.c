@@ -9,7 +9,8 @@
 #include "core/nearest.h"
 #include "core/value.h"
 
-static int set(const char *who, const struct weft_option *option, const char *text, void *into, struct weft_why *why)
+/* `at`: which word of the line it is. */
+static int set(const char *who, const struct weft_option *option, const char *text, int at, void *into, struct weft_why *why)
 {
 	struct args_list *list = (void *)((char *)into + option->offset);
 	struct value value;
@@ -19,6 +20,7 @@ static int set(const char *who, const struct weft_option *option, const char *te
 		if (list->n == ARGS_LIST_MAX)
 			return weft_why(why, -EINVAL, "%s: --%s: it is given more than %d times: leave some out", who, option->name,
 				ARGS_LIST_MAX);
+		list->at[list->n] = at;
 		list->text[list->n++] = text;
 		return 0;
 	}
@@ -34,7 +36,7 @@ static int defaults(const char *who, const struct weft_option *table, void *into
 
 	for (; table->name != NULL && error == 0; table++)
 		if (table->fallback != NULL)
-			error = set(who, table, table->fallback, into, why);
+			error = set(who, table, table->fallback, -1, into, why);
 	return error;
 }
 
@@ -82,7 +84,7 @@ static int parse_option(const char *who, const struct weft_option *table, void *
 		return weft_why(why, -EINVAL, "%s: --%s: its value is missing: give --%s %s", who, option->name, option->name,
 			args_form(option));
 	}
-	error = set(who, option, value, into, why);
+	error = set(who, option, value, i, into, why);
 	return error != 0 ? error : words;
 }
 
@@ -104,6 +106,7 @@ int args_parse(const char *who, const struct weft_option *table, void *into, int
 			if (args->nplain == ARGS_PLAIN_MAX)
 				return weft_why(why, -EINVAL, "%s: there are more than %d arguments: leave some out", who,
 					ARGS_PLAIN_MAX);
+			args->at[args->nplain] = i;
 			args->plain[args->nplain++] = argv[i];
 		}
 		if (words < 0)

@@ -6,18 +6,20 @@
 #include <weft/object.h>
 
 /* What stands on the line without "--"; at most this many. */
-#define ARGS_PLAIN_MAX 64
+#define ARGS_PLAIN_MAX 256
 
 struct args {
 	const char *plain[ARGS_PLAIN_MAX];
+	int at[ARGS_PLAIN_MAX]; /* which word of the line each one is, from 0 */
 	unsigned nplain;
 };
 
 /* In weft_option.flags: a STRING or PATH that may be given again and again; its field is a struct args_list. */
 enum { ARGS_MANY = 0x80 };
-#define ARGS_LIST_MAX 32
+#define ARGS_LIST_MAX 256
 struct args_list {
 	const char *text[ARGS_LIST_MAX];
+	int at[ARGS_LIST_MAX]; /* as in struct args: of the option's name */
 	unsigned n;
 };
 

@@ -36,8 +36,8 @@ static struct weft_why why;
 /* The words of `line`, which are separated by a space each. */
 static int parse(const char *line)
 {
-	static char text[4096];
-	char *argv[256], *rest = text;
+	static char text[8192];
+	char *argv[1024], *rest = text;
 	int argc = 0;
 
 	snprintf(text, sizeof(text), "%s", line);
@@ -84,20 +84,23 @@ static void plain_words_keep_their_order(void **state)
 	assert_string_equal(args.plain[1], "two");
 	assert_string_equal(args.plain[2], "-");
 	assert_string_equal(args.plain[3], "--three");
+	for (unsigned i = 0; i < 4; i++)
+		assert_int_equal(args.at[i], ((const int[]){ 0, 3, 4, 6 })[i]);
 }
 
 static void what_may_come_again_is_collected(void **state)
 {
 	(void)state;
-	assert_int_equal(parse("--on x --on=y"), 0);
+	assert_int_equal(parse("--on x word --on=y"), 0);
 	assert_int_equal(into.on.n, 2);
 	assert_string_equal(into.on.text[0], "x");
 	assert_string_equal(into.on.text[1], "y");
+	assert_true(into.on.at[0] == 0 && args.at[0] == 2 && into.on.at[1] == 3);
 }
 
 static void too_many_are_refused(void **state)
 {
-	char line[1024] = "--on x", words[1024] = "x";
+	char line[4096] = "--on x", words[1024] = "x";
 
 	(void)state;
 	for (unsigned i = 0; i < ARGS_LIST_MAX; i++)

@@ -150,6 +150,21 @@ static int request_read(json_t *request, const struct order_kind **kind, const c
 	return 0;
 }
 
+/* How many words there are, and the device that the order is about. */
+static int order_aim(struct order *order, const struct order_kind *kind, const char *const *words, struct weft_why *why)
+{
+	const char *name = NULL;
+
+	while (words[order->nwords] != NULL)
+		order->nwords++;
+	if (kind->device > 0 && order->nwords >= kind->device)
+		name = words[kind->device - 1];
+	if (kind->device == 0 || (name == NULL && !kind->one && order->serve->devices > 1))
+		return 0;
+	order->of = served_find(order->serve, name, why);
+	return order->of != NULL ? 0 : -EINVAL;
+}
+
 static json_t *request_parse(const char *line, size_t len, struct weft_why *why)
 {
 	json_error_t fault;
@@ -176,29 +191,29 @@ static bool order_begin(struct client *client, size_t len)
 {
 	struct control *control = client->control;
 	const struct order_kind *kind = NULL;
-	struct desk begun = { .asking = client }, *desk;
+	struct desk begun = { .asking = client, .order = { .control = control, .serve = control->serve } }, *desk = NULL;
 	struct weft_why why = { 0 };
 	int error = -EINVAL;
 
 	begun.request = request_parse(client->line, len, &why);
 	if (begun.request != NULL)
 		error = request_read(begun.request, &kind, begun.words, &why);
+	if (error == 0) {
+		desk = &control->desk[kind->meanwhile];
+		if (desk->asking != NULL) {
+			json_decref(begun.request);
+			return false;
+		}
+		error = order_aim(&begun.order, kind, begun.words, &why);
+	}
+	line_taken(client, len);
 	if (error != 0) {
 		json_decref(begun.request);
-		line_taken(client, len);
 		client_answer(client, refusal(error, &why));
 		return true;
 	}
-	desk = &control->desk[kind->meanwhile];
-	if (desk->asking != NULL) {
-		json_decref(begun.request);
-		return false;
-	}
-	line_taken(client, len);
 	*desk = begun;
-	desk->order = (struct order){ .control = control, .serve = control->serve, .words = desk->words };
-	while (desk->words[desk->order.nwords] != NULL)
-		desk->order.nwords++;
+	desk->order.words = desk->words;
 	client->desk = desk;
 	kind->run(&desk->order);
 	return true;

@@ -37,18 +37,31 @@ static void print_requests(const json_t *result)
 		printf("and %" JSON_INTEGER_FORMAT " more\n", json_integer_value(json_object_get(result, "not_shown")));
 }
 
-static void print_info(const json_t *result)
+static void print_served(const json_t *served)
 {
 	json_t *item;
 	size_t i;
 
-	show_drawing(json_object_get(result, "stack"), "");
+	show_drawing(json_object_get(served, "stack"), "");
 	printf("\n");
-	json_array_foreach(json_object_get(result, "exports"), i, item)
+	json_array_foreach(json_object_get(served, "exports"), i, item)
 		show_plain(item, 0);
-	json_array_foreach(json_object_get(result, "devices"), i, item) {
+	json_array_foreach(json_object_get(served, "devices"), i, item) {
 		printf("\n");
 		show_plain(item, 0);
+	}
+}
+
+static void print_info(const json_t *result)
+{
+	const json_t *served = json_object_get(result, "served"), *item;
+	size_t i;
+
+	if (served == NULL)
+		print_served(result);
+	json_array_foreach(served, i, item) {
+		printf("%s%s\n\n", i > 0 ? "\n" : "", json_string_value(json_object_get(item, "device")));
+		print_served(item);
 	}
 }
 
@@ -59,7 +72,7 @@ static void print_result(const char *command, const json_t *result)
 	else if (strcmp(command, "info") == 0)
 		print_info(result);
 	else if (strcmp(command, "stats") == 0)
-		stats_print(result, NULL);
+		stats_print(result, NULL, NULL);
 	else if (json_object_get(result, "stack") != NULL)
 		show_drawing(json_object_get(result, "stack"), "");
 	else
@@ -147,7 +160,13 @@ static void more_man(void)
 	       "{\"ok\":true,\"result\":{\"size\":2147483648}}\n"
 	       "{\"ok\":false,\"status\":2,\"error\":\"...\"}\n.Ed\n"
 	       "One order is carried out at a time; requests, sessions, mode, log and quit also while another\n"
-	       "waits for requests in flight.\n");
+	       "waits for requests in flight.\n"
+	       ".Sh DEVICES\n"
+	       "Where a server has several devices,\n.Ar DEVICE\nsays which one is meant: by the name of the device, of a layer or "
+	       "of an export of it, as info\nshows them; by what was written for it or behind\n.Fl -on ;\n"
+	       "or by a kind that only one of them has.\n"
+	       "What changes a device needs it; what tells something tells it of all devices without it.\n"
+	       "The answer of info is then a list,\n.Dq served ,\nwith an entry for each device.\n");
 }
 
 static const struct command_example examples[] = {
@@ -155,6 +174,7 @@ static const struct command_example examples[] = {
 	  "weft ctl /run/weft.ctl insert limit:iops=500; weft ctl /run/weft.ctl remove limit" },
 	{ "Which requests are waiting, and where", "weft ctl /run/weft.ctl requests" },
 	{ "A larger disk; the machine notices", "weft ctl /run/weft.ctl resize 20GiB" },
+	{ "The same where the server has several", "weft ctl /run/weft.ctl resize 20GiB file1" },
 	{ 0 },
 };
 

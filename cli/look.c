@@ -24,6 +24,7 @@ struct lane_look {
 struct look {
 	struct round round;
 	struct order *order;
+	const struct weft_object *top; /* of the only stack that is asked for; NULL: of all */
 	json_t *(*told)(struct look *look); /* on the control reactor */
 	/* requests */
 	unsigned count, beyond;
@@ -60,6 +61,7 @@ static void look_begin(struct order *order, void (*visit)(struct round *, struct
 		return;
 	}
 	look->order = order;
+	look->top = order->of != NULL ? order->of->device : NULL;
 	look->told = told;
 	look->round = (struct round){ .core = core, .visit = visit, .ended = look_ended };
 	round_begin(&look->round);
@@ -77,6 +79,8 @@ static void take_path(void *arg, struct weft_slot *slot)
 	struct request_look *r = arg;
 	struct look *look = r->look;
 
+	if (look->top != NULL && weft_stack_device(slot->session->stack)->object != look->top)
+		return;
 	if (look->count == PATHS_MAX) {
 		look->beyond++;
 		return;
@@ -144,6 +148,7 @@ static json_t *device_json(const struct weft_object *object, const struct weft_b
 		(json_int_t)stats.carried);
 	for (unsigned i = 0; i < WEFT_STAT_COUNT; i++)
 		json_object_set_new(json, names[i], class_json(&stats, i));
+	json_object_set_new(json, "facts", show_facts(object));
 	return json;
 }
 
@@ -158,22 +163,49 @@ static json_t *lane_json(const struct lane_look *l, unsigned number)
 		"completions", (json_int_t)l->loop.completions);
 }
 
+static void add_names(const struct weft_object *object, json_t *list)
+{
+	struct weft_object *below;
+
+	json_array_append_new(list, show_string(object->name));
+	for (unsigned i = 0; (below = objects_below(object, i, NULL)) != NULL; i++)
+		add_names(below, list);
+}
+
+/* Which of the devices are its own. */
+static json_t *served_json(const struct serve *s, const struct served *d)
+{
+	json_t *names = json_array(), *on = json_array();
+
+	add_names(d->device, names);
+	for (unsigned i = 0; i < s->exports; i++)
+		if (s->export[i].of == d)
+			json_array_append_new(on, show_string(s->export[i].text));
+	return json_pack("{s:o, s:o, s:o}", "device", show_string(d->text), "on", on, "devices", names);
+}
+
 static json_t *tell_stats(struct look *look)
 {
-	json_t *devices = json_array(), *reactors = json_array();
+	json_t *devices = json_array(), *reactors = json_array(), *served = json_array();
+	const struct serve *s = look->order->serve;
+	const struct served *of = look->order->of;
 	struct weft_core *core = look->round.core;
 	struct env_usage usage;
 
 	for (struct weft_object *object = NULL; (object = objects_next(core, object)) != NULL;) {
 		const struct weft_blk *blk = weft_object_query(object, &weft_blk_iface);
 
-		if (blk != NULL)
+		if (blk != NULL && (of == NULL || served_stands_on(of->device, object)))
 			json_array_append_new(devices, device_json(object, blk));
 	}
+	for (unsigned i = 0; i < s->devices; i++)
+		if (of == NULL || of == &s->served[i])
+			json_array_append_new(served, served_json(s, &s->served[i]));
 	for (unsigned lane = 1; lane < core->reactors; lane++)
 		json_array_append_new(reactors, lane_json(&look->lanes[lane], lane));
 	env_usage(core->env, &usage);
-	return json_pack("{s:o, s:o, s:{s:I, s:I, s:I, s:I}}", "devices", devices, "reactors", reactors, "process", "at_ns",
+	return json_pack("{s:o, s:o, s:o, s:{s:I, s:I, s:I, s:I}}", "served", served, "devices", devices, "reactors", reactors,
+		"process", "at_ns",
 		(json_int_t)env_now_ns(core->env), "cpu_ns", (json_int_t)usage.cpu_ns, "rss_anon", (json_int_t)usage.rss_anon,
 		"rss_file", (json_int_t)usage.rss_file);
 }

@@ -50,18 +50,18 @@ static void changed(struct change *change, int status)
 	if (status != 0)
 		order_refuse(o, status, &change->why);
 	else
-		order_answer(o, json_pack("{s:o}", "stack", show_stack(o->serve->device)));
+		order_answer(o, json_pack("{s:o}", "stack", show_stack(change->of->device)));
 }
 
 static void run_insert(struct order *o)
 {
-	o->change = (struct change){ .serve = o->serve, .done = changed };
+	o->change = (struct change){ .serve = o->serve, .of = o->of, .done = changed };
 	change_insert(&o->change, o->words[0]);
 }
 
 static void run_remove(struct order *o)
 {
-	o->change = (struct change){ .serve = o->serve, .done = changed };
+	o->change = (struct change){ .serve = o->serve, .of = o->of, .done = changed };
 	change_remove(&o->change, o->words[0]);
 }
 
@@ -70,7 +70,7 @@ static void run_remove(struct order *o)
 static void resized(struct weft_task *task, int status)
 {
 	struct order *o = WEFT_CONTAINER(task, struct order, job.task);
-	const struct weft_blk *blk = weft_object_query(o->serve->device, &weft_blk_iface);
+	const struct weft_blk *blk = weft_object_query(o->of->device, &weft_blk_iface);
 
 	if (status != 0)
 		order_refuse(o, status, &task->why);
@@ -80,7 +80,7 @@ static void resized(struct weft_task *task, int status)
 
 static void run_resize(struct order *o)
 {
-	struct weft_object *object = o->serve->device, *below;
+	struct weft_object *object = o->of->device, *below;
 	struct weft_why why;
 	uint64_t size;
 	int error = value_parse_size("size", o->words[0], &size, &why);
@@ -102,7 +102,7 @@ static void run_resize(struct order *o)
 static void run_set(struct order *o)
 {
 	struct weft_why why;
-	struct weft_object *object = serve_find(o->serve, o->words[0], &why);
+	struct weft_object *object = serve_find(o->serve, o->of, o->words[0], &why);
 	int error = object == NULL ? -ENOENT : objects_set_option(object, o->words[1], o->words[2], &why);
 
 	if (error != 0)
@@ -128,22 +128,21 @@ static void run_log(struct order *o)
 
 /* ---- looking ---- */
 
-static void put_session(void *self, const char *name, const char *value)
-{
-	json_object_set_new(self, name, show_string(value));
-}
-
 static void run_sessions(struct order *o)
 {
 	json_t *all = json_object();
 
 	for (unsigned i = 0; i < o->serve->exports; i++) {
-		struct weft_export *exp = weft_object_query(o->serve->export[i], &weft_export_iface);
-		json_t *sessions = json_object();
+		const struct serve_export *e = &o->serve->export[i];
+		struct weft_export *exp = weft_object_query(e->object, &weft_export_iface);
+		json_t *sessions;
 
+		if (o->of != NULL && e->of != o->of)
+			continue;
+		sessions = json_object();
 		if (exp->ops->describe != NULL)
-			exp->ops->describe(exp, put_session, sessions);
-		json_object_set_new(all, o->serve->export[i]->name, sessions);
+			exp->ops->describe(exp, show_put, sessions);
+		json_object_set_new(all, e->object->name, sessions);
 	}
 	order_answer(o, all);
 }
@@ -174,15 +173,38 @@ static json_t *tree_json(struct weft_core *core, const struct weft_object *objec
 	return json != NULL ? json : json_null();
 }
 
-static void run_info(struct order *o)
+/* All that there is to know about a device that is served, into `into`. */
+static void put_info(const struct serve *s, const struct served *d, json_t *into)
 {
 	json_t *exports = json_array(), *devices = json_array();
 
-	for (unsigned i = 0; i < o->serve->exports; i++)
-		json_array_append_new(exports, show_device(o->serve->export[i]));
-	add_devices(o->serve->device, devices);
-	order_answer(o, json_pack("{s:s, s:o, s:o, s:o, s:o}", "version", WEFT_VERSION, "stack", show_stack(o->serve->device),
-		"devices", devices, "exports", exports, "tree", tree_json(o->serve->w.core, o->serve->device)));
+	for (unsigned i = 0; i < s->exports; i++)
+		if (s->export[i].of == d)
+			json_array_append_new(exports, show_device(s->export[i].object));
+	add_devices(d->device, devices);
+	json_object_set_new(into, "device", show_string(d->text));
+	json_object_set_new(into, "stack", show_stack(d->device));
+	json_object_set_new(into, "devices", devices);
+	json_object_set_new(into, "exports", exports);
+	json_object_set_new(into, "tree", tree_json(s->w.core, d->device));
+}
+
+static void run_info(struct order *o)
+{
+	json_t *info = json_pack("{s:s}", "version", WEFT_VERSION), *served = json_array();
+
+	for (unsigned i = 0; i < o->serve->devices && o->of == NULL; i++) {
+		json_t *one = json_object();
+
+		put_info(o->serve, &o->serve->served[i], one);
+		json_array_append_new(served, one);
+	}
+	if (o->of != NULL)
+		put_info(o->serve, o->of, info);
+	if (o->of == NULL)
+		json_object_set(info, "served", served);
+	json_decref(served);
+	order_answer(o, info);
 }
 
 static void run_quit(struct order *o)
@@ -194,19 +216,21 @@ static void run_quit(struct order *o)
 }
 
 const struct order_kind order_kinds[] = {
-	{ "info", "", "what is served: stack, devices, exports", 0, 0, run_info, false },
-	{ "stats", "", "counters and latencies of devices and reactors", 0, 0, look_stats, false },
-	{ "requests", "", "the requests in flight, each with its path", 0, 0, look_requests, true },
-	{ "sessions", "", "the clients of each export", 0, 0, run_sessions, true },
-	{ "mode", "[poll|adaptive|notify]", "tell or change how the reactors wait", 0, 1, run_mode, true },
-	{ "resize", "SIZE", "change the size of the device; clients are told", 1, 1, run_resize, false },
-	{ "insert", "LAYER[:OPTION=VALUE...]", "put a layer on top of the device, under load", 1, 1, run_insert, false },
-	{ "remove", "NAME", "take a layer out, under load: by its name, or its kind when there is one only", 1, 1, run_remove,
+	{ "info", "[DEVICE]", "what is served: stack, devices, exports", 0, 1, 1, false, run_info, false },
+	{ "stats", "[DEVICE]", "counters and latencies of devices and reactors", 0, 1, 1, false, look_stats, false },
+	{ "requests", "[DEVICE]", "the requests in flight, each with its path", 0, 1, 1, false, look_requests, true },
+	{ "sessions", "[DEVICE]", "the clients of each export", 0, 1, 1, false, run_sessions, true },
+	{ "mode", "[poll|adaptive|notify]", "tell or change how the reactors wait", 0, 1, 0, false, run_mode, true },
+	{ "resize", "SIZE [DEVICE]", "change the size of the device; clients are told", 1, 2, 2, true, run_resize, false },
+	{ "insert", "LAYER[:OPTION=VALUE...] [DEVICE]", "put a layer on top of the device, under load", 1, 2, 2, true,
+	  run_insert, false },
+	{ "remove", "NAME [DEVICE]", "take a layer out, under load: by its name, or its kind when there is one only", 1, 2, 2,
+	  false, run_remove, false },
+	{ "set", "NAME OPTION VALUE [DEVICE]", "change an option that is [live] in `weft explain`", 3, 4, 4, false, run_set,
 	  false },
-	{ "set", "NAME OPTION VALUE", "change an option that is [live] in `weft explain`", 3, 3, run_set, false },
-	{ "log", "error|warn|info|debug", "which messages appear", 1, 1, run_log, true },
-	{ "quit", "", "end the server", 0, 0, run_quit, true },
-	{ NULL, NULL, NULL, 0, 0, NULL, false },
+	{ "log", "error|warn|info|debug", "which messages appear", 1, 1, 0, false, run_log, true },
+	{ "quit", "", "end the server", 0, 0, 0, false, run_quit, true },
+	{ NULL, NULL, NULL, 0, 0, 0, false, NULL, false },
 };
 
 const struct order_kind *order_find(const char *name, struct weft_why *why)

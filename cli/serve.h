@@ -2,7 +2,8 @@
 /*
  * The server from the inside.
  *
- *   serve.c    the command: what is built, in which order it begins and ends
+ *   serve.c    the command: in which order what is served begins and ends
+ *   served.c   which devices there are and where they are served: read from the line, built, found by name
  *   change.c   live changes: a layer more or less while requests are in flight
  *   control.c  the control socket: clients, requests, replies
  *   orders.c   what can be asked there, a table
@@ -50,20 +51,40 @@ void grace_end(struct grace *grace);
 
 /* ---- serve.c ---- */
 
-enum { SERVE_EXPORTS_MAX = ARGS_LIST_MAX };
+enum { SERVE_DEVICES_MAX = ARGS_PLAIN_MAX, SERVE_EXPORTS_MAX = ARGS_LIST_MAX };
+
+/* A device that is served. */
+struct served {
+	const char *text;              /* as it was written: in the grammar, or the name of a file that tells it */
+	bool in_file;
+	int at;                        /* which word of the line it is */
+	struct tree *tree;             /* until it is built */
+	struct weft_object *device;    /* the top of its stack: a reference of ours; NULL: not built */
+	bool relay;                    /* change.c: its reference is given up while the top is taken out */
+};
+
+/* Where one of them is served. */
+struct serve_export {
+	struct serve *serve;
+	struct served *of;
+	const char *text;
+	struct tree *tree;             /* until it is built */
+	struct weft_object *object;    /* NULL: not running */
+	bool frozen;
+	struct objects_job job;        /* its end */
+};
 
 struct serve {
 	struct world_options world;
 	uint64_t reactors, grace_ns;
 	bool json;
-	const char *config, *control_path;
-	struct args_list on, through;
-	const char *text;              /* the device, as it was written */
+	const char *control_path;
+	struct args_list on, through, config;
 	struct world w;
-	struct weft_object *device;    /* what is served: a reference of ours */
-	struct weft_object *export[SERVE_EXPORTS_MAX];
-	bool frozen[SERVE_EXPORTS_MAX];
-	unsigned exports;              /* running */
+	struct served served[SERVE_DEVICES_MAX];
+	struct serve_export export[SERVE_EXPORTS_MAX];
+	unsigned devices, exports;
+	unsigned ending;               /* exports */
 	struct control *control;
 	struct grace grace;
 	bool running, stopping;        /* core_run; it is to end */
@@ -72,14 +93,33 @@ struct serve {
 
 /* Ends the server: at once, or when the change that is under way has ended. */
 void serve_stop(struct serve *s);
-/* The device or an export, or something below it: by name, or by kind when there is only one. NULL with `why`. */
-struct weft_object *serve_find(struct serve *s, const char *name, struct weft_why *why);
+
+/* ---- served.c ---- */
+
+/* From the line: which devices there are, and which exports and layers belong to which. -EINVAL with s->why. */
+int served_read(struct serve *s, const struct args *args);
+/* Parses all of it, so that what is written wrongly is found before anything is made. With s->why. */
+int served_parse(struct serve *s);
+/* Builds all devices, then all exports, unless s->stopping. With s->why; what has been built stays for served_end. */
+int served_build(struct serve *s);
+/* Ends the exports, all at the same time, then the devices, the last one first. */
+void served_end(struct serve *s);
+
+/* An object of `d` (NULL: of any): the device, an export, or what is below; by name, or by kind when there is only one. NULL with
+ * `why`. */
+struct weft_object *serve_find(struct serve *s, const struct served *d, const char *name, struct weft_why *why);
+/* A device by what was written for it or for an export of it, or by an object of its own, as serve_find has it; NULL: the only
+ * one. NULL with `why`. */
+struct served *served_find(struct serve *s, const char *name, struct weft_why *why);
+/* Does `from` stand on `object`, or is it the same? */
+bool served_stands_on(const struct weft_object *from, const struct weft_object *object);
 
 /* ---- change.c ---- */
 
-/* One live change; zeroed but for the first three. */
+/* One live change; zeroed but for the first four. */
 struct change {
 	struct serve *serve;
+	struct served *of;           /* the device that is changed; remove: NULL: that of the layer */
 	void (*done)(struct change *change, int status);
 	void *self;
 	/* */
@@ -87,13 +127,14 @@ struct change {
 	struct weft_task task;       /* of an export; `why` of the whole is in it at last */
 	struct objects_job job;
 	struct tree *tree;           /* to be inserted */
+	struct weft_object *around;  /* what is rewired: exports that stand on it are frozen */
 	struct weft_object *filter;  /* to be removed, or inserted */
 	struct weft_object *out;
 	bool inserted;
 	int status;
 	struct weft_why why;
 };
-/* `layer`: a filter in the grammar, put on top of what is served. Ends through done, with change->filter. */
+/* `layer`: a filter in the grammar, put on top of the device. Ends through done, with change->filter. */
 void change_insert(struct change *change, const char *layer);
 void change_remove(struct change *change, const char *name);
 
@@ -113,6 +154,7 @@ struct order {
 	struct serve *serve;
 	const char *const *words; /* of the request, without the command's name; end with NULL */
 	unsigned nwords;
+	struct served *of;        /* the device that was named, or the only one; NULL: all of them */
 	struct change change;
 	struct objects_job job;
 };
@@ -125,6 +167,8 @@ void order_refuse(struct order *order, int error, const struct weft_why *why);
 struct order_kind {
 	const char *name, *arguments, *help;
 	unsigned least, most; /* words */
+	unsigned device;      /* which word may name a device, from 1; 0: none */
+	bool one;             /* it is about one device: where there are several, it must be named */
 	void (*run)(struct order *order);
 	bool meanwhile;       /* carried out also while a change waits for what is in flight */
 };

@@ -122,9 +122,18 @@ void show_plain(const json_t *value, unsigned level)
 
 /* ---- devices ---- */
 
-static void put_fact(void *self, const char *name, const char *value)
+void show_put(void *facts, const char *name, const char *value)
 {
-	json_object_set_new(self, name, show_string(value));
+	json_object_set_new(facts, name, show_string(value));
+}
+
+json_t *show_facts(const struct weft_object *object)
+{
+	json_t *facts = json_object();
+
+	if (object->kind->describe != NULL)
+		object->kind->describe(object, show_put, facts);
+	return facts;
 }
 
 static json_t *abilities(const struct weft_blk *blk)
@@ -144,7 +153,7 @@ static json_t *abilities(const struct weft_blk *blk)
 json_t *show_device(const struct weft_object *object)
 {
 	const struct weft_blk *blk = weft_object_query(object, &weft_blk_iface);
-	json_t *facts = json_object(), *all = json_object();
+	json_t *all = json_object();
 
 	json_object_set_new(all, "name", show_string(object->name));
 	json_object_set_new(all, "kind", json_string(object->kind->name));
@@ -161,9 +170,7 @@ json_t *show_device(const struct weft_object *object)
 		json_object_set_new(all, "rotational", json_boolean(blk->rotational));
 		json_object_set_new(all, "abilities", abilities(blk));
 	}
-	if (object->kind->describe != NULL)
-		object->kind->describe(object, put_fact, facts);
-	json_object_set_new(all, "facts", facts);
+	json_object_set_new(all, "facts", show_facts(object));
 	return all;
 }
 

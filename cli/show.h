@@ -25,6 +25,10 @@ void show_json(json_t *value, bool indent);
 /* Objects and lists as "name: value" lines, indented by level. */
 void show_plain(const json_t *value, unsigned level);
 
+/* A weft_describe_put: into an object of JSON. */
+void show_put(void *facts, const char *name, const char *value);
+/* What an object tells of itself. */
+json_t *show_facts(const struct weft_object *object);
 /* What is known of a device: size, limits, abilities, its own facts. */
 json_t *show_device(const struct weft_object *object);
 /* An object and all below it as a list of {name, kind, ports, below}. */

@@ -12,15 +12,27 @@ static int64_t number(const json_t *object, const char *name)
 	return json_integer_value(json_object_get(object, name));
 }
 
-/* The entry of `list` whose `key` is that of `like`; NULL: none. */
-static const json_t *same(const json_t *list, const json_t *like, const char *key)
+/* The reactor of the same number; NULL: none. */
+static const json_t *same(const json_t *reactors, const json_t *like)
 {
 	const json_t *item;
 	size_t i;
 
-	json_array_foreach(list, i, item)
-		if (json_equal(json_object_get(item, key), json_object_get(like, key)))
+	json_array_foreach(reactors, i, item)
+		if (number(item, "reactor") == number(like, "reactor"))
 			return item;
+	return NULL;
+}
+
+/* The device of this name; NULL: there is none. */
+static const json_t *named(const json_t *stats, const json_t *name)
+{
+	const json_t *device;
+	size_t i;
+
+	json_array_foreach(json_object_get(stats, "devices"), i, device)
+		if (json_equal(json_object_get(device, "name"), name))
+			return device;
 	return NULL;
 }
 
@@ -67,6 +79,51 @@ static unsigned print_device(const json_t *device, const json_t *before, double 
 	return lines;
 }
 
+/* What a device tells of itself, as far as it has changed since `first`: how far a rebuild is, which legs there are. */
+static unsigned print_facts(const json_t *device, const json_t *first)
+{
+	const json_t *then = json_object_get(first, "facts"), *value;
+	json_t *facts = json_object_get(device, "facts");
+	const char *name;
+	unsigned lines = 0;
+
+	json_object_foreach(facts, name, value) {
+		if (then == NULL || json_equal(value, json_object_get(then, name)))
+			continue;
+		printf("  %s: %s\n", name, json_string_value(value));
+		lines++;
+	}
+	return lines;
+}
+
+/* In front of the devices of one of several stacks. */
+static unsigned print_heading(const json_t *served)
+{
+	const json_t *on;
+	size_t i;
+
+	printf("%s on ", json_string_value(json_object_get(served, "device")));
+	json_array_foreach(json_object_get(served, "on"), i, on)
+		printf("%s%s", i > 0 ? ", " : "", json_string_value(on));
+	printf("\n");
+	return 1;
+}
+
+static unsigned print_served(const json_t *served, const json_t *stats, const json_t *before, const json_t *first, double seconds)
+{
+	const json_t *name;
+	unsigned lines = 0;
+	size_t i;
+
+	json_array_foreach(json_object_get(served, "devices"), i, name) {
+		const json_t *device = named(stats, name);
+
+		lines += print_device(device, named(before, name), seconds);
+		lines += print_facts(device, named(first, name));
+	}
+	return lines;
+}
+
 static void print_reactor(const json_t *reactor, const json_t *before, double seconds)
 {
 	static const char *const names[] = { "requests", "turns", "sleeps", "system_calls" };
@@ -82,9 +139,10 @@ static void print_reactor(const json_t *reactor, const json_t *before, double se
 	printf("\n");
 }
 
-unsigned stats_print(const json_t *stats, const json_t *before)
+unsigned stats_print(const json_t *stats, const json_t *before, const json_t *first)
 {
-	const json_t *process = json_object_get(stats, "process"), *process_then = json_object_get(before, "process"), *item;
+	const json_t *process = json_object_get(stats, "process"), *process_then = json_object_get(before, "process");
+	const json_t *served = json_object_get(stats, "served"), *item;
 	double seconds = before != NULL ? (double)(number(process, "at_ns") - number(process_then, "at_ns")) / 1e9 : 1;
 	char anon[SHOW_TEXT], file[SHOW_TEXT];
 	unsigned lines = 1;
@@ -92,11 +150,12 @@ unsigned stats_print(const json_t *stats, const json_t *before)
 
 	if (seconds <= 0)
 		seconds = 1e-9;
-	json_array_foreach(json_object_get(stats, "devices"), i, item)
-		lines += print_device(item, before != NULL ? same(json_object_get(before, "devices"), item, "name") : NULL,
-			seconds);
+	json_array_foreach(served, i, item) {
+		lines += json_array_size(served) > 1 ? print_heading(item) : 0;
+		lines += print_served(item, stats, before, first, seconds);
+	}
 	json_array_foreach(json_object_get(stats, "reactors"), i, item) {
-		print_reactor(item, before != NULL ? same(json_object_get(before, "reactors"), item, "reactor") : NULL, seconds);
+		print_reactor(item, same(json_object_get(before, "reactors"), item), seconds);
 		lines++;
 	}
 	if (before != NULL)

@@ -5,8 +5,8 @@
 
 #include <jansson.h>
 
-/* Since the server began; with `before` (an earlier answer): what happened between. To standard output; returns the number of
- * lines. */
-unsigned stats_print(const json_t *stats, const json_t *before);
+/* Since the server began; with `before` (an earlier answer): what happened between; with `first` (the earliest one): and what the
+ * devices tell of themselves that has changed since. To standard output; returns the number of lines. */
+unsigned stats_print(const json_t *stats, const json_t *before, const json_t *first);
 
 #endif

@@ -44,23 +44,25 @@ static void pause_for(struct top *top, uint64_t ns)
 			env_loop_wait(top->loop, until - now);
 }
 
-static int show(struct top *top, struct call *call, int *status)
+/* `words`: what is asked for besides the command. */
+static int show(struct top *top, struct call *call, const char *const *words, unsigned nwords, int *status)
 {
-	json_t *before = NULL, *now = NULL;
+	json_t *before = NULL, *now = NULL, *first;
 	unsigned lines = 0;
 	int error;
 
-	error = call_ask(call, "stats", NULL, 0, &before, status, &top->why);
+	error = call_ask(call, "stats", words, nwords, &before, status, &top->why);
+	first = json_incref(before);
 	while (error == 0) {
 		pause_for(top, top->every_ns);
 		if (top->stop)
 			break;
-		error = call_ask(call, "stats", NULL, 0, &now, status, &top->why);
+		error = call_ask(call, "stats", words, nwords, &now, status, &top->why);
 		if (error != 0)
 			break;
 		if (lines > 0)
 			printf("\033[%uA\033[J", lines);
-		lines = stats_print(now, before);
+		lines = stats_print(now, before, first);
 		fflush(stdout);
 		if (!env_is_terminal(top->env))
 			lines = 0;
@@ -70,10 +72,11 @@ static int show(struct top *top, struct call *call, int *status)
 			break;
 	}
 	json_decref(before);
+	json_decref(first);
 	return error;
 }
 
-static int run(struct top *top, const char *path, int *status)
+static int run(struct top *top, const struct args *args, int *status)
 {
 	struct call *call;
 	int error = env_linux_open(&top->env, &world_env_wants, &top->why);
@@ -84,11 +87,11 @@ static int run(struct top *top, const char *path, int *status)
 	if (error == 0) {
 		error = env_signals_watch(top->loop, interrupted, top);
 		if (error == 0)
-			error = call_open(top->env, path, &call, &top->why);
+			error = call_open(top->env, args->plain[0], &call, &top->why);
 		if (error == -ENOENT || error == -ECONNREFUSED)
 			*status = EXIT_ABSENT;
 		if (error == 0) {
-			error = show(top, call, status);
+			error = show(top, call, args->plain + 1, args->nplain - 1, status);
 			call_close(call);
 		}
 		env_loop_close(top->loop);
@@ -104,10 +107,10 @@ static int top_main(int argc, char **argv)
 	int status = EXIT_FAILED, error = args_parse("top", options, &top, argc, argv, &args, &top.why);
 
 	if (error == 0)
-		error = args_count("top", &args, 1, 1, "PATH", &top.why);
+		error = args_count("top", &args, 1, 2, "PATH [DEVICE]", &top.why);
 	if (error != 0)
 		return world_failed(error, &top.why);
-	error = run(&top, args.plain[0], &status);
+	error = run(&top, &args, &status);
 	if (error == 0)
 		return EXIT_DONE;
 	world_failed(error, &top.why);
@@ -116,15 +119,19 @@ static int top_main(int argc, char **argv)
 
 static const struct command_example examples[] = {
 	{ "Watch a server work", "weft top /run/weft.ctl" },
+	{ "One of its devices", "weft top /run/weft.ctl mirror0" },
 	{ 0 },
 };
 
 const struct command command_top = {
 	.name = "top",
-	.arguments = "PATH [OPTION...]",
+	.arguments = "PATH [DEVICE] [OPTION...]",
 	.summary = "watch a running server",
 	.text = "Shows what the devices and reactors of a running `weft serve --control PATH` do: requests and bytes per second, "
-		"latencies, emulation, processor time, memory.",
+		"latencies, emulation, processor time, memory. What a device tells of itself appears when it changes: how far the "
+		"rebuild of a mirror is, for one.\n\n"
+		"Where the server has several devices, each is shown with what stands below it; DEVICE picks one of them, as with "
+		"weft-ctl.",
 	.options = options,
 	.examples = examples,
 	.run = top_main,

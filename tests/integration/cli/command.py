@@ -22,12 +22,12 @@ def end_with_parent():
 
 
 class Server:
-    """One `weft serve`, from the line that says that it serves to its end."""
+    """One `weft serve`, from the line that says that it serves to its end. `device`: a word, or words that tell it."""
 
     def __init__(self, folder, device, *arguments, number=0):
         self.folder, self.socket, self.path = folder, f'vm{number}.sock', f'ctl{number}.sock'
-        self.command = [WEFT, 'serve', *([device] if device else []), '--on', f'vhost-user:{self.socket}', '--control',
-                        self.path, *arguments]
+        words = [device] if isinstance(device, str) else device or ()
+        self.command = [WEFT, 'serve', *words, '--on', f'vhost-user:{self.socket}', '--control', self.path, *arguments]
         self.errors = tempfile.TemporaryFile('w+')
         self.child = None
         self.start()

@@ -97,6 +97,9 @@ def test_every_option_of_every_command(bash):
     ('weft serve mem:1MiB --through delay:rea', ['read=']),
     ('weft serve mem:1MiB --on vh', ['vhost-user:']),
     ('weft serve mem:1MiB --on vhost-user:d', ['dir/', 'disk.img']),
+    ('weft serve mem:1MiB --on vhost-user:a.sock fil', ['file:']),
+    ('weft serve mem:1MiB --on vhost-user:a.sock mem:1MiB --through del', ['delay:']),
+    ('weft serve mem:1MiB --on vhost-user:a.sock --config o', ['other.txt']),
 ])
 def test_places(bash, line, expected):
     """What bash has cut off at a colon or an equals sign is not told again."""
@@ -167,6 +170,7 @@ def zsh(scripts, folder):
     ('weft check-\t', 'check-contract'), ('weft bench --toler\t', '--tolerance='), ('weft bench --mode=noti\t', '--mode=notify'),
     ('weft info fil\t', 'file:'), ('weft info file:disk.img,readon\t', 'readonly='), ('weft info file:dis\t\t', 'disk.img'),
     ('weft info file:disk.img,direct=au\t', 'direct=auto'), ('weft info mirror:\\[vhost\t', 'vhost-user:'),
+    ('weft serve mem:1MiB --on vhost-user:a fil\t', 'file:'),
     ('weft serve mem:1MiB --through del\t', 'delay:'), ('weft ctl sock requ\t', 'requests'), ('weft explain strip\t', 'stripe'),
 ])
 def test_zsh_completes(zsh, typed, wanted):

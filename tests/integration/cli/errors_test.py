@@ -15,7 +15,7 @@ LONG = 'a' * 200
 # what is typed, exit status, parts of the line
 SERVE = {
     'no device': ((*ON,), USAGE, ['argument is missing', 'weft serve DEVICE']),
-    'two devices': (('mem:1MiB', 'mem:2MiB', *ON), USAGE, ["'mem:2MiB'", 'one argument too many']),
+    'two devices, one export': (('mem:1MiB', 'mem:2MiB', *ON), USAGE, ["'mem:1MiB'", '--on is missing', 'behind the device']),
     'no export': (('mem:1MiB',), USAGE, ['--on is missing', '--on vhost-user:']),
     'no value': (('mem:1MiB', '--on'), USAGE, ['--on', 'value is missing', 'EXPORT:ADDRESS']),
     'no address': (('mem:1MiB', '--on', 'vhost-user'), USAGE, ['vhost-user', 'no address', 'vhost-user:/run/vm.sock']),

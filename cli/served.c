@@ -1,0 +1,341 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * What `weft serve` serves where. The line is read from left to right: an option --through or --on belongs to the device before it;
+ * where there is one device only, to that one, wherever it stands.
+ *
+ * Everything is parsed before anything is made; all devices are there before the first export listens; all exports end at the
+ * same time, before the first device does.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "cli/serve.h"
+
+/* ---- the line ---- */
+
+/* Both lists are in the order of the line already. */
+static void devices_read(struct serve *s, const struct args *args)
+{
+	unsigned plain = 0, file = 0;
+
+	while (plain < args->nplain || file < s->config.n) {
+		bool in_file = plain == args->nplain || (file < s->config.n && s->config.at[file] < args->at[plain]);
+
+		s->served[s->devices++] = in_file ?
+			(struct served){ .text = s->config.text[file], .at = s->config.at[file], .in_file = true } :
+			(struct served){ .text = args->plain[plain], .at = args->at[plain] };
+		plain += !in_file;
+		file += in_file;
+	}
+}
+
+/* The device that an option at this word of the line belongs to; NULL with s->why. */
+static struct served *owner_of(struct serve *s, const char *option, const char *text, int at)
+{
+	struct served *owner = NULL;
+
+	WEFT_ASSERT(s->devices > 0);
+	if (s->devices == 1)
+		return &s->served[0];
+	for (unsigned i = 0; i < s->devices && s->served[i].at < at; i++)
+		owner = &s->served[i];
+	if (owner == NULL)
+		weft_why(&s->why, -EINVAL, "serve: --%s '%.60s' stands before the first of %u devices: write it behind the device "
+			"that it belongs to", option, text, s->devices);
+	return owner;
+}
+
+static bool is_served(const struct serve *s, const struct served *d)
+{
+	for (unsigned i = 0; i < s->exports; i++)
+		if (s->export[i].of == d)
+			return true;
+	return false;
+}
+
+int served_read(struct serve *s, const struct args *args)
+{
+	if (args->nplain + s->config.n == 0)
+		return weft_why(&s->why, -EINVAL, "serve: an argument is missing: write `weft serve DEVICE --on EXPORT:ADDRESS`");
+	if (args->nplain + s->config.n > SERVE_DEVICES_MAX)
+		return weft_why(&s->why, -EINVAL, "serve: there are more than %d devices: start another server for some of them",
+			SERVE_DEVICES_MAX);
+	devices_read(s, args);
+	for (unsigned i = 0; i < s->on.n; i++) {
+		struct served *owner = owner_of(s, "on", s->on.text[i], s->on.at[i]);
+
+		if (owner == NULL)
+			return -EINVAL;
+		s->export[s->exports++] = (struct serve_export){ .serve = s, .of = owner, .text = s->on.text[i] };
+	}
+	for (unsigned i = 0; i < s->through.n; i++)
+		if (owner_of(s, "through", s->through.text[i], s->through.at[i]) == NULL)
+			return -EINVAL;
+	for (unsigned i = 0; i < s->devices; i++)
+		if (!is_served(s, &s->served[i]))
+			return weft_why(&s->why, -EINVAL, "serve: '%.80s': --on is missing: say behind the device where to serve "
+				"it, like --on vhost-user:/run/vm.sock", s->served[i].text);
+	return 0;
+}
+
+/* ---- parsing ---- */
+
+/* Where there are several devices, an error says which one it is about. */
+static int about(struct serve *s, const struct served *d, int error)
+{
+	struct weft_why inner = s->why;
+
+	WEFT_ASSERT(error <= 0);
+	if (error == 0 || s->devices == 1)
+		return error;
+	return weft_why(&s->why, error, "device %u: %.240s", (unsigned)(d - s->served) + 1, inner.text);
+}
+
+/* Puts `below` under what `text` says; it is the tree's from now on, also when it fails. */
+static int parse_over(struct serve *s, const char *text, struct tree *below, struct tree **out)
+{
+	int error = world_parse(&s->w, text, &weft_blk_iface, out, &s->why);
+
+	if (error != 0) {
+		tree_free(s->w.core, below);
+		return error;
+	}
+	error = tree_add_below(s->w.core, *out, below);
+	if (error != 0) {
+		tree_free(s->w.core, *out);
+		return weft_why(&s->why, error, "'%.60s': no memory for it: end something else, or raise the memory limit", text);
+	}
+	return 0;
+}
+
+static int device_parse(struct serve *s, struct served *d)
+{
+	struct tree *tree;
+	int error = d->in_file ? world_parse_file(&s->w, d->text, &weft_blk_iface, &tree, &s->why) :
+		world_parse(&s->w, d->text, &weft_blk_iface, &tree, &s->why);
+
+	for (unsigned i = 0; error == 0 && i < s->through.n; i++)
+		if (owner_of(s, "through", s->through.text[i], s->through.at[i]) == d)
+			error = parse_over(s, s->through.text[i], tree, &tree);
+	if (error == 0)
+		d->tree = tree;
+	return error;
+}
+
+static bool same_place(const struct tree *a, const struct tree *b)
+{
+	if (a->kind != NULL && b->kind != NULL && a->address != NULL && b->address != NULL)
+		return strcmp(a->kind, b->kind) == 0 && strcmp(a->address, b->address) == 0;
+	return tree_equal(a, b);
+}
+
+static int export_parse(struct serve *s, struct serve_export *e)
+{
+	int error = world_parse(&s->w, e->text, &weft_export_iface, &e->tree, &s->why);
+
+	if (error != 0) {
+		e->tree = NULL;
+		return about(s, e->of, error);
+	}
+	for (struct serve_export *other = s->export; other < e; other++)
+		if (same_place(other->tree, e->tree))
+			return weft_why(&s->why, -EINVAL, "serve: --on '%.80s' is given twice: give each an address of its own",
+				e->text);
+	return 0;
+}
+
+int served_parse(struct serve *s)
+{
+	int error = 0;
+
+	for (unsigned i = 0; error == 0 && i < s->exports; i++)
+		error = export_parse(s, &s->export[i]);
+	for (unsigned i = 0; error == 0 && i < s->devices; i++)
+		error = about(s, &s->served[i], device_parse(s, &s->served[i]));
+	return error;
+}
+
+/* ---- building ---- */
+
+static int device_build(struct serve *s, struct served *d)
+{
+	return about(s, d, world_build(&s->w, d->tree, &weft_blk_iface, &d->device, &s->why));
+}
+
+static int export_build(struct serve *s, struct serve_export *e)
+{
+	struct tree *ref = NULL;
+	int error = tree_new_ref(s->w.core, e->of->device->name, &ref);
+
+	if (error == 0)
+		error = tree_add_below(s->w.core, e->tree, ref);
+	if (error != 0)
+		return weft_why(&s->why, error, "'%.60s': no memory for it: end something else, or raise the memory limit",
+			e->text);
+	return about(s, e->of, world_build(&s->w, e->tree, &weft_export_iface, &e->object, &s->why));
+}
+
+static void trees_free(struct serve *s)
+{
+	for (unsigned i = 0; i < s->devices; i++)
+		tree_free(s->w.core, s->served[i].tree);
+	for (unsigned i = 0; i < s->exports; i++)
+		tree_free(s->w.core, s->export[i].tree);
+}
+
+int served_build(struct serve *s)
+{
+	int error = 0;
+
+	for (unsigned i = 0; error == 0 && i < s->devices && !s->stopping; i++)
+		error = device_build(s, &s->served[i]);
+	for (unsigned i = 0; error == 0 && i < s->exports && !s->stopping; i++)
+		error = export_build(s, &s->export[i]);
+	return error;
+}
+
+/* ---- the end ---- */
+
+static void export_ended(struct weft_task *task, int status)
+{
+	struct serve_export *e = WEFT_CONTAINER(task, struct serve_export, job.task);
+	struct serve *s = e->serve;
+
+	(void)status;
+	WEFT_ASSERT(s->ending > 0 && e->object != NULL);
+	e->object = NULL;
+	if (--s->ending == 0)
+		core_quit(s->w.core);
+}
+
+void served_end(struct serve *s)
+{
+	for (unsigned i = 0; i < s->exports; i++) {
+		struct serve_export *e = &s->export[i];
+
+		if (e->object == NULL)
+			continue;
+		s->ending++;
+		e->job = (struct objects_job){ .task.done = export_ended };
+		objects_release(e->object, &e->job);
+	}
+	if (s->ending > 0)
+		core_run(s->w.core);
+	for (unsigned i = s->devices; i-- > 0;)
+		world_release(&s->w, s->served[i].device);
+	trees_free(s);
+}
+
+/* ---- finding ---- */
+
+bool served_stands_on(const struct weft_object *from, const struct weft_object *object)
+{
+	struct weft_object *below;
+
+	if (from == object)
+		return true;
+	for (unsigned i = 0; (below = objects_below(from, i, NULL)) != NULL; i++)
+		if (served_stands_on(below, object))
+			return true;
+	return false;
+}
+
+/* Is it the device, something below it, or an export of it? */
+static bool belongs_to(const struct serve *s, const struct weft_object *object, const struct served *d)
+{
+	if (served_stands_on(d->device, object))
+		return true;
+	for (unsigned i = 0; i < s->exports; i++)
+		if (s->export[i].of == d && s->export[i].object == object)
+			return true;
+	return false;
+}
+
+struct weft_object *serve_find(struct serve *s, const struct served *d, const char *name, struct weft_why *why)
+{
+	struct weft_object *found = NULL, *next = NULL;
+	unsigned count = 0;
+
+	while ((next = objects_next(s->w.core, next)) != NULL) {
+		bool named = strcmp(next->name, name) == 0;
+
+		if ((!named && strcmp(next->kind->name, name) != 0) || (d != NULL && !belongs_to(s, next, d)))
+			continue;
+		found = next;
+		if (named)
+			return next;
+		count++;
+	}
+	if (count == 1)
+		return found;
+	weft_why(why, -ENOENT, count == 0 ? "'%.60s': there is no object of this name or kind: `weft ctl PATH info` shows them" :
+		"'%.60s': there are several of this kind: give the name of one (`weft ctl PATH info` shows them)", name);
+	return NULL;
+}
+
+static bool is_written(const struct serve *s, const struct served *d, const char *text)
+{
+	if (strcmp(d->text, text) == 0)
+		return true;
+	for (unsigned i = 0; i < s->exports; i++)
+		if (s->export[i].of == d && strcmp(s->export[i].text, text) == 0)
+			return true;
+	return false;
+}
+
+static bool holds_kind(const struct serve *s, const struct served *d, const char *kind)
+{
+	for (struct weft_object *object = NULL; (object = objects_next(s->w.core, object)) != NULL;)
+		if (strcmp(object->kind->name, kind) == 0 && belongs_to(s, object, d))
+			return true;
+	return false;
+}
+
+/* How well `name` says that `d` is meant; 0: not at all. */
+static unsigned answers(const struct serve *s, const struct served *d, const char *name)
+{
+	struct weft_object *object = objects_find(s->w.core, name);
+
+	if (object != NULL && belongs_to(s, object, d))
+		return 3;
+	if (is_written(s, d, name))
+		return 2;
+	return holds_kind(s, d, name) ? 1 : 0;
+}
+
+/* "mem0, mem1" */
+static const char *names_of(const struct serve *s, char *text, size_t size)
+{
+	size_t at = 0;
+
+	for (unsigned i = 0; i < s->devices && at < size; i++)
+		at += (size_t)snprintf(text + at, size - at, "%s%s", i > 0 ? ", " : "", s->served[i].device->name);
+	return text;
+}
+
+struct served *served_find(struct serve *s, const char *name, struct weft_why *why)
+{
+	struct served *found = NULL;
+	unsigned best = 0, count = 0;
+	char names[100];
+
+	for (unsigned i = 0; i < s->devices; i++) {
+		unsigned score = name != NULL ? answers(s, &s->served[i], name) : 1;
+
+		if (score == 0 || score < best)
+			continue;
+		count = score > best ? 1 : count + 1;
+		best = score;
+		found = &s->served[i];
+	}
+	if (count == 1)
+		return found;
+	if (name == NULL)
+		weft_why(why, -EINVAL, "there are %u devices: name the one that is meant: %s", s->devices,
+			names_of(s, names, sizeof(names)));
+	else
+		weft_why(why, count == 0 ? -ENOENT : -EINVAL, "'%.60s' %s: give one of %s", name, count == 0 ?
+			"is no device that is served here" : "belongs to several devices", names_of(s, names, sizeof(names)));
+	return NULL;
+}
