@@ -301,15 +301,17 @@ static PyObject *device_set(struct device *self, PyObject *args)
 }
 
 static PyMethodDef methods[] = {
-	{ "close", (PyCFunction)device_close, METH_NOARGS, "Closes it. weft.BusyError: queues or exports of it are open." },
-	{ "_close_begin", (PyCFunction)device_close_begin, METH_O, NULL },
-	{ "_resize_begin", (PyCFunction)device_resize_begin, METH_VARARGS, NULL },
-	{ "resize", (PyCFunction)device_resize, METH_VARARGS, "Changes its size, bytes." },
-	{ "_info", (PyCFunction)device_info, METH_NOARGS, NULL },
-	{ "stats", (PyCFunction)device_stats, METH_NOARGS, "Counters and latencies, of all queues and exports." },
-	{ "_property", (PyCFunction)device_property, METH_VARARGS, NULL },
-	{ "_get", (PyCFunction)device_get, METH_VARARGS, NULL },
-	{ "_set", (PyCFunction)device_set, METH_VARARGS, NULL },
+	{ "close", (PyCFunction)device_close, METH_NOARGS,
+		SIGNATURE("close($self, /)", "Closes it. weft.BusyError: queues or exports of it are open.") },
+	{ "_close_begin", (PyCFunction)device_close_begin, METH_O, SIGNATURE("_close_begin($self, ended, /)", "") },
+	{ "_resize_begin", (PyCFunction)device_resize_begin, METH_VARARGS, SIGNATURE("_resize_begin($self, size, ended, /)", "") },
+	{ "resize", (PyCFunction)device_resize, METH_VARARGS, SIGNATURE("resize($self, size, /)", "Changes its size, bytes.") },
+	{ "_info", (PyCFunction)device_info, METH_NOARGS, SIGNATURE("_info($self, /)", "") },
+	{ "stats", (PyCFunction)device_stats, METH_NOARGS,
+		SIGNATURE("stats($self, /)", "Counters and latencies, of all queues and exports.") },
+	{ "_property", (PyCFunction)device_property, METH_VARARGS, SIGNATURE("_property($self, n, /)", "") },
+	{ "_get", (PyCFunction)device_get, METH_VARARGS, SIGNATURE("_get($self, name, /)", "") },
+	{ "_set", (PyCFunction)device_set, METH_VARARGS, SIGNATURE("_set($self, name, text, /)", "") },
 	{ 0 },
 };
 
@@ -410,7 +412,7 @@ static PyObject *export_closed(struct export *self, void *unused)
 }
 
 static PyMethodDef export_methods[] = {
-	{ "close", (PyCFunction)export_close, METH_NOARGS, "Ends it: sessions drain first." },
+	{ "close", (PyCFunction)export_close, METH_NOARGS, SIGNATURE("close($self, /)", "Ends it: sessions drain first.") },
 	{ 0 },
 };
 
@@ -421,6 +423,7 @@ static PyGetSetDef export_facts[] = {
 
 static PyType_Slot export_slots[] = {
 	{ Py_tp_init, export_init },
+	TYPE_SIGNATURE("Export(device, text)"),
 	{ Py_tp_new, PyType_GenericNew },
 	{ Py_tp_dealloc, export_dealloc },
 	{ Py_tp_methods, export_methods },

@@ -318,19 +318,23 @@ static PyObject *instance_closed(struct instance *self, void *unused)
 }
 
 static PyMethodDef methods[] = {
-	{ "_open", (PyCFunction)instance_open, METH_VARARGS, NULL },
-	{ "_open_begin", (PyCFunction)instance_open_begin, METH_VARARGS, NULL },
-	{ "_event", (PyCFunction)instance_event, METH_VARARGS, NULL },
-	{ "_kinds", (PyCFunction)instance_device_kinds, METH_NOARGS, NULL },
-	{ "_export_kinds", (PyCFunction)instance_export_kinds, METH_NOARGS, NULL },
-	{ "close", (PyCFunction)instance_close, METH_NOARGS, "Ends it. weft.BusyError: something in it is open." },
-	{ "event_fd", (PyCFunction)instance_event_fd, METH_NOARGS, "Readable while there are events." },
+	{ "_open", (PyCFunction)instance_open, METH_VARARGS, SIGNATURE("_open($self, type, text, /)", "") },
+	{ "_open_begin", (PyCFunction)instance_open_begin, METH_VARARGS, SIGNATURE("_open_begin($self, text, ended, /)", "") },
+	{ "_event", (PyCFunction)instance_event, METH_VARARGS, SIGNATURE("_event($self, type, timeout=None, /)", "") },
+	{ "_kinds", (PyCFunction)instance_device_kinds, METH_NOARGS, SIGNATURE("_kinds($self, /)", "") },
+	{ "_export_kinds", (PyCFunction)instance_export_kinds, METH_NOARGS, SIGNATURE("_export_kinds($self, /)", "") },
+	{ "close", (PyCFunction)instance_close, METH_NOARGS,
+		SIGNATURE("close($self, /)", "Ends it. weft.BusyError: something in it is open.") },
+	{ "event_fd", (PyCFunction)instance_event_fd, METH_NOARGS,
+		SIGNATURE("event_fd($self, /)", "Readable while there are events.") },
 	{ "memory", (PyCFunction)(void (*)(void))instance_memory, METH_VARARGS | METH_KEYWORDS,
-		"Zeroed shared memory that devices use in place." },
-	{ "map", (PyCFunction)(void (*)(void))instance_map, METH_VARARGS | METH_KEYWORDS, "The memory of a descriptor." },
+		SIGNATURE("memory($self, /, size, *, pin=False)", "Zeroed shared memory that devices use in place.") },
+	{ "map", (PyCFunction)(void (*)(void))instance_map, METH_VARARGS | METH_KEYWORDS,
+		SIGNATURE("map($self, /, fd, offset, size, *, pin=False)", "The memory of a descriptor.") },
 	{ "register", (PyCFunction)(void (*)(void))instance_register, METH_VARARGS | METH_KEYWORDS,
-		"A writable buffer of the program's own, so that devices use it in place." },
-	{ "load", (PyCFunction)instance_load, METH_VARARGS, "Components from a shared object." },
+		SIGNATURE("register($self, /, buffer, *, pin=False)",
+			"A writable buffer of the program's own, so that devices use it in place.") },
+	{ "load", (PyCFunction)instance_load, METH_VARARGS, SIGNATURE("load($self, path, /)", "Components from a shared object.") },
 	{ 0 },
 };
 
@@ -341,6 +345,7 @@ static PyGetSetDef facts[] = {
 
 static PyType_Slot slots[] = {
 	{ Py_tp_init, instance_init },
+	TYPE_SIGNATURE("Instance(*, service=1, mode='adaptive', slots=1024, log='warn', quiet=False)"),
 	{ Py_tp_new, PyType_GenericNew },
 	{ Py_tp_dealloc, instance_dealloc },
 	{ Py_tp_methods, methods },

@@ -174,10 +174,12 @@ static PyObject *memory_exit(struct memory *self, PyObject *args)
 }
 
 static PyMethodDef methods[] = {
-	{ "close", (PyCFunction)memory_close, METH_NOARGS, "Lets go of it. weft.BusyError: there are views of it." },
-	{ "fileno", (PyCFunction)memory_fileno, METH_NOARGS, "The descriptor behind it; stays the memory's." },
-	{ "__enter__", memory_enter, METH_NOARGS, NULL },
-	{ "__exit__", (PyCFunction)memory_exit, METH_VARARGS, NULL },
+	{ "close", (PyCFunction)memory_close, METH_NOARGS,
+		SIGNATURE("close($self, /)", "Lets go of it. weft.BusyError: there are views of it.") },
+	{ "fileno", (PyCFunction)memory_fileno, METH_NOARGS,
+		SIGNATURE("fileno($self, /)", "The descriptor behind it; stays the memory's.") },
+	{ "__enter__", memory_enter, METH_NOARGS, SIGNATURE("__enter__($self, /)", "") },
+	{ "__exit__", (PyCFunction)memory_exit, METH_VARARGS, SIGNATURE("__exit__($self, /, *error)", "") },
 	{ 0 },
 };
 

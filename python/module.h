@@ -57,6 +57,10 @@ struct queue {
 	uint32_t ndone;
 };
 
+/* A docstring that help() and inspect.signature() take apart: "name($self, /, parameters)", and a sentence. */
+#define SIGNATURE(call, text) call "\n--\n\n" text
+/* The same of a type, as one of its slots: "Name(parameters)". */
+#define TYPE_SIGNATURE(call) { Py_tp_doc, (void *)(uintptr_t)SIGNATURE(call, "") }
 #define OBJECT(x) ((PyObject *)(void *)(x))
 /* Zeroed, but for what Python wants; NULL with an exception. */
 static inline void *object_alloc(PyTypeObject *type)

@@ -431,9 +431,12 @@ static PyObject *request_repr(struct request *r)
 }
 
 static PyMethodDef methods[] = {
-	{ "wait", (PyCFunction)request_wait, METH_NOARGS, "Until it has ended; gives its result, or raises." },
-	{ "result", (PyCFunction)request_result, METH_NOARGS, "Of a request that has ended: bytes, a count, extents or None." },
-	{ "cancel", (PyCFunction)request_cancel, METH_NOARGS, "Asks it to end sooner; it still ends. False: it has." },
+	{ "wait", (PyCFunction)request_wait, METH_NOARGS,
+		SIGNATURE("wait($self, /)", "Until it has ended; gives its result, or raises.") },
+	{ "result", (PyCFunction)request_result, METH_NOARGS,
+		SIGNATURE("result($self, /)", "Of a request that has ended: bytes, a count, extents or None.") },
+	{ "cancel", (PyCFunction)request_cancel, METH_NOARGS,
+		SIGNATURE("cancel($self, /)", "Asks it to end sooner; it still ends. False: it has.") },
 	{ 0 },
 };
 

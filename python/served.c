@@ -322,6 +322,7 @@ static int served_init(struct served *self, PyObject *args, PyObject *names)
 		return -1;
 	}
 	self->host = host;
+	host->block = 512;
 	if (PyArg_ParseTupleAndKeywords(args, names, "sOO&|O&O&O&p:Served", keys, &name, &object, to_u64, &host->size, to_u32,
 		&host->block, to_u32, &host->physical, to_u32, &host->optimal, &rotational)) {
 		host->rotational = rotational != 0;
@@ -358,13 +359,14 @@ static void served_dealloc(struct served *self)
 }
 
 static PyMethodDef methods[] = {
-	{ "run", (PyCFunction)served_run, METH_NOARGS, "The body of the device's thread." },
-	{ "remove", (PyCFunction)served_remove, METH_NOARGS, "weft.BusyError: it is open." },
+	{ "run", (PyCFunction)served_run, METH_NOARGS, SIGNATURE("run($self, /)", "The body of the device's thread.") },
+	{ "remove", (PyCFunction)served_remove, METH_NOARGS, SIGNATURE("remove($self, /)", "weft.BusyError: it is open.") },
 	{ 0 },
 };
 
 static PyType_Slot served_slots[] = {
 	{ Py_tp_init, served_init },
+	TYPE_SIGNATURE("Served(name, object, size, block=512, physical=0, optimal=0, rotational=False)"),
 	{ Py_tp_new, PyType_GenericNew },
 	{ Py_tp_dealloc, served_dealloc },
 	{ Py_tp_methods, methods },

@@ -6,12 +6,12 @@ import signal
 import subprocess
 
 import weft
-from built import BUILD, PACKAGE, ROOT
+from built import BUILD, ROOT, environment
 
 
 def start(name, *arguments):
     return subprocess.Popen(['/usr/bin/python3', os.path.join(ROOT, 'examples/python', name), *arguments],
-                            env=dict(os.environ, PYTHONPATH=PACKAGE), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                            env=environment(), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                             stderr=subprocess.PIPE, text=True)
 
 
@@ -28,7 +28,7 @@ def test_what_is_installed_is_found_where_python_looks(tmp_path):
     folders = {name: folder for folder, _, names in os.walk(tmp_path) for name in names if name in ('libweft.so.0', 'aio.py')}
     package = os.path.dirname(folders['aio.py'])
     script = "import sys, weft.aio; print(weft.open('mem:1MiB').size, weft.__file__); print(*sys.path, sep='\\n')"
-    out = subprocess.run(['/usr/bin/python3', '-c', script], env=dict(os.environ, PYTHONPATH=package,
+    out = subprocess.run(['/usr/bin/python3', '-c', script], env=environment(package,
                          LD_LIBRARY_PATH=folders['libweft.so.0']), stdout=subprocess.PIPE, text=True, check=True).stdout
     first, *path = out.splitlines()
     assert first == f'1048576 {package}/weft/__init__.py'

@@ -84,7 +84,7 @@ class Property(typing.NamedTuple):
     opening: bool
 
     @classmethod
-    def of(cls, raw: dict) -> 'Property':
+    def of(cls, raw: typing.Dict[str, typing.Any]) -> 'Property':
         return cls(raw['name'], raw['type'], raw['default'], raw['help'], bool(raw['access'] & 1), bool(raw['access'] & 2),
                    bool(raw['stage'] & 1))
 
@@ -161,13 +161,18 @@ class Properties(typing.MutableMapping[str, str]):
         return [*found.values()]
 
 
+class _Closable(typing.Protocol):
+    def close(self) -> None:
+        ...
+
+
 class _Closing:
     """A `with` statement closes it."""
 
-    def __enter__(self):
+    def __enter__(self) -> typing.Self:
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self: _Closable, *_: object) -> None:
         self.close()
 
 
@@ -182,7 +187,7 @@ class Queue(_Closing, _core.Queue):
         """Waits for all, and delivers them."""
         return self.wait(self.outstanding)
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: object) -> None:
         if not self.closed:
             self.cancel_all()
             self.drain()
@@ -232,7 +237,7 @@ class Device(_Closing, _core.Device):
 
     # ---- one request at a time, from any thread ----
 
-    def _run(self, method, *arguments, **more):
+    def _run(self, method: typing.Callable[..., Request], *arguments: typing.Any, **more: typing.Any) -> typing.Any:
         with self._lock:
             queue = self._turns
             if queue is None:
@@ -327,7 +332,7 @@ class Instance(_Closing, _core.Instance):
         return None
 
 
-_open_things: 'weakref.WeakSet' = weakref.WeakSet()
+_open_things: 'weakref.WeakSet[typing.Union[Export, Device, Instance]]' = weakref.WeakSet()
 _registrations: 'typing.Dict[str, Registration]' = {}
 _instance: typing.Optional[Instance] = None
 _instance_lock = threading.Lock()

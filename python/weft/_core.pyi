@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """The extension. Programs use weft and weft.aio; what begins with _ is theirs."""
 import os
-from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple, Type, TypeVar, Union
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple, Type, TypeVar, Union, final
 
+import weft
 from weft import Buffer, Buffers, PythonDevice
 
 FUA: int
@@ -55,7 +56,7 @@ class Device:
     @property
     def closed(self) -> bool: ...
     @property
-    def instance(self) -> Any: ...
+    def instance(self) -> weft.Instance: ...
 
 class Export:
     def __init__(self, device: Device, text: str) -> None: ...
@@ -63,6 +64,7 @@ class Export:
     @property
     def closed(self) -> bool: ...
 
+@final
 class Request:
     """One request, from being staged until its completion was delivered."""
 
@@ -107,6 +109,7 @@ class Queue:
     @property
     def closed(self) -> bool: ...
 
+@final
 class Memory:
     """Memory that devices use in place: a writable buffer."""
 
@@ -119,6 +122,7 @@ class Memory:
     @property
     def closed(self) -> bool: ...
 
+@final
 class Served:
     def __init__(self, name: str, object: PythonDevice, size: int, block: int = ..., physical: int = ..., optimal: int = ...,
                  rotational: bool = ...) -> None: ...

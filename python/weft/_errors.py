@@ -82,7 +82,7 @@ REMEDIES = {
 }
 
 
-def error(number, text):
+def error(number: int, text: str) -> Error:
     """The exception for an errno; a text without a sentence (of a completion) is given one."""
     if ': ' not in text and number in REMEDIES:
         text = f'{text} {REMEDIES[number]}'

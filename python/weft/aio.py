@@ -9,6 +9,7 @@ the buffer of readinto or write stays held until the request has ended (`await d
 """
 import asyncio
 import collections
+import errno
 import typing
 import weakref
 
@@ -44,11 +45,11 @@ class _Events:
             found[instance] = cls(instance, loop)
         return found[instance]
 
-    async def ended(self, begin: typing.Callable, *arguments) -> typing.Any:
+    async def ended(self, begin: typing.Callable[..., None], *arguments: typing.Any) -> typing.Any:
         """Begins something, and waits for its event -> the device that it is about."""
-        future = self.loop.create_future()
+        future: '_Future' = self.loop.create_future()
 
-        def tell(status: int, device, why: str) -> None:
+        def tell(status: int, device: typing.Optional[weft.Device], why: str) -> None:
             if device is not None and not hasattr(device, '_lock'):
                 device._begin()
             try:
@@ -57,7 +58,7 @@ class _Events:
                 if begin == self.instance._open_begin and device is not None:
                     device.close()
 
-        def settle(status: int, device, why: str) -> None:
+        def settle(status: int, device: typing.Optional[weft.Device], why: str) -> None:
             self.let_go()
             if future.done():  # nobody waits any more
                 if begin == self.instance._open_begin and device is not None:
@@ -72,7 +73,9 @@ class _Events:
         return await future
 
 
-_events: 'weakref.WeakKeyDictionary' = weakref.WeakKeyDictionary()  # by loop, then by instance
+_Future = asyncio.Future[typing.Any]
+_ByInstance = typing.Dict[weft.Instance, _Events]
+_events: 'weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _ByInstance]' = weakref.WeakKeyDictionary()  # by loop
 
 
 class Device:
@@ -82,9 +85,9 @@ class Device:
         self.device = device
         self._events, self._loop = events, events.loop
         self._queue = weft.Queue(device, depth)
-        self._waiting: typing.Deque[asyncio.Future] = collections.deque()
-        self._idle: typing.List[asyncio.Future] = []
-        self._sizes: typing.List[asyncio.Future] = []
+        self._waiting: typing.Deque[_Future] = collections.deque()
+        self._idle: typing.List[_Future] = []
+        self._sizes: typing.List[_Future] = []
         self._turn_comes = self._notified = self._closing = False
         self._fd = self._queue.fileno()
         self._loop.add_reader(self._fd, self._turn)
@@ -138,11 +141,11 @@ class Device:
                 self._next_waiting()
             raise
 
-    async def _do(self, method, *arguments, **more):
+    async def _do(self, method: typing.Callable[..., weft.Request], *arguments: typing.Any, **more: typing.Any) -> typing.Any:
         future = self._loop.create_future()
         while True:
             if self._closing:
-                raise weft.ClosedError(weft._errors.errno.EBADF, 'device: it is being closed: open it again')
+                raise weft.ClosedError(errno.EBADF, 'device: it is being closed: open it again')
             try:
                 request = method(self._queue, *arguments, tag=future, **more)
                 break
@@ -256,7 +259,9 @@ class _Opening:
 
     async def _open(self) -> Device:
         loop = asyncio.get_running_loop()
-        instance = self._instance or await loop.run_in_executor(None, weft.instance)
+        instance = self._instance
+        if instance is None:
+            instance = await loop.run_in_executor(None, weft.instance)
         events = _Events.of(instance, loop)
         events.hold()
         try:
@@ -269,15 +274,16 @@ class _Opening:
         finally:
             events.let_go()
 
-    def __await__(self):
+    def __await__(self) -> typing.Generator[typing.Any, None, Device]:
         return self._open().__await__()
 
     async def __aenter__(self) -> Device:
         self._device = await self._open()
         return self._device
 
-    async def __aexit__(self, *_) -> None:
-        await self._device.close()
+    async def __aexit__(self, *_: object) -> None:
+        if self._device is not None:
+            await self._device.close()
 
 
 def open(text: str, *, depth: int = 128, instance: typing.Optional[weft.Instance] = None) -> _Opening:
