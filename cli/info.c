@@ -72,6 +72,9 @@ static void print_device(const json_t *device)
 		json_integer_value(json_object_get(device, "physical_block")));
 	printf("memory alignment %" JSON_INTEGER_FORMAT " bytes\n", json_integer_value(json_object_get(device, "alignment")));
 	printf("longest transfer %s\n", show_size((uint64_t)json_integer_value(json_object_get(device, "max_transfer")), size));
+	if (json_object_get(device, "max_compare") != NULL)
+		printf("longest compare  %s\n",
+			show_size((uint64_t)json_integer_value(json_object_get(device, "max_compare")), size));
 	printf("access           %s\n", json_is_true(json_object_get(device, "readonly")) ? "read-only" : "read and write");
 	printf("cache            %s\n", json_is_true(json_object_get(device, "volatile_cache")) ?
 		"volatile: writes need a flush to survive loss of power" : "none that loss of power could empty");

@@ -164,6 +164,8 @@ json_t *show_device(const struct weft_object *object)
 		json_object_set_new(all, "optimal", json_integer(blk->optimal));
 		json_object_set_new(all, "alignment", json_integer(blk->align));
 		json_object_set_new(all, "max_transfer", json_integer(blk->max_len != 0 ? blk->max_len : WEFT_MAX_LEN));
+		if ((blk->ops_can & WEFT_OP_BIT(WEFT_COMPARE_WRITE)) != 0)
+			json_object_set_new(all, "max_compare", json_integer(blk->max_compare));
 		json_object_set_new(all, "max_segments", json_integer(blk->max_segs));
 		json_object_set_new(all, "readonly", json_boolean(blk->readonly));
 		json_object_set_new(all, "volatile_cache", json_boolean(blk->volatile_cache));

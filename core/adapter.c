@@ -305,7 +305,8 @@ static bool start_piece(struct weft_hop *hop, struct emulation *e, unsigned inde
 		got = shape_copy(hop, e, child, piece);
 	} else if ((device->ops_can & WEFT_OP_BIT(hop->op)) != 0 && (child->flags & ~device->flags_can) == 0) {
 		piece->len = least(hop->len - e->at, 1u << 30); /* as it is, only the FUA was missing */
-		child->nsegs = 0;
+		if (hop->op != WEFT_COMPARE_WRITE)
+			child->nsegs = 0;
 	} else {
 		shape_zeroes(hop, e, child, piece);
 	}

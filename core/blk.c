@@ -44,6 +44,8 @@ static int check_and_normalise(struct weft_blk *blk, struct weft_why *why)
 		return weft_why(why, -EINVAL, "%s: largest transfer %u is less than a block (%u)", name, blk->max_len,
 			blk->block);
 	blk->max_len = blk->max_len == 0 || blk->max_len > WEFT_MAX_LEN ? WEFT_MAX_LEN : blk->max_len & ~(blk->block - 1);
+	blk->max_compare = (blk->max_compare == 0 || blk->max_compare > blk->max_len ? blk->max_len : blk->max_compare) &
+		~(blk->block - 1);
 	blk->max_segs = blk->max_segs == 0 ? UINT16_MAX : blk->max_segs;
 	blk->align = blk->align == 0 ? 1 : blk->align;
 	blk->picky = blk->align > 1 || blk->max_segs < UINT16_MAX || blk->ops->at_home;
@@ -411,6 +413,7 @@ void weft_blk_like(struct weft_blk *blk, const struct weft_blk *lower)
 	blk->readonly = lower->readonly;
 	blk->volatile_cache = lower->volatile_cache;
 	blk->rotational = lower->rotational;
+	blk->max_compare = lower->max_compare;
 }
 
 void weft_blk_resized(struct weft_blk *blk, uint64_t size)

@@ -35,7 +35,8 @@ _Static_assert(CORE_REACTORS_MAX <= 128, "a lane has 7 bits");
 /* Operations that change what the device holds, and those that move bytes to or from segments. */
 #define OPS_CHANGING (WEFT_OP_BIT(WEFT_WRITE) | WEFT_OP_BIT(WEFT_DISCARD) | WEFT_OP_BIT(WEFT_ZERO) | \
 	WEFT_OP_BIT(WEFT_COMPARE_WRITE) | WEFT_OP_BIT(WEFT_COPY))
-#define OPS_DATA (WEFT_OP_BIT(WEFT_READ) | WEFT_OP_BIT(WEFT_WRITE) | WEFT_OP_BIT(WEFT_COMPARE_WRITE))
+#define OPS_READ_WRITE (WEFT_OP_BIT(WEFT_READ) | WEFT_OP_BIT(WEFT_WRITE))
+#define OPS_DATA (OPS_READ_WRITE | WEFT_OP_BIT(WEFT_COMPARE_WRITE))
 
 void hop_list_init(struct hop_list *list)
 {
@@ -54,7 +55,7 @@ static inline void hop_list_add(struct hop_list *list, struct weft_hop *hop)
 static bool memory_is_aligned(const struct weft_hop *hop, uint32_t align, uint32_t block)
 {
 	uintptr_t bits = (uintptr_t)hop->segs[0].base + hop->seg_skip;
-	uint64_t left = hop->len, skip = hop->seg_skip, lengths = 0;
+	uint64_t left = hop->op == WEFT_COMPARE_WRITE ? 2 * hop->len : hop->len, skip = hop->seg_skip, lengths = 0;
 
 	if (WEFT_LIKELY(hop->nsegs == 1))
 		return (bits & (align - 1)) == 0;
@@ -92,13 +93,23 @@ static inline bool takes_as_is(const struct weft_blk *blk, const struct weft_hop
 		return false;
 	if (((offset | len) & (blk->block - 1)) != 0 || offset > size || len > size - offset)
 		return false;
-	if (WEFT_LIKELY((WEFT_OP_BIT(hop->op) & OPS_DATA) != 0))
+	if (WEFT_LIKELY((WEFT_OP_BIT(hop->op) & OPS_READ_WRITE) != 0))
 		return len - 1 < blk->max_len;
 	if (hop->op == WEFT_FLUSH)
 		return (offset | len) == 0;
+	if (hop->op == WEFT_COMPARE_WRITE)
+		return len - 1 < blk->max_compare;
 	if (hop->op == WEFT_COPY && ((hop->source & (blk->block - 1)) != 0 || hop->source > size || len > size - hop->source))
 		return false;
 	return len > 0;
+}
+
+/* Compare-and-write is atomic or it is nothing: it is never taken to pieces, nor bounced. FUA can be made up. */
+static int compare_refusal(const struct weft_blk *blk, const struct weft_hop *hop)
+{
+	if (hop->len > blk->max_compare)
+		return -EMSGSIZE;
+	return hop->len == 0 || memory_is_taken(blk, hop) ? 0 : -EOPNOTSUPP;
 }
 
 /* A request that no device could take: the reason as -errno; 0: it is sound, only the device needs help with it. */
@@ -122,9 +133,10 @@ static int refusal(const struct weft_blk *blk, const struct weft_hop *hop)
 		return -ERANGE;
 	if ((bit & OPS_DATA) != 0 && hop->len > WEFT_MAX_LEN)
 		return -EMSGSIZE;
-	/* Compare-and-write is atomic or it is nothing: it is never taken to pieces. */
-	if (hop->op == WEFT_COMPARE_WRITE || (hop->op == WEFT_DISCARD && (blk->ops_can & bit) == 0))
+	if ((hop->op == WEFT_COMPARE_WRITE || hop->op == WEFT_DISCARD) && (blk->ops_can & bit) == 0)
 		return -EOPNOTSUPP;
+	if (hop->op == WEFT_COMPARE_WRITE)
+		return compare_refusal(blk, hop);
 	if (hop->op == WEFT_ZERO && (hop->flags & WEFT_FAST) != 0 && (blk->flags_can & WEFT_FAST) == 0)
 		return -EOPNOTSUPP;
 	return 0;

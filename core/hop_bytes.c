@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* The bytes that a hop views: copying in and out of its segments, zeroing; and its path as a text. */
+/* The bytes that a hop views: copying in and out of its segments, comparing, zeroing; and its path as a text. */
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -7,10 +7,10 @@
 
 #include "core/blk.h"
 
-enum direction { OUT, IN, ZERO };
+enum direction { OUT, IN, EQUAL, ZERO };
 
-/* Walks [at, at + len) of the view; each piece is copied to or from buf, or cleared. */
-static void walk(const struct weft_hop *hop, uint64_t at, char *buf, size_t len, enum direction direction)
+/* Walks [at, at + len) of the view; each piece is copied to or from buf, compared, or cleared. False: they differ. */
+static bool walk(const struct weft_hop *hop, uint64_t at, char *buf, size_t len, enum direction direction)
 {
 	uint64_t skip = hop->seg_skip + at;
 
@@ -30,13 +30,16 @@ static void walk(const struct weft_hop *hop, uint64_t at, char *buf, size_t len,
 			memcpy(buf, base + skip, here);
 		else if (direction == IN)
 			memcpy(base + skip, buf, here);
-		else
+		else if (direction == EQUAL && memcmp(base + skip, buf, here) != 0)
+			return false;
+		else if (direction == ZERO)
 			memset(base + skip, 0, here);
 		skip = 0;
 		if (direction != ZERO)
 			buf += here;
 		len -= here;
 	}
+	return true;
 }
 
 void weft_hop_copy_out(const struct weft_hop *self, uint64_t at, void *buf, size_t len)
@@ -47,6 +50,11 @@ void weft_hop_copy_out(const struct weft_hop *self, uint64_t at, void *buf, size
 void weft_hop_copy_in(const struct weft_hop *self, uint64_t at, const void *buf, size_t len)
 {
 	walk(self, at, (char *)(uintptr_t)buf, len, IN);
+}
+
+bool weft_hop_equals(const struct weft_hop *self, uint64_t at, const void *buf, size_t len)
+{
+	return walk(self, at, (char *)(uintptr_t)buf, len, EQUAL);
 }
 
 void weft_hop_zero_fill(const struct weft_hop *self, uint64_t at, size_t len)

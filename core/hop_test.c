@@ -536,6 +536,68 @@ static void zeroes_are_written_where_the_device_has_none(void **state)
 	unserve(s);
 }
 
+static void compares(struct weft_core *core, struct weft_blk *blk)
+{
+	no_fua(core, blk);
+	blk->ops_can |= WEFT_OP_BIT(WEFT_COMPARE_WRITE);
+	blk->max_compare = 4096;
+	blk->align = 8;
+}
+
+/* All of it, or nothing: FUA is all that is made up. */
+static void a_compare_and_write_is_never_taken_to_pieces(void **state)
+{
+	struct served s = serve(compares, &leaf_ops, 1, 4);
+
+	(void)state;
+	s.leaf->at_once = true;
+	assert_int_equal(ask_once(s, WEFT_COMPARE_WRITE, 0, 0, 4096, memory), 0);
+	assert_int_equal(ask_once(s, WEFT_COMPARE_WRITE, 0, 0, 4608, memory), -EMSGSIZE);
+	assert_int_equal(ask_once(s, WEFT_COMPARE_WRITE, 0, 0, 512, memory + 4), -EOPNOTSUPP); /* would have to be bounced */
+	assert_int_equal(ask_once(s, WEFT_COMPARE_WRITE, 0, 0, 0, NULL), 0);
+	assert_int_equal(s.leaf->total, 1);
+	s.leaf->at_once = false;
+	rig_ask(s.rig, WEFT_COMPARE_WRITE, WEFT_FUA, 512, 4096, memory);
+	rig_turn(s.rig);
+	assert_int_equal(s.leaf->count, 1);
+	assert_int_equal(s.leaf->asked[0]->op, WEFT_COMPARE_WRITE);
+	assert_int_equal(s.leaf->asked[0]->len, 4096);
+	assert_int_equal(s.leaf->asked[0]->nsegs, 1);
+	assert_int_equal(s.leaf->asked[0]->flags, 0);
+	leaf_answer(s.leaf, 0, 0);
+	rig_turn(s.rig);
+	assert_int_equal(s.leaf->asked[0]->op, WEFT_FLUSH);
+	leaf_answer(s.leaf, 0, 0);
+	rig_turn(s.rig);
+	assert_int_equal(s.rig->answer, 0);
+	rig_ask(s.rig, WEFT_COMPARE_WRITE, WEFT_FUA, 512, 4096, memory);
+	rig_turn(s.rig);
+	leaf_answer(s.leaf, 0, -EILSEQ); /* nothing was written: nothing is flushed */
+	rig_turn(s.rig);
+	assert_int_equal(s.rig->answer, -EILSEQ);
+	assert_int_equal(s.leaf->count, 0);
+	unserve(s);
+}
+
+/* At any place, over any pieces: one wrong byte is found, and one beyond the range is not looked at. */
+static void bytes_of_a_view_are_compared(void **state)
+{
+	char text[] = "the quick brown fox", buf[sizeof(text)];
+	struct weft_seg segs[4] = { { text, 3, 0, 0, 0 }, { text + 3, 0, 0, 0, 0 }, { text + 3, 5, 0, 0, 0 },
+		{ text + 8, sizeof(text) - 8, 0, 0, 0 } };
+	struct weft_hop hop = { .segs = segs, .nsegs = 4, .seg_skip = 2, .len = sizeof(text) - 2 };
+
+	(void)state;
+	memcpy(buf, text + 2, sizeof(text) - 2);
+	for (unsigned at = 0; at < hop.len; at++)
+		for (unsigned len = 0; len <= hop.len - at; len++)
+			for (unsigned wrong = 0; wrong < hop.len; wrong++) {
+				buf[wrong] ^= 1;
+				assert_int_equal(weft_hop_equals(&hop, at, buf + at, len), wrong < at || wrong >= at + len);
+				buf[wrong] ^= 1;
+			}
+}
+
 static void a_copy_is_read_and_written_where_the_device_has_none(void **state)
 {
 	struct served s = serve(reads_and_writes_only, &leaf_ops, 1, 4);
@@ -660,6 +722,8 @@ int main(void)
 		cmocka_unit_test(requests_wait_in_order_for_a_bounce_buffer),
 		cmocka_unit_test(a_request_that_waits_for_a_buffer_can_be_aborted),
 		cmocka_unit_test(zeroes_are_written_where_the_device_has_none),
+		cmocka_unit_test(a_compare_and_write_is_never_taken_to_pieces),
+		cmocka_unit_test(bytes_of_a_view_are_compared),
 		cmocka_unit_test(a_copy_is_read_and_written_where_the_device_has_none),
 		cmocka_unit_test(a_device_of_large_blocks_is_asked_for_whole_ones),
 		cmocka_unit_test(block_status_is_all_data_where_nothing_is_known),

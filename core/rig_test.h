@@ -179,13 +179,13 @@ static inline void rig_answered(struct weft_hop *root, struct weft_hop *child, i
 	weft_slot_give(slot);
 }
 
-/* Asks with one segment; to be followed by turns. */
+/* Asks with one segment (of a compare-and-write, both halves); to be followed by turns. */
 static inline struct weft_slot *rig_ask(struct rig *rig, unsigned op, unsigned flags, uint64_t offset, uint64_t len, void *memory)
 {
 	struct weft_slot *slot = weft_session_slot(&rig->session);
 
 	assert_non_null(slot);
-	slot->segs[0] = (struct weft_seg){ .base = memory, .len = (uint32_t)len };
+	slot->segs[0] = (struct weft_seg){ .base = memory, .len = (uint32_t)(op == WEFT_COMPARE_WRITE ? 2 * len : len) };
 	weft_slot_submit(slot, op, flags, offset, len, memory != NULL ? 1 : 0, rig_answered);
 	return slot;
 }

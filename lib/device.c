@@ -383,6 +383,7 @@ int weft_device_info(struct weft_device *device, struct weft_device_info *info)
 		.optimal = blk->optimal, .align = blk->align, .max_len = blk->max_len, .max_segs = blk->max_segs,
 		.discard_align = blk->discard_align, .ops = blk_ops(blk), .ops_own = blk->ops_can, .flags_own = blk->flags_can,
 		.readonly = blk->readonly, .volatile_cache = blk->volatile_cache, .rotational = blk->rotational,
+		.max_compare = (blk->ops_can & WEFT_OP_BIT(WEFT_COMPARE_WRITE)) != 0 ? blk->max_compare : 0,
 	};
 	snprintf(info->name, sizeof(info->name), "%s", device->object->name);
 	return 0;

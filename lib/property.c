@@ -29,6 +29,7 @@ static const struct fact facts[] = {
 	FACT("memory-align", "SIZE", align, "memory that begins so is used in place, bytes"),
 	FACT("max-len", "SIZE", max_len, "longer requests are split, bytes"),
 	FACT("max-segs", "UINT", max_segs, "requests of more pieces are split or copied"),
+	FACT("max-compare", "SIZE", max_compare, "longest compare-and-write, bytes; 0: the device has none"),
 	FACT("discard-align", "SIZE", discard_align, "granularity of discards, bytes"),
 	FACT("ops", "BITS", ops, "operations that can be asked for, by enum weft_op"),
 	FACT("flags", "BITS", flags_own, "flags that the device honours itself, by enum weft_flag"),

@@ -147,9 +147,10 @@ static PyObject *device_info(struct device *self, PyObject *unused)
 	error = weft_device_info(self->handle, &i);
 	if (error != 0)
 		return raise_weft(error, "device: it is being closed: use it before");
-	return Py_BuildValue("(KIIIIIIIIIIOOOs)", (unsigned long long)i.size, i.block, i.physical, i.optimal, i.align, i.max_len,
+	return Py_BuildValue("(KIIIIIIIIIIOOOsI)", (unsigned long long)i.size, i.block, i.physical, i.optimal, i.align, i.max_len,
 		i.max_segs, i.discard_align, i.ops, i.ops_own, i.flags_own, i.readonly ? Py_True : Py_False,
-		i.volatile_cache ? Py_True : Py_False, i.rotational ? Py_True : Py_False, i.name);
+		i.volatile_cache ? Py_True : Py_False, i.rotational ? Py_True : Py_False, i.name,
+		i.max_compare);
 }
 
 static PyObject *device_size(struct device *self, void *unused)

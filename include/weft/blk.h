@@ -68,6 +68,7 @@ struct __attribute__((aligned(64))) weft_blk {
 	bool readonly;         /* writing is refused with -EROFS */
 	bool volatile_cache;   /* acknowledged writes need a flush to survive loss of power */
 	bool rotational;
+	uint32_t max_compare;  /* bytes of a compare-and-write, which is never split; 0: as max_len */
 	struct weft_reactor *home; /* when ops->at_home */
 
 	/* Worked out by the core when the device has started. Read-only to components. */

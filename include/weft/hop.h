@@ -25,7 +25,8 @@ enum weft_op {
 	WEFT_FLUSH,         /* all that was acknowledged before it was submitted survives loss of power; offset = len = 0 */
 	WEFT_DISCARD,       /* the range is not needed; reads may return anything stable afterwards */
 	WEFT_ZERO,          /* the range reads as zeroes afterwards; may unmap unless WEFT_NO_UNMAP */
-	WEFT_COMPARE_WRITE, /* segments hold `len` bytes to compare, then `len` bytes to write; -EILSEQ: they differ */
+	WEFT_COMPARE_WRITE, /* segments hold `len` bytes to compare, then `len` bytes to write, without another change in between;
+			     * -EILSEQ: the device holds other bytes, and nothing was written; -EMSGSIZE: longer than it takes */
 	WEFT_COPY,          /* `len` bytes from `source` to `offset`, within the device */
 	WEFT_STATUS,        /* segments receive struct weft_extent[], in order from `offset`, until `len` or room ends */
 	WEFT_OP_COUNT
@@ -166,6 +167,9 @@ WEFT_API void *weft_hop_shard(const struct weft_hop *self);
 /* Copies between the hop's view of its segments and `buf`: `at` bytes into the view, `len` bytes. */
 WEFT_API void weft_hop_copy_out(const struct weft_hop *self, uint64_t at, void *buf, size_t len);
 WEFT_API void weft_hop_copy_in(const struct weft_hop *self, uint64_t at, const void *buf, size_t len);
+
+/* Are these bytes of the view those of `buf`? */
+WEFT_API bool weft_hop_equals(const struct weft_hop *self, uint64_t at, const void *buf, size_t len);
 
 /* Fills `len` bytes of the view from `at` with zeroes. */
 WEFT_API void weft_hop_zero_fill(const struct weft_hop *self, uint64_t at, size_t len);

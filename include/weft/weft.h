@@ -125,6 +125,7 @@ struct weft_device_info {
 	bool volatile_cache;     /* acknowledged writes need a flush, or WEFT_FUA, to survive loss of power */
 	bool rotational;
 	char name[64];           /* among the instance's objects: "file0" */
+	uint32_t max_compare;    /* longest compare-and-write, bytes; 0: the device has none */
 };
 WEFT_API int weft_device_info(struct weft_device *device, struct weft_device_info *info);
 /* -ENOTSUP: this device cannot. It becomes smaller when each reactor that has queues on it has taken a turn: the calling thread's
@@ -237,7 +238,8 @@ WEFT_API int weft_queue_flush(struct weft_queue *queue, void *user_data, unsigne
 WEFT_API int weft_queue_discard(struct weft_queue *queue, uint64_t offset, uint64_t len, void *user_data, unsigned flags);
 /* The range reads as zeroes afterwards. WEFT_NO_UNMAP: space stays allocated; WEFT_FAST: -EOPNOTSUPP rather than writing them. */
 WEFT_API int weft_queue_zero(struct weft_queue *queue, uint64_t offset, uint64_t len, void *user_data, unsigned flags);
-/* Atomically: `write` is written if the device holds `compare`, both of `len` bytes; else -EILSEQ. */
+/* Atomically: `write` is written if the device holds `compare`, both of `len` bytes; else -EILSEQ, and nothing is. Of the devices
+ * `compare-write:[DEVICE]` has it. -EOPNOTSUPP: this one does not; -EMSGSIZE: more than max_compare bytes. */
 WEFT_API int weft_queue_compare_write(struct weft_queue *queue, uint64_t offset, const void *compare, const void *write, size_t len,
 	void *user_data, unsigned flags);
 /* Within the device, from `source` to `offset`. */

@@ -62,6 +62,7 @@ class Info(typing.NamedTuple):
     volatile_cache: bool
     rotational: bool
     name: str
+    max_compare: int
 
 
 class Extent(typing.NamedTuple):
