@@ -19,6 +19,12 @@ uint64_t device_status_room(const struct weft_hop *hop);
  * offsets to ours. */
 void device_status_shift(const struct weft_hop *hop, int64_t shift);
 
+/* Is it an operation that changes what a device holds? */
+static inline bool device_changes(unsigned op)
+{
+	return op != WEFT_READ && op != WEFT_FLUSH && op != WEFT_STATUS;
+}
+
 /* Child `index` of a hop of `blk`, whatever its state. */
 static inline struct weft_hop *device_child(const struct weft_blk *blk, struct weft_hop *hop, unsigned index)
 {

@@ -58,8 +58,10 @@ static void cut(struct rig *rig, struct item *item)
 	uint64_t at = 0;
 	uint8_t foreign = rig_rand(rig, 3) == 0;
 
-	for (r->nsegs = 0; at < r->len; r->nsegs++) {
-		uint64_t left = r->len - at, len = left;
+	uint64_t all = r->op == WEFT_COMPARE_WRITE ? 2 * r->len : r->len;
+
+	for (r->nsegs = 0; at < all; r->nsegs++) {
+		uint64_t left = all - at, len = left;
 
 		if (r->nsegs + 1 < RIG_SEGS && left > 1 && rig_rand(rig, 2) == 0)
 			len = rig_rand(rig, 2) == 0 ? 1 + rig_rand(rig, left - 1) : left < 1024 ? left : 512;
@@ -76,7 +78,42 @@ static void fill(struct rig *rig, struct item *item)
 }
 
 static const uint8_t mix[] = { WEFT_READ, WEFT_READ, WEFT_READ, WEFT_WRITE, WEFT_WRITE, WEFT_WRITE,
-	WEFT_WRITE, WEFT_ZERO, WEFT_DISCARD, WEFT_FLUSH, WEFT_COPY };
+	WEFT_WRITE, WEFT_ZERO, WEFT_DISCARD, WEFT_FLUSH, WEFT_COPY, WEFT_COMPARE_WRITE };
+
+static bool is_known(const struct model *model, uint64_t offset, uint64_t len)
+{
+	for (uint64_t at = 0; at < len; at += model->block)
+		if (!model->known[(offset + at) / model->block])
+			return false;
+	return true;
+}
+
+/* What is to be compared, then what is to be written: the model's bytes and others, one of them wrong in every other request. */
+static void fill_both(struct model *model, struct item *item)
+{
+	uint64_t len = item->request.len;
+
+	for (uint64_t i = 0; i < len; i++)
+		item->data[len + i] = (char)rig_rand(model->rig, 256);
+	memcpy(item->data, model->bytes + item->request.offset, len);
+	if (rig_rand(model->rig, 2) == 0)
+		item->data[rig_rand(model->rig, len)] ^= 1;
+	memcpy(item->copy, item->data, 2 * len);
+}
+
+/* A compare-and-write of what the model knows, no longer than the device takes it. False: not now. */
+static bool start_compare(struct model *model, struct item *item)
+{
+	struct rig_request *r = &item->request;
+
+	if ((model->rig->blk->ops_can & WEFT_OP_BIT(WEFT_COMPARE_WRITE)) == 0)
+		return false;
+	r->len = r->len > model->rig->blk->max_compare ? model->rig->blk->max_compare : r->len;
+	if (!is_known(model, r->offset, r->len))
+		return false;
+	fill_both(model, item);
+	return true;
+}
 
 static bool start(struct model *model, struct item *item)
 {
@@ -97,11 +134,13 @@ static bool start(struct model *model, struct item *item)
 			(r->source < r->offset + r->len && r->source + r->len > r->offset))
 			return false;
 	}
-	if (r->op == WEFT_READ || r->op == WEFT_WRITE)
+	if (r->op == WEFT_COMPARE_WRITE && !start_compare(model, item))
+		return false;
+	if (r->op == WEFT_READ || r->op == WEFT_WRITE || r->op == WEFT_COMPARE_WRITE)
 		cut(rig, item);
 	if (r->op == WEFT_WRITE)
 		fill(rig, item);
-	if ((r->op == WEFT_WRITE || r->op == WEFT_ZERO) && rig_rand(rig, 8) == 0)
+	if ((r->op == WEFT_WRITE || r->op == WEFT_ZERO || r->op == WEFT_COMPARE_WRITE) && rig_rand(rig, 8) == 0)
 		r->flags |= WEFT_FUA;
 	if (r->op == WEFT_ZERO && rig_rand(rig, 2) == 0)
 		r->flags |= WEFT_NO_UNMAP;
@@ -132,12 +171,27 @@ static void know(struct model *model, const struct rig_request *r, bool known)
 		model->known[(r->offset + at) / model->block] = known;
 }
 
+/* Nobody has touched the range meanwhile. */
+static void finish_compare(struct model *model, struct item *item, int status)
+{
+	const struct rig_request *r = &item->request;
+
+	assert_int_equal(status, memcmp(model->bytes + r->offset, item->copy, r->len) == 0 ? 0 : -EILSEQ);
+	if (status == 0)
+		memcpy(model->bytes + r->offset, item->copy + r->len, r->len);
+	model->kinds[WEFT_COMPARE_WRITE]++;
+}
+
 static void finish(struct model *model, struct item *item)
 {
 	struct rig_request *r = &item->request;
 	int status = rig_wait(model->rig, r);
 
 	item->busy = false;
+	if (r->op == WEFT_COMPARE_WRITE) {
+		finish_compare(model, item, status);
+		return;
+	}
 	if (r->op == WEFT_DISCARD && status == -EOPNOTSUPP)
 		return;
 	if (status != 0)
@@ -223,8 +277,8 @@ static void model_open(struct model *model, struct rig *rig)
 	assert_non_null(model->bytes);
 	assert_non_null(model->known);
 	for (unsigned i = 0; i < IN_FLIGHT; i++) {
-		model->item[i].memory = aligned_alloc(4096, LEN_MAX + 8192);
-		model->item[i].copy = malloc(LEN_MAX + 8192);
+		model->item[i].memory = aligned_alloc(4096, 2 * LEN_MAX + 8192);
+		model->item[i].copy = malloc(2 * LEN_MAX);
 		assert_non_null(model->item[i].memory);
 		assert_non_null(model->item[i].copy);
 	}
@@ -262,6 +316,7 @@ void rig_conform_here(struct rig *rig, const char *text, unsigned requests)
 	check_refusals(&model);
 	for (unsigned op = WEFT_READ; op <= WEFT_FLUSH; op++)
 		assert_true(model.kinds[op] > 0);
+	assert_int_equal(model.kinds[WEFT_COMPARE_WRITE] > 0, (rig->blk->ops_can & WEFT_OP_BIT(WEFT_COMPARE_WRITE)) != 0);
 	model_close(&model);
 	rig_unmake(rig);
 }

@@ -12,7 +12,8 @@
 #define KINDS(X) \
 	X(null) \
 	X(mem) \
-	X(file) X(slice) X(mirror) X(stripe) X(delay) X(error) X(limit) X(log) X(contract) X(timeout) X(home) X(vhost_user)
+	X(file) X(slice) X(mirror) X(stripe) X(delay) X(error) X(limit) X(log) X(contract) X(timeout) X(home) X(vhost_user) \
+	X(compare_write)
 #define DECLARE(kind) extern const struct weft_kind kind##_kind;
 #define REFER(kind) &kind##_kind,
 KINDS(DECLARE)

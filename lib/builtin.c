@@ -2,6 +2,7 @@
 /* The components that every weft has: one line here is all that makes a component built in. */
 #include "lib/builtin.h"
 
+extern const struct weft_kind compare_write_kind;
 extern const struct weft_kind contract_kind;
 extern const struct weft_kind delay_kind;
 extern const struct weft_kind error_kind;
@@ -20,6 +21,7 @@ extern const struct weft_kind vhost_user_kind;
 
 static const struct weft_kind *const kinds[] = {
 	/* devices */
+	&compare_write_kind,
 	&contract_kind,
 	&delay_kind,
 	&error_kind,

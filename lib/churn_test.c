@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Threads that open queues, ask, and close them again, on devices that all share, while memory and devices come and go and
- * statistics are read. Made for ThreadSanitizer. */
+ * statistics are read; and threads that count in one block of a device. Made for ThreadSanitizer. */
+#include <errno.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -118,6 +119,89 @@ static void on_a_device_that_lives_on_a_service_reactor(void **state)
 {
 	(void)state;
 	churn("contract:[mem:4MiB]");
+	churn("compare-write:[mem:4MiB]");
+}
+
+/* ---- counting ---- */
+
+#define COUNTS 300u
+#define COUNTERS 2u
+
+struct counter {
+	struct weft_device *device;
+	unsigned index;
+	_Atomic unsigned wrong, late;
+};
+
+static int one(struct weft_queue *queue, int staged)
+{
+	struct weft_completion c;
+
+	return staged != 0 ? staged : weft_queue_wait(queue, &c, 1, 1, WEFT_FOREVER) != 1 ? -EIO : c.status;
+}
+
+/* The number in this block becomes one more, by compare-and-write, whatever others do to it. */
+static void count_up(struct counter *counter, struct weft_queue *queue, uint64_t offset)
+{
+	uint64_t was[512 / 8], is[512 / 8];
+	int status = -EILSEQ;
+
+	for (; status == -EILSEQ; counter->late += status == -EILSEQ) {
+		counter->wrong += one(queue, weft_queue_read(queue, offset, was, sizeof(was), NULL, 0)) != 0;
+		memcpy(is, was, sizeof(is));
+		is[0]++;
+		status = one(queue, weft_queue_compare_write(queue, offset, was, is, sizeof(is), NULL, 0));
+	}
+	counter->wrong += status != 0;
+}
+
+/* Each counts in blocks that all share, and writes to the block between them. */
+static void *counter_main(void *arg)
+{
+	struct counter *counter = arg;
+	struct weft_queue *queue;
+	char between[512];
+
+	memset(between, 'b', sizeof(between));
+	counter->wrong += weft_queue_open(counter->device, NULL, NULL, &queue, NULL) != 0;
+	for (unsigned i = 0; i < COUNTS && counter->wrong == 0; i++) {
+		count_up(counter, queue, (i + counter->index) % COUNTERS * 1024);
+		counter->wrong += one(queue, weft_queue_write(queue, 512, between, sizeof(between), NULL, 0)) != 0;
+	}
+	counter->wrong += weft_queue_close(queue, NULL) != 0;
+	return NULL;
+}
+
+static void no_count_is_lost(void **state)
+{
+	struct counter counter[THREADS];
+	pthread_t thread[THREADS];
+	struct weft_device *device;
+	struct weft_queue *queue;
+	struct weft_why why;
+	struct weft *weft;
+	uint64_t block[512 / 8], sum = 0;
+
+	(void)state;
+	assert_int_equal(weft_open(NULL, &weft, &why), 0);
+	assert_int_equal(weft_device_open(weft, "compare-write:[mem:1MiB]", &device, &why), 0);
+	for (unsigned i = 0; i < THREADS; i++) {
+		counter[i] = (struct counter){ .device = device, .index = i };
+		assert_int_equal(pthread_create(&thread[i], NULL, counter_main, &counter[i]), 0);
+	}
+	for (unsigned i = 0; i < THREADS; i++) {
+		pthread_join(thread[i], NULL);
+		assert_int_equal(counter[i].wrong, 0);
+	}
+	assert_int_equal(weft_queue_open(device, NULL, NULL, &queue, &why), 0);
+	for (unsigned i = 0; i < COUNTERS; i++) {
+		assert_int_equal(one(queue, weft_queue_read(queue, i * 1024, block, sizeof(block), NULL, 0)), 0);
+		sum += block[0];
+	}
+	assert_int_equal(sum, THREADS * COUNTS);
+	assert_int_equal(weft_queue_close(queue, &why), 0);
+	assert_int_equal(weft_device_close(device, &why), 0);
+	assert_int_equal(weft_close(weft, &why), 0);
 }
 
 int main(void)
@@ -125,6 +209,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(on_memory_that_is_called_everywhere),
 		cmocka_unit_test(on_a_device_that_lives_on_a_service_reactor),
+		cmocka_unit_test(no_count_is_lost),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

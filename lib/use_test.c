@@ -154,6 +154,38 @@ static void the_other_operations(void **state)
 	assert_int_equal(one(u->queue, u), -EOPNOTSUPP);
 }
 
+/* Asked on the program's thread, done at a service reactor. */
+static void compare_and_write_is_one_step(void **state)
+{
+	struct use *u = *state;
+	static char was[BLOCK], is[BLOCK], got[BLOCK];
+	struct weft_device_info info;
+	struct weft_device *device;
+	struct weft_queue *queue;
+	char text[16];
+
+	must(u, weft_device_open(u->weft, "compare-write:[mem:1MiB]", &device, &u->why));
+	must(u, weft_queue_open(device, NULL, NULL, &queue, &u->why));
+	assert_int_equal(weft_device_info(device, &info), 0);
+	assert_int_not_equal(info.ops & info.ops_own & WEFT_OP_BIT(WEFT_COMPARE_WRITE), 0);
+	assert_int_equal(info.max_compare, 65536);
+	assert_int_equal(weft_device_get(device, "max-compare", text, sizeof(text), &u->why), 5);
+	assert_string_equal(text, "65536");
+	memset(is, 'i', BLOCK);
+	assert_int_equal(weft_queue_compare_write(queue, BLOCK, was, is, BLOCK, u, WEFT_FUA), 0);
+	assert_int_equal(one(queue, u), 0);
+	assert_int_equal(weft_queue_compare_write(queue, BLOCK, was, was, BLOCK, u, 0), 0);
+	assert_int_equal(one(queue, u), -EILSEQ);
+	assert_int_equal(weft_queue_read(queue, BLOCK, got, BLOCK, u, 0), 0);
+	assert_int_equal(one(queue, u), 0);
+	assert_memory_equal(got, is, BLOCK);
+	assert_int_equal(weft_queue_compare_write(queue, BLOCK, was, is, BLOCK, u, WEFT_NO_UNMAP), -EINVAL);
+	assert_int_equal(weft_device_info(u->device, &info), 0);
+	assert_int_equal(info.max_compare, 0); /* mem has none */
+	must(u, weft_queue_close(queue, &u->why));
+	must(u, weft_device_close(device, &u->why));
+}
+
 static void what_is_wrong_with_a_request_its_completion_tells(void **state)
 {
 	struct use *u = *state;
@@ -499,7 +531,7 @@ static void properties_are_listed_read_and_written(void **state)
 	assert_int_equal(weft_device_get(device, "colour", text, sizeof(text), &u->why), -ENOENT);
 	assert_int_equal(weft_queue_get(u->queue, "depth", text, sizeof(text), &u->why), 3);
 	assert_string_equal(text, "128");
-	assert_int_equal(weft_kind_property(weft_device_kind(u->weft, 0), 0, &p), 1);
+	assert_int_equal(weft_kind_property(weft_device_kind(u->weft, 1), 0, &p), 1); /* the first has none */
 	assert_null(weft_device_kind(u->weft, 1000));
 	assert_non_null(weft_export_kind(u->weft, 0));
 	must(u, weft_device_close(device, &u->why));
@@ -667,6 +699,7 @@ int main(void)
 		TEST(what_is_written_is_read),
 		TEST(pieces_are_one_request),
 		TEST(the_other_operations),
+		TEST(compare_and_write_is_one_step),
 		TEST(what_is_wrong_with_a_request_its_completion_tells),
 		TEST(a_full_queue_says_so_and_goes_on),
 		TEST(registered_memory_is_found_and_not_released_under_a_request),

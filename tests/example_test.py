@@ -136,7 +136,8 @@ def serving(command, socket):
 
 @pytest.mark.parametrize('name, told', [
     ('poll', '10000 reads from'), ('wait', '16 sent\n16 ended, 0 cancelled'), ('epoll', '1000 reads'), ('libuv', '1000 reads'),
-    ('threads', '20000 writes by 4 threads'), ('queued', '6000 writes, 6000 carried'), ('raii', 'the same')])
+    ('threads', '20000 writes by 4 threads'), ('queued', '6000 writes, 6000 carried'), ('raii', 'the same'),
+    ('counter', '2000 counted by 4 threads')])
 @pytest.mark.parametrize('on', ['memory', 'file'])
 def test_a_program_asks_a_device(programs, disk, name, told, on):
     device = [f'file:{disk}'] if on == 'file' else []

@@ -19,6 +19,7 @@
 #include <string.h>
 
 #include "core/core.h"
+#include "devices/device.h"
 #include "env/env.h"
 
 enum { UNKNOWN, SEVERAL, DIGEST_MIN = 16 };
@@ -146,11 +147,6 @@ static void block_add(struct model *model, uint64_t block, uint64_t digest, uint
 
 /* ---- lives that overlap ---- */
 
-static bool changes(unsigned op)
-{
-	return op != WEFT_READ && op != WEFT_FLUSH && op != WEFT_STATUS;
-}
-
 static bool raced_at(const struct model_access *access, uint64_t block)
 {
 	if (access->races > MODEL_RACES)
@@ -184,7 +180,7 @@ void model_begin(struct model *model, struct model_access *access, const struct 
 			access->range.to < other->range.to ? access->range.to : other->range.to,
 		};
 
-		if (both.from >= both.to || (!changes(access->op) && !changes(other->op)))
+		if (both.from >= both.to || (!device_changes(access->op) && !device_changes(other->op)))
 			continue;
 		race_add(access, both);
 		race_add(other, both);
@@ -265,7 +261,7 @@ void model_end(struct model *model, struct model_access *access, const struct we
 	if (access->next != NULL)
 		access->next->prev = access->prev;
 	model->time++;
-	for (uint64_t block = access->range.from; changes(hop->op) && block < end; block++) {
+	for (uint64_t block = access->range.from; device_changes(hop->op) && block < end; block++) {
 		uint64_t digest =
 			digest_after(model, hop, (block - access->range.from) * model->block, status);
 

@@ -120,11 +120,6 @@ static void answer(struct weft_hop *hop, int status)
 
 /* ---- what was left behind ---- */
 
-static bool op_changes(unsigned op)
-{
-	return op != WEFT_READ && op != WEFT_STATUS && op != WEFT_FLUSH;
-}
-
 static bool overlaps(uint64_t a, uint64_t a_len, uint64_t b, uint64_t b_len)
 {
 	return a < b + b_len && b < a + a_len;
@@ -160,7 +155,7 @@ static void abandon(struct weft_hop *hop, struct weft_hop *own)
 	own->segs = NULL;
 	shard->away++;
 	counter_add(&shard->left, 1);
-	if (!op_changes(hop->op))
+	if (!device_changes(hop->op))
 		return;
 	atomic_store(&range->offset, hop->offset);
 	atomic_store(&range->len, hop->len);
@@ -174,7 +169,7 @@ static void returned(struct weft_hop *own)
 
 	WEFT_ASSERT(half(own)->other == NULL && shard->away > 0);
 	shard->away--;
-	if (!op_changes(own->op))
+	if (!device_changes(own->op))
 		return;
 	WEFT_ASSERT(atomic_load(&timeout_of(own->blk)->changing) > 0);
 	atomic_fetch_sub(&timeout_of(own->blk)->changing, 1);

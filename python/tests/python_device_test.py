@@ -47,6 +47,45 @@ def test_zero_discard_flush_copy(disk):
     assert disk.read(128 << 10, 64 << 10) == b'e' * (64 << 10)
 
 
+def test_compare_and_write(instance, disk):
+    with instance.open('compare-write:[mem:1MiB]') as device:
+        device.compare_write(BLOCK, bytes(BLOCK), b'n' * BLOCK)
+        with pytest.raises(weft.MiscompareError):
+            device.compare_write(BLOCK, bytes(BLOCK), b'o' * BLOCK)
+        assert device.read(BLOCK, BLOCK) == b'n' * BLOCK
+        assert device.info().max_compare == 64 << 10
+        with pytest.raises(weft.Error) as e:
+            device.compare_write(0, bytes(128 << 10), bytes(128 << 10))
+        assert e.value.errno == errno.EMSGSIZE
+    with pytest.raises(weft.UnsupportedError):
+        disk.compare_write(0, bytes(BLOCK), bytes(BLOCK))
+    assert disk.info().max_compare == 0
+
+
+def test_no_count_of_several_threads_is_lost(instance):
+    """Each has a queue of its own; the one who comes too late looks again."""
+    def count():
+        with device.queue() as queue:
+            for _ in range(100):
+                while True:
+                    was = queue.read(0, 512).wait()
+                    try:
+                        queue.compare_write(0, was, (int.from_bytes(was, 'little') + 1).to_bytes(512, 'little')).wait()
+                        break
+                    except weft.MiscompareError:
+                        pass
+            counted.append(100)
+
+    counted = []
+    with instance.open('compare-write:[mem:1MiB]') as device:
+        threads = [threading.Thread(target=count) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert counted == [100] * 3 and int.from_bytes(device.read(0, 512), 'little') == 300
+
+
 def test_status_tells_holes_from_data(disk):
     disk.write(512 << 10, b'i' * (64 << 10))
     extents = list(disk.status())

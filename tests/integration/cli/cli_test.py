@@ -10,7 +10,7 @@ import pytest
 from command import WEFT, weft_in
 
 COMMANDS = ['serve', 'ctl', 'top', 'bench', 'info', 'list', 'explain', 'demo', 'help']
-KINDS = ['contract', 'delay', 'error', 'file', 'home', 'limit', 'log', 'mem', 'mirror', 'null', 'slice', 'stripe',
+KINDS = ['compare-write', 'contract', 'delay', 'error', 'file', 'home', 'limit', 'log', 'mem', 'mirror', 'null', 'slice', 'stripe',
          'timeout', 'vhost-user']
 
 
