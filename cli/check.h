@@ -32,6 +32,7 @@ struct check_request {
 	uint64_t offset, len, source;
 	const struct weft_seg *segs; /* until it has ended */
 	unsigned nsegs;
+	struct check_request *also;  /* of the same lane: begun in the same turn */
 	/* ---- */
 	struct check *check;
 	struct weft_msg msg, back;
@@ -71,7 +72,7 @@ struct check {
 /* On check->blk: a stack, and a session on each reactor. */
 int check_open(struct check *check, struct weft_why *why);
 void check_close(struct check *check);
-void check_start(struct check *check, struct check_request *request);
+void check_start(struct check *check, struct check_request *request); /* and those that are to begin with it */
 /* Its status. A request that does not end ends the case, the run, and the program. */
 int check_wait(struct check *check, struct check_request *request);
 /* Both, with one segment (data != NULL). */

@@ -236,7 +236,9 @@ static void many_segments(struct check *check)
 
 static void long_requests(struct check *check)
 {
-	for (uint64_t len = 256 << 10; len <= CHECK_LONG && len <= span(check); len *= 2)
+	uint64_t least = check->blk->block > 256 << 10 ? check->blk->block : 256 << 10;
+
+	for (uint64_t len = least; len <= CHECK_LONG && len <= span(check); len *= 2)
 		if (!fill_and_write(check, 0, len) || !holds(check, 0, len, check->data))
 			return;
 }
@@ -331,30 +333,164 @@ static void zeroes(struct check *check)
 	}
 }
 
-static void compare_and_write(struct check *check)
+static bool compares(struct check *check)
 {
-	uint64_t len = check->blk->block;
-	struct weft_seg seg = { .base = check->data, .len = (uint32_t)(2 * len) };
-	struct check_request request = { .op = WEFT_COMPARE_WRITE, .len = len, .segs = &seg, .nsegs = 1 };
-	int status;
+	return (check->blk->ops_can & WEFT_OP_BIT(WEFT_COMPARE_WRITE)) != 0;
+}
+
+/* `both`: what is compared, and behind it what is written. */
+static struct check_request compare_request(uint64_t offset, uint64_t len, uint8_t *both, struct weft_seg *seg)
+{
+	*seg = (struct weft_seg){ .base = both, .len = (uint32_t)(2 * len) };
+	return (struct check_request){ .op = WEFT_COMPARE_WRITE, .offset = offset, .len = len, .segs = seg, .nsegs = 1 };
+}
+
+static int compare_ask(struct check *check, unsigned flags, uint64_t offset, uint64_t len, uint8_t *both)
+{
+	struct weft_seg seg;
+	struct check_request request = compare_request(offset, len, both, &seg);
+
+	request.flags = flags;
+	check_start(check, &request);
+	return check_wait(check, &request);
+}
+
+static bool differed(struct check *check, int status)
+{
+	if (status != -EILSEQ)
+		check_failed(check, "what differs was compared, and the answer was %d, not %d", status, -EILSEQ);
+	return status == -EILSEQ;
+}
+
+/* What is there, what differs in one byte, and what is not there any more. */
+static bool compare_length(struct check *check, unsigned flags, uint64_t len)
+{
+	const uint64_t wrong[] = { 0, len / 2, len - 1 };
+	uint8_t *is = check->data, *both = is + len;
 
 	if (!fill_and_write(check, 0, len))
+		return false;
+	fill(check, both + len, len);
+	for (unsigned i = 0; i < WEFT_COUNT(wrong); i++) {
+		memcpy(both, is, len);
+		both[wrong[i]] ^= 1;
+		if (!differed(check, compare_ask(check, flags, 0, len, both)) || !holds(check, 0, len, is))
+			return false;
+	}
+	memcpy(both, is, len);
+	return went_well(check, compare_ask(check, flags, 0, len, both), "comparing", 0, len) &&
+		holds(check, 0, len, both + len) && differed(check, compare_ask(check, flags, 0, len, both)) &&
+		holds(check, 0, len, both + len);
+}
+
+static void compare_refusals(struct check *check, uint64_t longest)
+{
+	uint64_t block = check->blk->block, size = check->blk->size;
+	const uint64_t wrong[][2] = { { size - block, 2 * block }, { size, block }, { UINT64_MAX - block + 1, block }, { 1, block },
+		{ 0, block - 1 }, { 0, longest + block } };
+
+	if (!fill_and_write(check, 0, block))
 		return;
-	fill(check, check->data + len, len);
-	check_start(check, &request);
-	status = check_wait(check, &request);
-	if (status == -EOPNOTSUPP && (check->blk->ops_can & WEFT_OP_BIT(WEFT_COMPARE_WRITE)) == 0) {
-		if (holds(check, 0, len, check->data))
+	memcpy(check->data + block, check->data, block);
+	for (unsigned i = 0; i < WEFT_COUNT(wrong); i++)
+		if (wrong[i][1] <= CHECK_LONG / 2) {
+			int status = compare_ask(check, 0, wrong[i][0], wrong[i][1], check->data);
+
+			refused(check, status == -EILSEQ ? 0 : status, "comparing", wrong[i][0], wrong[i][1]);
+		}
+	holds(check, 0, block, check->data);
+}
+
+static void compare_and_write(struct check *check)
+{
+	uint64_t block = check->blk->block, longest = check->blk->max_compare, len;
+	int status;
+
+	if (!compares(check)) {
+		fill(check, check->data + block, block);
+		if (!fill_and_write(check, 0, block))
+			return;
+		status = compare_ask(check, 0, 0, block, check->data);
+		if (status != -EOPNOTSUPP)
+			check_failed(check, "the device does not compare, and the answer was %d, not %d", status, -EOPNOTSUPP);
+		else if (holds(check, 0, block, check->data))
 			check_skipped(check, "the device does not compare");
 		return;
 	}
-	if (!went_well(check, status, "comparing", 0, len) || !holds(check, 0, len, check->data + len))
+	len = longest < CHECK_LONG / 4 ? longest : CHECK_LONG / 4;
+	if (compare_length(check, 0, block) && compare_length(check, WEFT_FUA, block) &&
+			compare_length(check, 0, blocks(check, len)))
+		compare_refusals(check, longest);
+}
+
+enum { RIVALS = 15, RACES = 60, RACE_LONG = (CHECK_LONG + CHECK_GAP) / (2 * RIVALS + 3) /* more than the largest block */ };
+
+/* Dealt out to all lanes from the `first` on, and begun in one turn on each. */
+static void start_together(struct check *check, struct check_request *requests, unsigned n, unsigned first)
+{
+	struct check_request *of[CHECK_LANES] = { NULL };
+
+	for (unsigned i = n; i-- > 0;) {
+		struct check_request *request = &requests[(first + i) % n];
+
+		request->lane = i % (unsigned)check->lanes;
+		request->also = of[request->lane];
+		of[request->lane] = request;
+	}
+	for (unsigned i = 0; i < check->lanes; i++)
+		if (of[i] != NULL)
+			check_start(check, of[i]);
+}
+
+/* Rivals compare with what is there, all at once: one may write. A plain write in their middle is not lost, whoever was first. */
+static bool race(struct check *check, bool plain, uint64_t len)
+{
+	static struct check_request requests[RIVALS + 1];
+	static struct weft_seg segs[RIVALS + 1];
+	uint64_t block = check->blk->block, middle = len / block / 2 * block;
+	uint8_t *is = check->data, *next = is + len;
+	unsigned first = (unsigned)check_rand(check, RIVALS), won = 0, all = RIVALS + plain;
+
+	if (!fill_and_write(check, 0, len))
+		return false;
+	fill(check, next, 2 * len * (RIVALS + 1));
+	for (unsigned i = 0; i < RIVALS; i++, next += 2 * len) {
+		memcpy(next, is, len);
+		requests[i] = compare_request(0, len, next, &segs[i]);
+	}
+	segs[RIVALS] = (struct weft_seg){ .base = next, .len = (uint32_t)block };
+	requests[RIVALS] = (struct check_request){ .op = WEFT_WRITE, .offset = middle, .len = block, .segs = &segs[RIVALS],
+		.nsegs = 1 };
+	start_together(check, requests, all, first % all);
+	for (unsigned i = 0; i < all; i++) {
+		int status = check_wait(check, &requests[i]);
+
+		if (i == RIVALS ? !went_well(check, status, "writing", middle, block) : status != 0 && !differed(check, status))
+			return false;
+		if (i < RIVALS && status == 0 && won++ == 0)
+			memcpy(is, (const uint8_t *)segs[i].base + len, len);
+	}
+	if (won > 1 || (won == 0 && !plain))
+		check_failed(check, "%u at once compared with what was there, and %u of them wrote", RIVALS, won);
+	if (plain)
+		memcpy(is + middle, next, block);
+	return won <= 1 && holds(check, 0, len, is);
+}
+
+static void compare_at_once(struct check *check)
+{
+	uint64_t block = check->blk->block, len = 3 * block;
+
+	if (!compares(check)) {
+		check_skipped(check, "the device does not compare");
 		return;
-	check_start(check, &request); /* what it compares with is not there any more */
-	status = check_wait(check, &request);
-	if (status != -EILSEQ)
-		check_failed(check, "what differs was compared, and the answer was %d, not %d", status, -EILSEQ);
-	holds(check, 0, len, check->data + len);
+	}
+	len = len < check->blk->max_compare ? len : check->blk->max_compare;
+	len = len < RACE_LONG ? len : RACE_LONG;
+	len = blocks(check, len);
+	for (unsigned i = 0; i < RACES; i++)
+		if (!race(check, i % 2 != 0, len))
+			return;
 }
 
 static void copy(struct check *check)
@@ -462,6 +598,14 @@ static uint64_t cell(const struct check *check)
 	return check->blk->block < 4096 && span(check) >= 1 << 20 ? 4096 : check->blk->block;
 }
 
+/* As many of `n` as find room on the device and in our memory, each with `len` bytes. */
+static unsigned fewer(const struct check *check, unsigned n, uint64_t len)
+{
+	while (n > 1 && (n * len > span(check) || n * len > CHECK_LONG))
+		n /= 2;
+	return n;
+}
+
 /* Many at once, each at a place of its own; `n` on each of `lanes`. */
 static bool at_once(struct check *check, unsigned op, unsigned n, unsigned lanes, unsigned shift, uint64_t len, uint8_t *data)
 {
@@ -486,10 +630,8 @@ static bool at_once(struct check *check, unsigned op, unsigned n, unsigned lanes
 static void depth(struct check *check)
 {
 	uint64_t len = cell(check);
-	unsigned n = 128;
+	unsigned n = fewer(check, 128, len);
 
-	while (n > 1 && n * len > span(check))
-		n /= 2;
 	fill(check, check->data, n * len);
 	if (!at_once(check, WEFT_WRITE, n, 1, 0, len, check->data) || !at_once(check, WEFT_READ, n, 1, 0, len, check->back))
 		return;
@@ -501,14 +643,12 @@ static void depth(struct check *check)
 static void queues(struct check *check)
 {
 	uint64_t len = cell(check);
-	unsigned lanes = (unsigned)check->lanes, n = 32;
+	unsigned lanes = (unsigned)check->lanes, n = fewer(check, 32, lanes * len);
 
 	if (lanes < 2 || lanes * len > span(check)) {
 		check_skipped(check, lanes < 2 ? "--queues is 1" : "the device is too small");
 		return;
 	}
-	while (n > 1 && n * lanes * len > span(check))
-		n /= 2;
 	for (unsigned shift = 1; shift < lanes; shift++) {
 		fill(check, check->data, n * lanes * len);
 		if (!at_once(check, WEFT_WRITE, n, lanes, 0, len, check->data) ||
@@ -545,7 +685,8 @@ const struct check_case check_cases[] = {
 	{ "end of the device", end_of_device }, { "out of range is refused", out_of_range },
 	{ "misaligned is refused", misaligned }, { "misaligned memory", misaligned_memory }, { "many segments", many_segments },
 	{ "long requests", long_requests }, { "flush", flush }, { "FUA", fua }, { "discard", discard }, { "zeroes", zeroes },
-	{ "compare and write", compare_and_write }, { "copy", copy }, { "block status", block_status }, { "resize", resize },
+	{ "compare and write", compare_and_write }, { "compare and write, at once", compare_at_once }, { "copy", copy },
+	{ "block status", block_status }, { "resize", resize },
 	{ "depth", depth }, { "queues", queues }, { "order, at once and overlapping", check_load },
 	{ "the server refuses what is out of range", server_out_of_range }, { 0 },
 };

@@ -30,10 +30,19 @@ static unsigned pick(struct check *check)
 	return op == WEFT_DISCARD && (check->blk->ops_can & WEFT_OP_BIT(WEFT_DISCARD)) == 0 ? WEFT_READ : op;
 }
 
+/* Cells of a request, so that there is memory for all in flight. */
+static uint64_t longest(uint64_t cell)
+{
+	uint64_t most = CHECK_LONG / IN_FLIGHT / cell;
+
+	return most < LONGEST ? most : LONGEST;
+}
+
 static void begin(struct check *check, struct item *item, uint8_t *memory, uint64_t cell)
 {
 	struct check_request *r = &item->request;
-	uint64_t cells = check->blk->size / cell < CELLS ? check->blk->size / cell : CELLS, n = 1 + check_rand(check, LONGEST);
+	uint64_t cells = check->blk->size / cell < CELLS ? check->blk->size / cell : CELLS;
+	uint64_t n = 1 + check_rand(check, longest(cell));
 
 	n = n < cells ? n : cells;
 	*r = (struct check_request){ .op = pick(check), .lane = (unsigned)check_rand(check, check->lanes), .segs = &item->seg };
@@ -44,7 +53,7 @@ static void begin(struct check *check, struct item *item, uint8_t *memory, uint6
 	if (r->op == WEFT_WRITE || r->op == WEFT_ZERO)
 		r->flags = check_rand(check, 8) == 0 ? WEFT_FUA : 0;
 	r->nsegs = r->op == WEFT_READ || r->op == WEFT_WRITE || r->op == WEFT_STATUS;
-	item->seg = (struct weft_seg){ .base = memory, .len = (uint32_t)(LONGEST * cell) };
+	item->seg = (struct weft_seg){ .base = memory, .len = (uint32_t)(longest(cell) * cell) };
 	if (r->op != WEFT_STATUS)
 		item->seg.len = (uint32_t)r->len;
 	for (uint64_t i = 0; r->op == WEFT_WRITE && i < r->len; i += 512) {
@@ -93,12 +102,12 @@ void check_load(struct check *check)
 	if (check_swap(check, text) != 0)
 		return;
 	memset(items, 0, sizeof(items));
-	memset(check->data, 0, IN_FLIGHT * LONGEST * cell);
+	memset(check->data, 0, IN_FLIGHT * longest(cell) * cell);
 	for (unsigned n = 0; n < REQUESTS && check->verdict.result == CHECK_OK; n++) {
 		unsigned i = (unsigned)check_rand(check, IN_FLIGHT);
 
 		end(check, &items[i]);
-		begin(check, &items[i], check->data + i * LONGEST * cell, cell);
+		begin(check, &items[i], check->data + i * longest(cell) * cell, cell);
 	}
 	for (unsigned i = 0; i < IN_FLIGHT; i++)
 		end(check, &items[i]);

@@ -160,9 +160,8 @@ static void request_done(struct weft_hop *root, struct weft_hop *child, int stat
 	weft_reactor_post(request->check->w.core->reactor[0], &request->back);
 }
 
-static void start_msg(void *self)
+static void start_one(struct check_request *request)
 {
-	struct check_request *request = self;
 	struct weft_slot *slot = weft_session_slot(&request->check->session[request->lane]);
 
 	WEFT_ASSERT(slot != NULL); /* no case has so many in flight */
@@ -179,13 +178,24 @@ static void start_msg(void *self)
 	weft_slot_submit(slot, request->op, request->flags, request->offset, request->len, request->nsegs, request_done);
 }
 
+static void start_msg(void *self)
+{
+	for (struct check_request *request = self, *next; request != NULL; request = next) {
+		next = request->also; /* once it has begun it may end, and begin again */
+		start_one(request);
+	}
+}
+
 void check_start(struct check *check, struct check_request *request)
 {
 	WEFT_ASSERT(request->lane < check->lanes);
-	request->check = check;
-	request->ended = false;
+	for (struct check_request *one = request; one != NULL; one = one->also) {
+		WEFT_ASSERT(one->lane == request->lane);
+		one->check = check;
+		one->ended = false;
+		one->back = (struct weft_msg){ .fn = ended_msg, .self = one };
+	}
 	request->msg = (struct weft_msg){ .fn = start_msg, .self = request };
-	request->back = (struct weft_msg){ .fn = ended_msg, .self = request };
 	weft_reactor_post(check->w.core->reactor[1 + request->lane], &request->msg);
 }
 

@@ -5,9 +5,11 @@
 #include <weft/blk.h>
 
 enum how { LOST_WRITE, STALE_READ, MISDIRECTED, SHORT, LONG_DISCARD, KEPT_ZEROES, LONG_ZEROES, NO_COPY, BLIND_COMPARE, STATUS_LIES,
-	STATUS_GAP, NO_FLUSH, NO_FUA, NO_DISCARD, WRITES_MEMORY, SMALL_DEPTH, NO_GROWTH, LAST_SEGMENT };
+	STATUS_GAP, NO_FLUSH, NO_FUA, NO_DISCARD, WRITES_MEMORY, SMALL_DEPTH, NO_GROWTH, LAST_SEGMENT, HALF_COMPARE,
+	RACY_COMPARE };
 #define HOW "lost-write|stale-read|misdirected|short|long-discard|kept-zeroes|long-zeroes|no-copy|blind-compare|status-lies|" \
-	"status-gap|no-flush|no-fua|no-discard|writes-memory|small-depth|no-growth|last-segment"
+	"status-gap|no-flush|no-fua|no-discard|writes-memory|small-depth|no-growth|last-segment|" \
+	"half-compare|racy-compare"
 
 struct broken { struct weft_object object; struct weft_blk blk, *lower; uint32_t how; uint64_t count, in_flight; };
 static struct broken *broken_of(struct weft_blk *blk) { return WEFT_CONTAINER(blk, struct broken, blk); }
@@ -60,6 +62,40 @@ static bool is_refused(const struct broken *b, const struct weft_hop *hop)
 		(b->how == LAST_SEGMENT && hop->nsegs > 100);
 }
 
+/* Reads, compares (half of it), and writes; others may write meanwhile. */
+struct compared { struct weft_seg seg; char bytes[4096]; };
+
+static void compare_read(struct weft_hop *self, struct weft_hop *child, int status)
+{
+	struct broken *b = broken_of(self->blk);
+	struct compared *compared = weft_hop_request(self);
+
+	if (status == 0 && !weft_hop_equals(self, 0, compared->bytes, b->how == HALF_COMPARE ? self->len / 2 : self->len))
+		status = -EILSEQ;
+	if (status != 0) {
+		weft_hop_complete(self, status);
+		return;
+	}
+	child = weft_hop_down(self);
+	child->op = WEFT_WRITE;
+	child->seg_skip += (uint32_t)self->len;
+	weft_hop_submit(child, b->lower, weft_hop_pass);
+}
+
+static void compare(struct broken *b, struct weft_hop *hop)
+{
+	struct compared *compared = weft_hop_request(hop);
+	struct weft_hop *n = weft_hop_down(hop);
+
+	compared->seg = (struct weft_seg){ .base = compared->bytes, .len = (uint32_t)hop->len };
+	n->op = WEFT_READ;
+	n->flags = 0;
+	n->segs = &compared->seg;
+	n->seg_skip = 0;
+	n->nsegs = 1;
+	weft_hop_submit(n, b->lower, compare_read);
+}
+
 static void submit(struct weft_blk *blk, struct weft_hop *hop)
 {
 	struct broken *b = broken_of(blk);
@@ -67,6 +103,10 @@ static void submit(struct weft_blk *blk, struct weft_hop *hop)
 
 	if (is_refused(b, hop)) {
 		weft_hop_complete(hop, -EIO);
+		return;
+	}
+	if (hop->op == WEFT_COMPARE_WRITE && b->how != BLIND_COMPARE) {
+		compare(b, hop);
 		return;
 	}
 	n = weft_hop_down(hop);
@@ -81,7 +121,7 @@ static void submit(struct weft_blk *blk, struct weft_hop *hop)
 	weft_hop_submit(n, b->lower, done);
 }
 
-static const struct weft_blk_ops ops = { .submit = submit, .width = 1 };
+static const struct weft_blk_ops ops = { .submit = submit, .request_size = sizeof(struct compared), .width = 1 };
 
 static void start(struct weft_object *object, struct weft_task *task)
 {
@@ -89,7 +129,8 @@ static void start(struct weft_object *object, struct weft_task *task)
 
 	weft_blk_like(&b->blk, b->lower);
 	b->blk.ops = &ops;
-	if (b->how == BLIND_COMPARE)
+	b->blk.max_compare = sizeof(((struct compared *)0)->bytes);
+	if (b->how == BLIND_COMPARE || b->how == HALF_COMPARE || b->how == RACY_COMPARE)
 		b->blk.ops_can |= 1 << WEFT_COMPARE_WRITE;
 	task->done(task, 0);
 }

@@ -12,17 +12,19 @@ import pytest
 from command import BUILD, LIMIT, end_with_parent
 
 BROKEN = os.path.join(BUILD, 'tests/broken.so')
-DEVICES = ['mem:8MiB', 'mem:8MiB,block=4096', 'mem:512', 'mem:4096', 'file:a.img,create=80MiB', 'file:a.img,create=8MiB,direct=off',
-           'slice:[mem:8MiB],offset=1MiB,size=4MiB', 'stripe:[mem:4MiB],[file:a.img,create=4MiB],chunk=64KiB',
-           'mirror:[mem:8MiB],[mem:8MiB]', 'delay:[mem:8MiB],read=20us,write=20us,jitter=20us', 'error:[mem:8MiB],from=1min',
-           'limit:[mem:8MiB],iops=1M', 'log:[mem:8MiB]', 'contract:[mem:8MiB]']
+DEVICES = ['mem:8MiB', 'mem:8MiB,block=4096', 'mem:64MiB,block=1MiB', 'mem:512', 'mem:4096', 'file:a.img,create=80MiB',
+           'file:a.img,create=8MiB,direct=off', 'slice:[mem:8MiB],offset=1MiB,size=4MiB',
+           'stripe:[mem:4MiB],[file:a.img,create=4MiB],chunk=64KiB', 'mirror:[mem:8MiB],[mem:8MiB]',
+           'delay:[mem:8MiB],read=20us,write=20us,jitter=20us', 'error:[mem:8MiB],from=1min', 'limit:[mem:8MiB],iops=1M',
+           'log:[mem:8MiB]', 'contract:[mem:8MiB]', 'compare-write:[mem:8MiB]', 'compare-write:[mem:512]',
+           'compare-write:[mem:64MiB,block=1MiB]', 'compare-write:[file:a.img,create=8MiB]', 'contract:[compare-write:[mem:8MiB]]']
 # what is broken: in which check that shows at the latest
 FOUND = {
     'lost-write': 'depth', 'stale-read': 'reads see writes', 'misdirected': 'depth', 'short': 'end of the device',
     'long-discard': 'discard', 'kept-zeroes': 'zeroes', 'long-zeroes': 'zeroes', 'no-copy': 'copy',
     'blind-compare': 'compare and write', 'status-lies': 'block status', 'status-gap': 'block status', 'no-flush': 'flush',
     'no-fua': 'FUA', 'no-discard': 'discard', 'writes-memory': 'reads see writes', 'small-depth': 'depth', 'no-growth': 'resize',
-    'last-segment': 'many segments',
+    'last-segment': 'many segments', 'half-compare': 'compare and write', 'racy-compare': 'compare and write, at once',
 }
 
 
@@ -49,7 +51,7 @@ def test_a_device_of_ours_passes(weft, device):
 def test_requests_of_all_kinds_in_turn_meet_idle_hops(weft):
     """Long ones are taken to pieces, short ones are not; legs of different kinds."""
     status, results, _ = checked(weft, 'mirror:[mem:64MiB],[file:a.img,create=64MiB]')
-    assert status in (0, 1) and len(results) == 21
+    assert status in (0, 1) and len(results) == 22
     assert set(failures(results)) <= {'order, at once and overlapping'}  # two legs may differ after writes at once
 
 
@@ -60,6 +62,15 @@ def test_a_broken_promise_is_found(weft, how, seed):
     status, results, summary = checked(weft, f'broken:[{lower}],how={how}', '--load', BROKEN, '--seed', seed)
     assert status == 1 and summary['failed'] == len(failures(results)) > 0
     assert FOUND[how] in failures(results) and failures(results)[FOUND[how]]
+
+
+@pytest.mark.parametrize('device', ['compare-write:[mem:8MiB]', 'compare-write:[delay:[mem:8MiB],all=10us,jitter=10us]'])
+@pytest.mark.parametrize('queues', ['1', '4'])
+def test_compare_and_write_is_tried_where_it_is_offered(weft, device, queues):
+    """Through layers that pass it on, too."""
+    _, results, _ = checked(weft, f'log:[slice:[{device}],offset=1MiB]', '--queues', queues)
+    assert failures(results) == {}
+    assert results['compare and write'][0] == results['compare and write, at once'][0] == 'ok'
 
 
 def test_a_request_that_never_ends_ends_the_run(weft):
@@ -110,4 +121,4 @@ def test_a_foreign_server_passes(weft, folder):
 def test_lines_for_people(weft):
     done = weft('check-contract', 'mem:8MiB', '--destroy-data')
     lines = done.out.splitlines()
-    assert done.status == 0 and lines[0] == 'ok       geometry' and lines[-1].endswith('0 FAILED, 3 skipped')
+    assert done.status == 0 and lines[0] == 'ok       geometry' and lines[-1].endswith('0 FAILED, 4 skipped')
