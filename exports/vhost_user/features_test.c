@@ -33,10 +33,31 @@ static void segments_follow_the_ring_and_the_device(void **state)
 	assert_int_equal(seg_max(64, 8), 62);
 }
 
+/* A driver that knows of no flush (virtio 1.2, 5.2.6.2), or has switched the cache off, believes that what is answered is there. */
+static void writes_are_durable_for_who_cannot_flush(void **state)
+{
+	static const struct {
+		uint64_t features;
+		bool write_cache, through;
+	} cases[] = {
+		{ 0, true, true }, { 0, false, true }, { VIRTIO_BLK_F(FLUSH), true, false }, { VIRTIO_BLK_F(FLUSH), false, false },
+		{ VIRTIO_BLK_F(FLUSH) | VIRTIO_BLK_F(CONFIG_WCE), true, false },
+		{ VIRTIO_BLK_F(FLUSH) | VIRTIO_BLK_F(CONFIG_WCE), false, true }, { VIRTIO_BLK_F(CONFIG_WCE), false, true },
+	};
+
+	(void)state;
+	for (unsigned i = 0; i < WEFT_COUNT(cases); i++) {
+		struct vux_connection c = { .features = cases[i].features, .write_cache = cases[i].write_cache };
+
+		assert_int_equal(config_write_through(&c), cases[i].through);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(segments_follow_the_ring_and_the_device),
+		cmocka_unit_test(writes_are_durable_for_who_cannot_flush),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -40,11 +40,11 @@ class Closed(Exception):
 class Memory:
     """Guest memory in a file of its own. Guest address and our address differ on purpose."""
 
-    def __init__(self, size=4 << 20, gpa=0x10000000, uva=0x7f0000000000, name='guest'):
-        self.size, self.gpa, self.uva = size, gpa, uva
+    def __init__(self, size=4 << 20, gpa=0x10000000, uva=0x7f0000000000, name='guest', offset=0):
+        self.size, self.gpa, self.uva, self.offset = size, gpa, uva, offset  # offset: where it begins in its file
         self.fd = os.memfd_create(name, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-        os.ftruncate(self.fd, size)
-        self.map = mmap.mmap(self.fd, size)
+        os.ftruncate(self.fd, offset + size)
+        self.map = mmap.mmap(self.fd, size, offset=offset)
         self.used = 0
 
     def take(self, size, align=16):
@@ -61,7 +61,7 @@ class Memory:
         return self.map[at:at + size]
 
     def region(self):
-        return struct.pack('<QQQQ', self.gpa, self.size, self.uva, 0)
+        return struct.pack('<QQQQ', self.gpa, self.size, self.uva, self.offset)
 
     def close(self):
         self.map.close()

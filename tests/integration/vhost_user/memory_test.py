@@ -6,7 +6,7 @@ import struct
 import pytest
 from frontend import (ADD_MEM_REG, F_LOG_ALL, GET_MAX_MEM_SLOTS, F_INDIRECT, IOERR, OK, P_ALL, P_BACKEND_REQ, REM_MEM_REG,
     SET_FEATURES, SET_INFLIGHT_FD, SET_LOG_BASE, SET_MEM_TABLE, Closed,
-                      SET_VRING_ADDR, T_IN, T_OUT, F_FLUSH, F_PACKED, F_PROTOCOL, F_VERSION_1, Memory, SplitRing)
+                      SET_VRING_ADDR, T_GET_ID, T_IN, T_OUT, F_FLUSH, F_PACKED, F_PROTOCOL, F_VERSION_1, Memory, SplitRing)
 
 
 @pytest.mark.parametrize('kind', ['split', 'packed'])
@@ -179,6 +179,56 @@ class Log:
 
     def clear(self):
         self.memory.put(0, bytes(self.memory.size))
+
+
+def test_a_log_is_replaced_under_load(serve, client):
+    """As QEMU does it when memory has grown: nothing is marked in the old one any more once the new one is acknowledged."""
+    c = client(serve(), protocol=P_ALL)
+    logs = []
+    for _ in range(5):
+        logs.append(Log(c))
+        for log in logs[:-1]:
+            log.clear()
+        assert c.works()
+        assert logs[-1].dirty() and not any(log.dirty() for log in logs[:-1])
+    for log in logs:
+        log.memory.close()
+
+
+def test_an_id_is_in_the_log(serve, client):
+    c = client(serve(options=',serial=disk-7'), protocol=P_ALL)
+    log = Log(c)
+    at = c.memory.take(8192, 4096)
+    c.memory.put(at, struct.pack('<IIQ', T_GET_ID, 0, 0))
+    c.ring.pending[c.ring.add([(c.memory.gpa + at, 16, 0), (c.memory.gpa + at + 4096, 20, 2), (c.memory.gpa + at + 16, 1,
+        2)])] = (at + 16, 0)
+    c.ring.publish()
+    c.ring.kick()
+    assert c.ring.finish()[1] == OK
+    assert log.dirty() == pages_of(c.memory, at, 8192)
+    log.memory.close()
+
+
+@pytest.mark.parametrize('offset', [4096, 1 << 20])
+def test_memory_begins_anywhere_in_its_file(serve, client, offset):
+    c = client(serve(), protocol=P_ALL, size=1 << 20)
+    memory = Memory(1 << 20, gpa=1 << 32, uva=0x600000000000, offset=offset)
+    assert c.front.tell(ADD_MEM_REG, bytes(8) + memory.region(), [memory.fd]) == 0
+    ring = SplitRing(c.front, memory, 1).start()
+    assert ring.write(0, b'o' * 512) == OK
+    assert ring.read(0, 512) == (OK, b'o' * 512)
+    ring.close()
+    memory.close()
+
+
+def test_an_area_begins_anywhere_in_its_file(serve, client):
+    c = client(serve(), start=False, protocol=P_ALL)
+    area = Memory(8192, offset=12288)
+    assert c.front.tell(SET_INFLIGHT_FD, struct.pack('<QQHH', area.size, area.offset, 1, c.ring.num), [area.fd]) == 0
+    c.ring.start()
+    assert c.works()
+    assert area.get(8, 2) == b'\1\0' and os.pread(area.fd, 12288, 0) == bytes(12288)
+    area.close()
 
 
 def test_a_read_that_is_refused_dirties_nothing(serve, client):

@@ -1,17 +1,17 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Front ends differ in the order and the completeness of what they send."""
 import itertools
+import os
 import random
 import struct
 
 import pytest
-from frontend import (ADD_MEM_REG, CONFIG_CHANGE, F_EVENT_IDX, F_FLUSH, F_INDIRECT, F_LOG_ALL, F_PROTOCOL, F_VERSION_1, GET_CONFIG,
-                      GET_FEATURES, GET_MAX_MEM_SLOTS, GET_PROTOCOL_FEATURES, GET_QUEUE_NUM, GET_STATUS, NEED_REPLY,
-                      OK, P_ALL, P_CONFIG, P_INFLIGHT,
-                      P_MEM_SLOTS, P_MQ, P_REPLY_ACK, P_STATUS, REM_MEM_REG, RESET_DEVICE, RESET_OWNER, SET_CONFIG,
-                      SET_FEATURES, SET_INFLIGHT_FD,
-                      SET_MEM_TABLE, SET_OWNER, SET_PROTOCOL_FEATURES, SET_STATUS, SET_VRING_ADDR, SET_VRING_BASE, SET_VRING_CALL,
-                      SET_VRING_ENABLE, SET_VRING_KICK, SET_VRING_NUM, T_OUT, Memory, SplitRing)
+from frontend import (ADD_MEM_REG, CONFIG_CHANGE, F_CONFIG_WCE, F_EVENT_IDX, F_FLUSH, F_INDIRECT, F_LOG_ALL, F_PROTOCOL,
+                      F_VERSION_1, GET_CONFIG, GET_FEATURES, GET_MAX_MEM_SLOTS, GET_PROTOCOL_FEATURES, GET_QUEUE_NUM,
+                      GET_STATUS, Memory, NEED_REPLY, OK, P_ALL, P_CONFIG, P_INFLIGHT, P_MEM_SLOTS, P_MQ, P_REPLY_ACK, P_STATUS,
+                      REM_MEM_REG, RESET_DEVICE, RESET_OWNER, RINGS, SET_CONFIG, SET_FEATURES, SET_INFLIGHT_FD, SET_MEM_TABLE,
+                      SET_OWNER, SET_PROTOCOL_FEATURES, SET_STATUS, SET_VRING_ADDR, SET_VRING_BASE, SET_VRING_CALL,
+                      SET_VRING_ENABLE, SET_VRING_KICK, SET_VRING_NUM, SplitRing, T_OUT)
 
 
 @pytest.mark.parametrize('seed', range(12))
@@ -141,6 +141,44 @@ def test_reset_and_set_up_again(serve, client, how):
         c.memory.used = 0
         c.ring = c.rings[0] = SplitRing(c.front, c.memory).start()
     assert c.works()
+
+
+@pytest.mark.parametrize('kind', ['split', 'packed'])
+def test_a_ring_that_was_reset_begins_anew_in_its_area(serve, client, kind):
+    """What the area says of where it was does not count any more."""
+    c = client(serve(), kind=kind, start=False, protocol=P_ALL)
+    fd, payload = c.front.inflight(1, c.ring.num)
+    assert c.front.tell(SET_INFLIGHT_FD, payload, [fd]) == 0
+    c.ring.start()
+    for _ in range(3):
+        assert c.works()
+        assert c.front.tell(RESET_DEVICE) == 0
+        c.ring.close()
+        c.memory.used = 0
+        c.ring = c.rings[0] = RINGS[kind][0](c.front, c.memory).start()
+    assert c.works()
+    os.close(fd)
+
+
+def test_a_reset_device_has_its_write_cache(serve, client):
+    c = client(serve(), features=F_CONFIG_WCE, protocol=P_ALL)
+    assert c.front.tell(SET_CONFIG, struct.pack('<III', 32, 1, 0) + b'\0') == 0
+    assert c.front.config()[32] == 0
+    assert c.front.tell(RESET_DEVICE) == 0
+    assert c.front.config()[32] == 1
+
+
+def test_a_migrated_device_is_given_all_of_its_configuration(serve, client):
+    """Of which only the write cache is taken over, wherever the piece begins that it lies in."""
+    c = client(serve(), features=F_CONFIG_WCE, protocol=P_ALL)
+    before = c.front.config()
+    for offset, size, on in ((0, 60, 0), (0, 60, 1), (32, 28, 0), (0, 33, 1), (0, 32, 0), (33, 27, 0)):
+        data = bytearray(b'\xff' * 60)
+        data[32] = on
+        assert c.front.tell(SET_CONFIG, struct.pack('<III', offset, size, 1) + bytes(data[offset:offset + size])) == 0
+        within = offset <= 32 < offset + size
+        assert c.front.config() == before[:32] + bytes([on if within else 1]) + before[33:]
+    assert c.front.tell(SET_CONFIG, struct.pack('<III', 0, 60, 0) + before) != 0
 
 
 @pytest.mark.parametrize('kind', ['split', 'packed'])
