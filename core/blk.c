@@ -279,6 +279,8 @@ struct opening {
 	struct weft_reactor *reactor;
 	struct weft_why *why;
 	bool asked;      /* the reactor's hops reach the devices */
+	unsigned homes;  /* on the way to them */
+	unsigned wanted; /* such as lie behind so many are opened */
 	unsigned opened;
 	int error;
 };
@@ -289,18 +291,26 @@ struct opening {
  */
 struct parts {
 	bool run;
+	unsigned homes;  /* on the way to it, its own among them */
 	struct weft_blk *part[2];
 };
 
-static struct parts parts_of(struct weft_blk *blk, const struct weft_reactor *reactor, bool asked)
+static struct parts parts_of(struct weft_blk *blk, const struct opening *above)
 {
-	if (blk->carrier == NULL ? asked : reactor == blk->home)
-		return (struct parts){ true, { blk, blk->adapter } };
-	return (struct parts){ false, { asked ? blk->carrier : NULL, NULL } };
+	struct parts parts = { .run = blk->carrier == NULL ? above->asked : above->reactor == blk->home,
+		.homes = above->homes + (blk->carrier != NULL) };
+
+	if (parts.run && parts.homes == above->wanted) {
+		parts.part[0] = blk;
+		parts.part[1] = blk->adapter;
+	} else if (!parts.run && above->asked && above->homes == above->wanted) {
+		parts.part[0] = blk->carrier;
+	}
+	return parts;
 }
 
-static int open_on(struct weft_blk *blk, const struct opening *o);
-static void close_on(struct weft_blk *blk, const struct opening *o);
+static int open_on(struct weft_blk *blk, const struct opening *above);
+static void close_on(struct weft_blk *blk, const struct opening *above);
 
 static void open_below(void *arg, struct weft_blk *lower)
 {
@@ -327,8 +337,8 @@ static void close_opened(void *arg, struct weft_blk *lower)
 
 static int open_on(struct weft_blk *blk, const struct opening *above)
 {
-	struct parts mine = parts_of(blk, above->reactor, above->asked);
-	struct opening o = { above->reactor, above->why, mine.run, 0, 0 };
+	struct parts mine = parts_of(blk, above);
+	struct opening o = { above->reactor, above->why, mine.run, mine.homes, above->wanted, 0, 0 };
 	unsigned n = 0;
 
 	WEFT_ASSERT(weft_reactor_here() == o.reactor);
@@ -347,8 +357,8 @@ static int open_on(struct weft_blk *blk, const struct opening *above)
 
 static void close_on(struct weft_blk *blk, const struct opening *above)
 {
-	struct parts mine = parts_of(blk, above->reactor, above->asked);
-	struct opening all = { above->reactor, NULL, mine.run, UINT32_MAX, 0 };
+	struct parts mine = parts_of(blk, above);
+	struct opening all = { above->reactor, NULL, mine.run, mine.homes, above->wanted, UINT32_MAX, 0 };
 
 	WEFT_ASSERT(weft_reactor_here() == all.reactor);
 	for (unsigned n = WEFT_COUNT(mine.part); n-- > 0;)
@@ -357,42 +367,62 @@ static void close_on(struct weft_blk *blk, const struct opening *above)
 	each_below(blk, close_opened, &all);
 }
 
-int blk_open_here(struct weft_blk *blk, struct weft_reactor *reactor, bool asked, struct weft_why *why)
+int blk_open_here(struct weft_blk *blk, struct weft_reactor *reactor, bool asked, unsigned homes, struct weft_why *why)
 {
-	return open_on(blk, &(struct opening){ reactor, why, asked, 0, 0 });
+	return open_on(blk, &(struct opening){ .reactor = reactor, .why = why, .asked = asked, .wanted = homes });
 }
 
-void blk_close_here(struct weft_blk *blk, struct weft_reactor *reactor, bool asked)
+void blk_close_here(struct weft_blk *blk, struct weft_reactor *reactor, bool asked, unsigned homes)
 {
-	close_on(blk, &(struct opening){ reactor, NULL, asked, 0, 0 });
+	close_on(blk, &(struct opening){ .reactor = reactor, .asked = asked, .wanted = homes });
 }
 
 struct looking {
-	struct weft_reactor *reactor;
-	bool asked, busy;
+	struct opening above;
+	bool busy;
 };
 
 static void look_at(void *arg, struct weft_blk *blk)
 {
 	struct looking *looking = arg, below = *looking;
+	struct parts mine = parts_of(blk, &looking->above);
 
-	below.asked = parts_of(blk, looking->reactor, looking->asked).run;
-	if (below.asked && blk->ops->shard_busy != NULL) {
-		WEFT_ASSERT(blk->shard[looking->reactor->lane] != NULL);
-		below.busy |= blk->ops->shard_busy(blk, blk->shard[looking->reactor->lane]->own);
+	below.above.asked = mine.run;
+	below.above.homes = mine.homes;
+	if (mine.part[0] == blk && blk->ops->shard_busy != NULL) {
+		unsigned lane = looking->above.reactor->lane;
+
+		WEFT_ASSERT(blk->shard[lane] != NULL);
+		below.busy |= blk->ops->shard_busy(blk, blk->shard[lane]->own);
 	}
 	if (!below.busy)
 		each_below(blk, look_at, &below);
 	looking->busy |= below.busy;
 }
 
-bool blk_is_busy_here(struct weft_blk *blk, struct weft_reactor *reactor, bool asked)
+bool blk_is_busy_here(struct weft_blk *blk, struct weft_reactor *reactor, bool asked, unsigned homes)
 {
-	struct looking looking = { reactor, asked, false };
+	struct looking looking = { { .reactor = reactor, .asked = asked, .wanted = homes }, false };
 
 	WEFT_ASSERT(weft_reactor_here() == reactor);
 	look_at(&looking, blk);
 	return looking.busy;
+}
+
+static void most_homes(void *arg, struct weft_blk *lower)
+{
+	unsigned *most = arg, homes = blk_homes(lower);
+
+	if (homes > *most)
+		*most = homes;
+}
+
+unsigned blk_homes(const struct weft_blk *blk)
+{
+	unsigned most = 0;
+
+	each_below(blk, most_homes, &most);
+	return most + (blk->carrier != NULL);
 }
 
 /* ---- facts ---- */

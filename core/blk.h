@@ -52,12 +52,18 @@ void blk_stopped(struct weft_blk *blk);
  * is: others may be using it, so that a device is not opened while its stack is being changed. */
 uint32_t blk_span(struct weft_blk *blk);
 
-/* Opens (closes) on the reactor that runs this what of the stack has its home here and, where hops are submitted here (`asked`),
- * what these need: shards of devices, adapters, carriers. */
-int blk_open_here(struct weft_blk *blk, struct weft_reactor *reactor, bool asked, struct weft_why *why);
-void blk_close_here(struct weft_blk *blk, struct weft_reactor *reactor, bool asked);
+/*
+ * Opens (closes) on the reactor that runs this what of the stack has its home here and, where hops are submitted here (`asked`),
+ * what these need: shards of devices, adapters, carriers. Of all that, what lies behind `homes` homes on the way down.
+ * A device may ask below by itself, on whichever reactor (a rebuild): so what lies behind more homes is open on all reactors
+ * before, and after, what lies behind fewer.
+ */
+int blk_open_here(struct weft_blk *blk, struct weft_reactor *reactor, bool asked, unsigned homes, struct weft_why *why);
+void blk_close_here(struct weft_blk *blk, struct weft_reactor *reactor, bool asked, unsigned homes);
 /* Is any of them busy (weft_blk_ops.shard_busy)? Then it cannot be closed yet. */
-bool blk_is_busy_here(struct weft_blk *blk, struct weft_reactor *reactor, bool asked);
+bool blk_is_busy_here(struct weft_blk *blk, struct weft_reactor *reactor, bool asked, unsigned homes);
+/* The most homes on any way down. Control. */
+unsigned blk_homes(const struct weft_blk *blk);
 
 /* WEFT_OP_BIT()s that can be asked of the device, with what the waist emulates. */
 uint32_t blk_ops(const struct weft_blk *blk);

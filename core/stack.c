@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Opening a stack: the layout of its hops is worked out, then each reactor that does I/O opens the shards and gets a pool of
- * slots, one
- * reactor after the other. What has been opened is closed again in the same way when one fails. Closing waits for what a device
- * has left behind below it (weft_blk_ops.shard_busy).
+ * slots, one reactor after the other; once for what lies behind all homes, again for what lies behind fewer, and at last, with the
+ * pools, for what is asked first. Closing goes the other way round, also when opening has failed in between, and waits for what a
+ * device has left behind below it (weft_blk_ops.shard_busy).
  */
 #include <errno.h>
 #include <stdio.h>
@@ -67,10 +67,10 @@ int stack_open_here(struct weft_stack *stack, struct weft_reactor *reactor, stru
 	int error = 0;
 
 	WEFT_ASSERT(weft_reactor_here() == reactor);
-	if (pool->users == 0 && (error = blk_open_here(stack->device, reactor, true, why)) == 0) {
+	if (pool->users == 0 && (error = blk_open_here(stack->device, reactor, true, 0, why)) == 0) {
 		error = pool_open(stack, reactor, why);
 		if (error != 0)
-			blk_close_here(stack->device, reactor, true);
+			blk_close_here(stack->device, reactor, true, 0);
 	}
 	if (error == 0)
 		pool->users++;
@@ -83,20 +83,22 @@ void stack_close_here(struct weft_stack *stack, struct weft_reactor *reactor)
 	if (--stack->pool[reactor->lane].users > 0)
 		return;
 	pool_close(stack, reactor);
-	blk_close_here(stack->device, reactor, true);
+	blk_close_here(stack->device, reactor, true, 0);
 }
 
 static int part_open(struct weft_stack *stack, struct weft_reactor *reactor, struct weft_why *why)
 {
-	return stack->homes_only ? blk_open_here(stack->device, reactor, false, why) : stack_open_here(stack, reactor, why);
+	if (stack->opening.homes == 0 && !stack->homes_only)
+		return stack_open_here(stack, reactor, why);
+	return blk_open_here(stack->device, reactor, !stack->homes_only, stack->opening.homes, why);
 }
 
 static void part_close(struct weft_stack *stack, struct weft_reactor *reactor)
 {
-	if (stack->homes_only)
-		blk_close_here(stack->device, reactor, false);
-	else
+	if (stack->opening.homes == 0 && !stack->homes_only)
 		stack_close_here(stack, reactor);
+	else
+		blk_close_here(stack->device, reactor, !stack->homes_only, stack->opening.homes);
 }
 
 static void stack_free(struct weft_stack *stack)
@@ -119,6 +121,32 @@ static void finish(struct weft_stack *stack)
 	opening.task->done(opening.task, opening.error);
 }
 
+static void open_next(struct weft_stack *stack)
+{
+	struct stack_opening *o = &stack->opening;
+
+	if (o->lane + 1 < stack->core->reactors) {
+		go_to(stack, o->lane + 1);
+	} else if (o->homes > 0) {
+		o->homes--;
+		go_to(stack, 1);
+	} else {
+		go_to(stack, 0);
+	}
+}
+
+static void close_next(struct weft_stack *stack)
+{
+	struct stack_opening *o = &stack->opening;
+
+	if (o->lane == 1 && o->homes < stack->homes) {
+		o->homes++;
+		go_to(stack, stack->core->reactors - 1);
+	} else {
+		go_to(stack, o->lane - 1);
+	}
+}
+
 /* Runs on the reactor of `lane`; at last on the control reactor (lane 0). */
 static void step_msg(void *self)
 {
@@ -129,17 +157,17 @@ static void step_msg(void *self)
 	WEFT_ASSERT(weft_reactor_here() == reactor);
 	if (o->lane == 0) {
 		finish(stack);
-	} else if (o->closing && blk_is_busy_here(stack->device, reactor, !stack->homes_only)) {
+	} else if (o->closing && blk_is_busy_here(stack->device, reactor, !stack->homes_only, o->homes)) {
 		o->later = (struct weft_timer){ .fn = step_msg, .self = stack };
 		weft_timer_arm(reactor, &o->later, weft_reactor_now(reactor) + BUSY_LOOK_NS);
 	} else if (o->closing) {
 		part_close(stack, reactor);
-		go_to(stack, o->lane - 1);
+		close_next(stack);
 	} else if ((o->error = part_open(stack, reactor, &o->task->why)) != 0) {
 		o->closing = true;
-		go_to(stack, o->lane - 1);
+		close_next(stack);
 	} else {
-		go_to(stack, o->lane + 1 < stack->core->reactors ? o->lane + 1 : 0);
+		open_next(stack);
 	}
 }
 
@@ -169,6 +197,7 @@ int stack_open(struct weft_core *core, struct weft_blk *device, const char *name
 	stack->opening.out = out;
 	stack->root.ops = &root_ops;
 	stack->root.child_stride = blk_span(device);
+	stack->homes = stack->opening.homes = blk_homes(device);
 	weft_object_get(device->object);
 	go_to(stack, 1);
 	return 0;

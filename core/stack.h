@@ -20,7 +20,7 @@ struct slot_pool {
 struct stack_opening {
 	struct weft_msg msg;
 	struct weft_timer later;         /* on the reactor of `lane` */
-	unsigned lane;
+	unsigned lane, homes;            /* homes: what lies behind so many (core/blk.h) */
 	int error;
 	bool closing;
 	struct weft_task *task;
@@ -32,6 +32,7 @@ struct weft_stack {
 	struct weft_core *core;
 	struct weft_blk *device;
 	bool homes_only;           /* on the core's own reactors */
+	unsigned homes;            /* the most on a way down */
 	char name[64];
 	struct stack_opening opening;
 	struct slot_pool pool[CORE_REACTORS_MAX];

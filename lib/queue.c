@@ -228,7 +228,7 @@ static const char *check_text(const struct weft_queue *queue, int error)
 static bool is_busy_below(const struct weft_queue *queue)
 {
 	struct weft_reactor *reactor = queue->program->reactor, *before = reactor_enter(reactor);
-	bool busy = blk_is_busy_here(queue->device->blk, reactor, true);
+	bool busy = blk_is_busy_here(queue->device->blk, reactor, true, 0);
 
 	reactor_leave(before);
 	return busy;

@@ -122,6 +122,29 @@ static void a_request_that_waits_there_can_be_aborted_from_here(void **state)
 	rig_unmake(&rig);
 }
 
+/* The mirror asks legs at other reactors by itself, whatever is being closed, or opened, there. */
+static void what_asks_below_by_itself_is_closed_before_what_lives_below(void **state)
+{
+	static const char text[] = "mirror:[home:[home:[file:a.img],reactor=1],reactor=2],"
+		"[home:[home:[file:b.img],reactor=2],reactor=3],state=s,region=4KiB";
+	static char data[4096] = { 'x' };
+
+	(void)state;
+	sim_file_make(rig.world, "a.img", 1 << 20);
+	sim_file_make(rig.world, "b.img", 1 << 20);
+	for (unsigned round = 0; round < 40; round++) {
+		rig_make(&rig, text);
+		sim_file_mend(rig.world, "a.img");
+		sim_file_fault(rig.world, "a.img", WEFT_WRITE, 1, SIM_FAULT_ERROR, -EIO);
+		for (unsigned i = 0; i < 8; i++)
+			assert_int_equal(rig_ask(&rig, WEFT_WRITE, 0, i * sizeof(data), sizeof(data), data), 0);
+		rig_unmake(&rig);
+		rig_make(&rig, text); /* a rebuild begins */
+		rig_run(&rig, round * 100000);
+		rig_unmake(&rig);
+	}
+}
+
 static void a_reactor_that_there_is_not_is_refused(void **state)
 {
 	struct weft_why why;
@@ -157,6 +180,7 @@ int main(void)
 		RIG_TEST(a_home_below_a_home_is_carried_to_from_there),
 		RIG_TEST(two_devices_below_one_layer_live_at_two_reactors),
 		RIG_TEST(a_request_that_waits_there_can_be_aborted_from_here),
+		RIG_TEST(what_asks_below_by_itself_is_closed_before_what_lives_below),
 		RIG_TEST(a_reactor_that_there_is_not_is_refused),
 		RIG_TEST(it_follows_the_size_of_the_device_below),
 		RIG_TEST(without_memory_it_is_refused_and_leaves_nothing),
