@@ -7,7 +7,6 @@
  *   copy_run.c     control: workers begin and end, flushes, the state file
  *   copy_worker.c  the data path of a worker: which piece comes next
  *   copy_piece.c   the data path of a piece: read, write or zero, compare
- *   copy_map.c     what a device says of itself: where it reads as zeroes
  *   copy_state.c   the state file's text
  *   copy_report.c  progress, result, JSON
  *
@@ -38,6 +37,7 @@
 #include "cli/copy_state.h"
 #include "cli/io_memory.h"
 #include "core/core.h"
+#include "core/extents.h"
 #include "env/env.h"
 
 enum {
@@ -59,12 +59,11 @@ struct copy_options {
 	const char *resume;     /* the state file; NULL: none */
 };
 
-/* What a device said about a range of itself. Its memory is shared with the device: read once, checked. */
+/* What a device said about a range of itself. */
 struct copy_map {
-	struct weft_slot *slot;
+	struct weft_slot *slot; /* its memory is shared with the device */
 	bool asking;
-	uint64_t from, to;      /* what is known; to == from: nothing */
-	unsigned n, at;         /* extents; where the last question was answered */
+	struct extents told;
 	struct weft_extent extent[COPY_EXTENTS];
 };
 
@@ -181,13 +180,5 @@ void copy_failed(struct copy_worker *worker, int error, const char *what, uint64
 /* ---- copy_piece.c ---- */
 void copy_piece_begin(struct copy_piece *piece);
 bool copy_is_zero(const uint8_t *bytes, uint64_t len);
-
-/* ---- copy_map.c ---- */
-/* Asks about [from, to); `done` is called when map is filled, with what it could say of the beginning, at least one block. */
-void copy_map_ask(struct copy_map *map, uint64_t from, uint64_t to, weft_hop_done *done);
-/* The question has ended with `status`: anything that could not be told is data. */
-void copy_map_fill(struct copy_map *map, uint64_t from, uint64_t to, int status);
-/* Where the run of the same kind that holds `at` (known) ends; *zero: its kind. */
-uint64_t copy_map_run(struct copy_map *map, uint64_t at, bool *zero);
 
 #endif

@@ -59,6 +59,56 @@ void copy_failed(struct copy_worker *w, int error, const char *what, uint64_t of
 		"stopped)");
 }
 
+/* ---- what the devices say of themselves ---- */
+
+static void map_ask(struct copy_map *map, uint64_t from, uint64_t to, weft_hop_done *done)
+{
+	WEFT_ASSERT(from < to && map->slot != NULL && !map->asking);
+	map->asking = true;
+	memset(map->slot->segs[0].base, 0, COPY_MAP_BYTES);
+	weft_slot_submit(map->slot, WEFT_STATUS, 0, from, to - from, 1, done);
+}
+
+static void map_told(struct copy_map *map, const struct weft_hop *child, int status)
+{
+	WEFT_ASSERT(map->asking && child->op == WEFT_STATUS);
+	map->asking = false;
+	extents_take(&map->told, map->slot->segs[0].base, child->offset, child->offset + child->len, status);
+}
+
+static struct copy_worker *worker_of_slot(struct weft_hop *root)
+{
+	return (struct copy_worker *)(uintptr_t)WEFT_CONTAINER(root, struct weft_slot, root)->tag;
+}
+
+static void source_told(struct weft_hop *root, struct weft_hop *child, int status)
+{
+	struct copy_worker *w = worker_of_slot(root);
+
+	w->in_flight--;
+	map_told(&w->source_map, child, status);
+}
+
+static void target_told(struct weft_hop *root, struct weft_hop *child, int status)
+{
+	struct copy_worker *w = worker_of_slot(root);
+
+	w->in_flight--;
+	map_told(&w->target_map, child, status);
+}
+
+/* Is what the device says of `at` known? Else it is asked. */
+static bool is_known(struct copy_worker *w, struct copy_map *map, weft_hop_done *done)
+{
+	if (w->at >= map->told.from && w->at < map->told.to)
+		return true;
+	if (!map->asking) {
+		w->in_flight++;
+		map_ask(map, w->at, w->to, done);
+	}
+	return false;
+}
+
 /* ---- what comes next ---- */
 
 static uint64_t down(const struct copy_worker *w, uint64_t at)
@@ -100,7 +150,7 @@ static void zeroes_next(struct copy_worker *w, uint64_t to)
 {
 	const struct copy *copy = w->copy;
 	bool target_zero;
-	uint64_t same = copy_map_run(&w->target_map, w->at, &target_zero);
+	uint64_t same = extents_run(&w->target_map.told, w->at, &target_zero);
 
 	if (copy->options.target_is_zero) {
 		target_zero = true;
@@ -120,38 +170,10 @@ static void zeroes_next(struct copy_worker *w, uint64_t to)
 static void data_next(struct copy_worker *w, uint64_t to)
 {
 	bool target_zero;
-	uint64_t same = copy_map_run(&w->target_map, w->at, &target_zero);
+	uint64_t same = extents_run(&w->target_map.told, w->at, &target_zero);
 
 	to = least(to, w->at + w->copy->options.piece_bytes);
 	hand_out(w, to, false, w->copy->options.target_is_zero || (target_zero && same >= to));
-}
-
-static void source_told(struct weft_hop *root, struct weft_hop *child, int status)
-{
-	struct copy_worker *w = (struct copy_worker *)(uintptr_t)WEFT_CONTAINER(root, struct weft_slot, root)->tag;
-
-	w->in_flight--;
-	copy_map_fill(&w->source_map, child->offset, child->offset + child->len, status);
-}
-
-static void target_told(struct weft_hop *root, struct weft_hop *child, int status)
-{
-	struct copy_worker *w = (struct copy_worker *)(uintptr_t)WEFT_CONTAINER(root, struct weft_slot, root)->tag;
-
-	w->in_flight--;
-	copy_map_fill(&w->target_map, child->offset, child->offset + child->len, status);
-}
-
-/* Is what the device says of `at` known? Else it is asked. */
-static bool is_known(struct copy_worker *w, struct copy_map *map, weft_hop_done *done)
-{
-	if (w->at >= map->from && w->at < map->to)
-		return true;
-	if (!map->asking) {
-		w->in_flight++;
-		copy_map_ask(map, w->at, w->to, done);
-	}
-	return false;
 }
 
 /* One step through the part; false: nothing can be done now. */
@@ -179,7 +201,7 @@ static bool step(struct copy_worker *w)
 	known = is_known(w, &w->source_map, source_told);
 	if (!is_known(w, &w->target_map, target_told) || !known) /* both are asked at once */
 		return false;
-	run = copy_map_run(&w->source_map, w->at, &zero);
+	run = extents_run(&w->source_map.told, w->at, &zero);
 	if (zero && (run >= to || down(w, run) > w->at))
 		zeroes_next(w, run >= to ? to : down(w, run));
 	else
@@ -232,7 +254,7 @@ static void flush_failed(struct copy_worker *w, int error)
 
 static void flushed(struct weft_hop *root, struct weft_hop *child, int status)
 {
-	struct copy_worker *w = (struct copy_worker *)(uintptr_t)WEFT_CONTAINER(root, struct weft_slot, root)->tag;
+	struct copy_worker *w = worker_of_slot(root);
 
 	(void)child;
 	w->flushing = false;
@@ -336,6 +358,7 @@ static bool map_open(struct copy_worker *w, struct copy_map *map, struct weft_se
 	map->slot = take_slot(session, w);
 	if (map->slot == NULL)
 		return false;
+	map->told = (struct extents){ .extent = map->extent, .room = COPY_EXTENTS };
 	map->slot->segs[0] = (struct weft_seg){ .base = memory, .len = COPY_MAP_BYTES,
 		.region = (uint16_t)w->copy->memory.region };
 	return true;
@@ -405,7 +428,8 @@ void copy_worker_go(void *worker)
 	w->order_tail = &w->order;
 	w->at = w->from;
 	atomic_store_explicit(&w->mark, w->from, memory_order_release);
-	w->source_map.from = w->source_map.to = w->target_map.from = w->target_map.to = 0;
+	w->source_map.told.to = w->source_map.told.from;
+	w->target_map.told.to = w->target_map.told.from;
 	w->running = true;
 	w->told = false;
 }

@@ -41,17 +41,24 @@
  *  R6  The bit of a region is cleared when no reactor holds it, nothing lacks there, and all legs, which are all in use, have been
  *      flushed since both.
  *  R7  What failed or was cut short where nothing was refused makes the region lack all legs before it is answered.
+ *  R8  A copy leaves a leg as it is only where it and the source have both said, since the region was locked for this piece, that
+ *      they read as zeroes. R5 and R6 flush what a leg has said so from. What a leg does not say, or not in order, is data.
  */
 #ifndef DEVICES_MIRROR_MIRROR_H
 #define DEVICES_MIRROR_MIRROR_H
 
 #include <stdatomic.h>
 
+#include "core/extents.h"
 #include "devices/bounce.h"
 #include "devices/mirror/record.h"
 
 #define MIRROR_LEGS RECORD_LEGS
-#define MIRROR_CHUNK (256u << 10) /* what a rebuild copies at once, bytes; a region that is smaller: the region */
+/* What a rebuild does at once, while writers of the region wait: bytes that it copies, or zeroes, at most; runs of either. */
+#define MIRROR_CHUNK (256u << 10)
+#define MIRROR_ZEROES (1u << 20)
+#define MIRROR_RUNS 16
+#define MIRROR_EXTENTS 64 /* of a leg's answer about itself */
 #define MIRROR_NO_REGION UINT32_MAX
 
 enum { MIRROR_ROUND_ROBIN, MIRROR_FIRST, MIRROR_LEAST_BUSY };
@@ -104,7 +111,7 @@ struct mirror_errand {
 	struct mirror *mirror;
 	unsigned lane;
 	unsigned op;          /* WEFT_COPY, WEFT_FLUSH */
-	uint64_t offset, len;
+	uint64_t offset, len; /* of a copy: at most so far */
 	unsigned source;      /* a leg */
 	unsigned targets;     /* by bit; of a flush: all that are asked */
 	/* The answer: */
@@ -112,15 +119,22 @@ struct mirror_errand {
 	bool read_failed;
 	unsigned failed;      /* by bit */
 	int error;
+	uint64_t done;        /* bytes from `offset` on; the sum of those that follow */
+	uint64_t copied, zeroed, left; /* left: as they were */
 };
 
 /* Of one reactor: hops and memory for errands. */
 struct mirror_copier {
 	char *own, *data;
 	uint64_t bytes;
-	struct weft_seg seg;
+	struct weft_seg seg[MIRROR_LEGS];
 	struct mirror_errand *errand; /* NULL: none is under way */
 	unsigned pending;
+	struct extents source, target; /* what the source has said; what the leg that answered last has */
+	struct weft_extent extent[2][MIRROR_EXTENTS];
+	unsigned runs;     /* so far */
+	uint64_t run;      /* under way, bytes */
+	unsigned zeroing;  /* targets, by bit, that do not say that they read as zeroes */
 };
 
 enum mirror_doing { REBUILD_RESTS, REBUILD_LOCKS, REBUILD_COPIES, REBUILD_SWEEPS, REBUILD_FLUSHES };
@@ -145,7 +159,7 @@ struct mirror_rebuild {
 	uint64_t sweep_at, not_before, began_ns, foreground;
 	/* by leg: when one that is out is tried again, and how long that took to come; when it came back */
 	uint64_t retry_at[MIRROR_LEGS], wait_ns[MIRROR_LEGS], back_at[MIRROR_LEGS];
-	uint64_t copied, told_ns; /* bytes; since the start */
+	uint64_t copied, zeroed, told_ns; /* bytes; since the start */
 };
 
 struct mirror {

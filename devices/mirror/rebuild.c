@@ -295,17 +295,16 @@ static bool choose_region(struct mirror *mirror)
 	return false;
 }
 
-/* What of the region lies at or behind `at`, in the device: regions repeat (record.h). */
-static bool find_chunk(const struct mirror *mirror, uint64_t *at, uint64_t *len)
+/* What of the region lies at or behind `at`, in one piece: regions repeat (record.h). */
+static bool find_piece(const struct mirror *mirror, uint64_t *at, uint64_t *len)
 {
-	uint64_t bytes = region_bytes(mirror), size = mirror->blk.size, chunk = MIRROR_CHUNK;
+	uint64_t bytes = region_bytes(mirror), size = mirror->blk.size;
 
 	if ((*at >> mirror->record.facts.region_shift) % RECORD_REGIONS != mirror->rebuild.region)
 		*at += (RECORD_REGIONS - 1) * bytes;
 	if (*at >= size)
 		return false;
-	chunk = chunk < mirror->blk.block ? mirror->blk.block : chunk;
-	*len = bytes - *at % bytes < chunk ? bytes - *at % bytes : chunk;
+	*len = bytes - *at % bytes;
 	*len = size - *at < *len ? size - *at : *len;
 	return true;
 }
@@ -347,7 +346,7 @@ static void copy(struct mirror *mirror)
 		rebuild->at = (uint64_t)rebuild->region << mirror->record.facts.region_shift;
 	}
 	errand.offset = rebuild->at;
-	if (targets == 0 || !find_chunk(mirror, &errand.offset, &errand.len)) {
+	if (targets == 0 || !find_piece(mirror, &errand.offset, &errand.len)) {
 		if (targets != 0)
 			end_region(mirror);
 		rebuild->region = MIRROR_NO_REGION;
@@ -435,6 +434,15 @@ static void tell_progress(struct mirror *mirror)
 
 /* ---- errands come back ---- */
 
+/* On a leg that cannot zero by itself, zeroing is writing. */
+static bool zeroes_are_written(const struct mirror *mirror, unsigned targets)
+{
+	for (unsigned i = 0; i < mirror->legs; i++)
+		if ((targets >> i & 1) != 0 && (mirror->leg[i]->ops_can & WEFT_OP_BIT(WEFT_ZERO)) == 0)
+			return true;
+	return false;
+}
+
 /* No live leg can be read there: those that receive must do without. */
 static void give_up(struct mirror *mirror, const struct mirror_errand *errand)
 {
@@ -452,10 +460,10 @@ static void give_up(struct mirror *mirror, const struct mirror_errand *errand)
 static void copied(struct mirror *mirror, const struct mirror_errand *errand)
 {
 	struct mirror_rebuild *rebuild = &mirror->rebuild;
-	uint64_t at = errand->offset + errand->len, len;
+	uint64_t at = errand->offset + errand->done, len;
 	bool shrank = errand->offset + errand->len > mirror->blk.size || errand->error == -ERANGE; /* M8 */
 
-	pace(mirror, errand->len);
+	pace(mirror, errand->copied + (zeroes_are_written(mirror, errand->targets) ? errand->zeroed : 0));
 	if (errand->error != 0 && shrank) {
 		rebuild->torn = true;
 		rebuild->not_before = now_of(mirror) + AGAIN_NS;
@@ -475,9 +483,11 @@ static void copied(struct mirror *mirror, const struct mirror_errand *errand)
 		rebuild->torn = true;
 		return;
 	}
-	rebuild->at = errand->offset + errand->len;
-	rebuild->copied += errand->len;
-	if (!rebuild->torn && !find_chunk(mirror, &at, &len))
+	WEFT_ASSERT(errand->done > 0 && errand->done == errand->copied + errand->zeroed + errand->left);
+	rebuild->at = at;
+	rebuild->copied += errand->copied;
+	rebuild->zeroed += errand->zeroed;
+	if (!rebuild->torn && !find_piece(mirror, &at, &len))
 		end_region(mirror);
 	tell_progress(mirror);
 }
@@ -621,15 +631,16 @@ void rebuild_close(struct mirror *mirror)
 void rebuild_describe(const struct mirror *mirror, weft_describe_put *put, void *self)
 {
 	unsigned marked = 0, left = rebuild_regions_lacking(mirror, mirror_all(mirror));
-	char text[96];
+	char text[128];
 
 	for (unsigned i = 0; i < RECORD_WORDS; i++)
 		marked += (unsigned)__builtin_popcountll(mirror->record.map[i]);
 	snprintf(text, sizeof(text), "%u of %" PRIu64 " KiB, since they are written", marked, region_bytes(mirror) >> 10);
 	put(self, "marked regions", text);
-	snprintf(text, sizeof(text), "%s, %u regions left, %" PRIu64 " bytes copied", !mirror->rebuilds ? "off" :
-		left == 0 ? "idle" : atomic_load(&mirror->open_lanes) == 0 ? "waits until the mirror is used" : "on", left,
-		mirror->rebuild.copied);
+	snprintf(text, sizeof(text), "%s, %u regions left, %" PRIu64 " bytes copied, %" PRIu64 " zeroed",
+		!mirror->rebuilds ? "off" : left == 0 ? "idle" :
+		atomic_load(&mirror->open_lanes) == 0 ? "waits until the mirror is used" : "on", left, mirror->rebuild.copied,
+		mirror->rebuild.zeroed);
 	put(self, "rebuild", text);
 	snprintf(text, sizeof(text), "%" PRIu64, mirror->record.writes);
 	put(self, "records written", text);

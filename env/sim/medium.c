@@ -111,6 +111,11 @@ void sim_file_room(struct sim_world *world, const char *path, uint64_t bytes)
 	file_get(world, path)->room = bytes;
 }
 
+uint64_t sim_file_used(const struct sim_world *world, const char *path)
+{
+	return file_get(world, path)->pages_used * SIM_PAGE;
+}
+
 static void unflushed_free(struct sim_file *file);
 static void use_pages_with_data(struct sim_file *file);
 

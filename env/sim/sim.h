@@ -62,6 +62,8 @@ void sim_file_mend(struct sim_world *world, const char *path);
 void sim_file_latency(struct sim_world *world, const char *path, uint64_t least_ns, uint64_t most_ns);
 /* Room on the disk, bytes of pages: writes into new pages beyond it fail with -ENOSPC. 0: no limit. */
 void sim_file_room(struct sim_world *world, const char *path, uint64_t bytes);
+/* Of which it has taken so much. */
+uint64_t sim_file_used(const struct sim_world *world, const char *path);
 
 /* ---- shared memory ---- */
 /* Somebody overwrites all areas that were made under this name (env_shm_create) with zeroes. How many there are. */
