@@ -286,11 +286,23 @@ static bool arm_sources(struct weft_reactor *reactor)
 	return !work && !inbox_has_work(reactor) && !told_to_go_on(reactor);
 }
 
+static bool waits_for_disk(const struct weft_reactor *reactor)
+{
+	struct env_loop_stats stats;
+
+	env_loop_stats(reactor->loop, &stats);
+	return stats.in_flight > 0;
+}
+
 static bool may_sleep(struct weft_reactor *reactor)
 {
 	int mode = atomic_load_explicit(&reactor->mode, memory_order_relaxed);
 
-	if (mode == WEFT_MODE_POLL || spin_lingers(&reactor->spin, reactor->stats.requests, reactor->now))
+	if (mode == WEFT_MODE_POLL)
+		return false;
+	if (!spin_is_idle(&reactor->spin))
+		spin_idle(&reactor->spin, reactor->stats.requests, !waits_for_disk(reactor), reactor->now);
+	if (spin_lingers(&reactor->spin, reactor->now))
 		return false;
 	return mode == WEFT_MODE_NOTIFY || spin_should_sleep(&reactor->spin, reactor->now);
 }

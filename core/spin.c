@@ -89,15 +89,12 @@ static uint64_t linger_ns(struct spin *spin, uint64_t requests)
 	return requests < LINGER_PART ? requests * spin->wake_cost_ns / LINGER_PART : spin->wake_cost_ns;
 }
 
-bool spin_lingers(struct spin *spin, uint64_t requests, uint64_t now_ns)
+void spin_idle(struct spin *spin, uint64_t requests, bool lingers, uint64_t now_ns)
 {
-	WEFT_ASSERT(requests >= spin->requests && now_ns >= spin->idle_since_ns);
-	if (spin->idle_since_ns == 0) {
-		spin->idle_since_ns = now_ns;
-		spin->linger_until_ns = now_ns + linger_ns(spin, requests - spin->requests);
-		spin->requests = requests;
-	}
-	return now_ns < spin->linger_until_ns;
+	WEFT_ASSERT(!spin_is_idle(spin) && requests >= spin->requests);
+	spin->idle_since_ns = now_ns;
+	spin->linger_until_ns = now_ns + (lingers ? linger_ns(spin, requests - spin->requests) : 0);
+	spin->requests = requests;
 }
 
 void spin_worked(struct spin *spin, uint64_t now_ns)

@@ -4,8 +4,8 @@
  *
  * In notify and adaptive mode it lingers first: who has just been served is likely to ask again, and who was just asked to
  * answer, sooner than a sleep and a wake-up take. It looks around for a time in proportion to the requests that it has handled
- * since it was idle last, so that what may be wasted on each is bounded; and seldom, where it was in vain several times in a
- * row (requests that wait for a disk). Two such reactors that talk to each other stay awake as long as they are busy.
+ * since it was idle last, so that what may be wasted on each is bounded; not while a disk has yet to answer; and seldom, where
+ * it was in vain several times in a row. Two such reactors that talk to each other stay awake as long as they are busy.
  *
  * In adaptive mode it may go on for longer, and spin.
  * A sleep costs one wake-up: the system calls and switches of the one that sleeps, and the notification of the one that wakes it.
@@ -40,9 +40,12 @@ struct spin {
 void spin_init(struct spin *spin, uint64_t wake_cost_ns);
 /* There was work at `now`. */
 void spin_worked(struct spin *spin, uint64_t now_ns);
-/* There was none, and `requests` have been handled so far: true: look around once more. Asked before: */
-bool spin_lingers(struct spin *spin, uint64_t requests, uint64_t now_ns);
-/* In adaptive mode: true: sleep. */
+/* There was none, for the first time since: `requests` have been handled so far; `lingers`: unless it waits for a disk. */
+void spin_idle(struct spin *spin, uint64_t requests, bool lingers, uint64_t now_ns);
+static inline bool spin_is_idle(const struct spin *spin) { return spin->idle_since_ns != 0; }
+/* Idle; true: look around once more, whatever the mode. */
+static inline bool spin_lingers(const struct spin *spin, uint64_t now_ns) { return now_ns < spin->linger_until_ns; }
+/* Idle, and does not linger; in adaptive mode: true: sleep. */
 bool spin_should_sleep(struct spin *spin, uint64_t now_ns);
 
 #endif

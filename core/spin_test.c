@@ -16,7 +16,7 @@
 /* A reactor in adaptive mode, or notify mode, whose wake-up takes what it is said to take. */
 struct life {
 	struct spin spin;
-	bool notify;
+	bool notify, disk; /* notify mode; waits for a disk */
 	uint64_t requests;
 	uint64_t now, awake_ns, sleeps, random;
 };
@@ -31,7 +31,9 @@ static void life_begin(struct life *life)
 static void life_rests(struct life *life, uint64_t at)
 {
 	while (life->now < at) {
-		if (!spin_lingers(&life->spin, life->requests, life->now) &&
+		if (!spin_is_idle(&life->spin))
+			spin_idle(&life->spin, life->requests, !life->disk, life->now);
+		if (!spin_lingers(&life->spin, life->now) &&
 			(life->notify || spin_should_sleep(&life->spin, life->now))) {
 			life->sleeps++;
 			life->now = at + WAKE_NS;
@@ -161,6 +163,20 @@ static void it_lingers_for_the_longer_the_more_was_asked(void **state)
 	assert_int_equal(life.sleeps, 4);
 }
 
+static void it_does_not_linger_while_a_disk_has_yet_to_answer(void **state)
+{
+	struct life life;
+
+	(void)state;
+	life_begin(&life);
+	life.notify = life.disk = true;
+	for (unsigned i = 0; i < 100; i++) {
+		life.requests += 32;
+		life_rests(&life, life.now + WAKE_NS / 8);
+	}
+	assert_int_equal(life.awake_ns, 0);
+}
+
 static void who_is_asked_again_while_it_lingers_does_not_sleep(void **state)
 {
 	struct life life;
@@ -247,6 +263,7 @@ int main(void)
 		cmocka_unit_test(a_spin_in_vain_ends),
 		cmocka_unit_test(a_peer_that_was_held_up_once_costs_one_sleep),
 		cmocka_unit_test(it_lingers_for_the_longer_the_more_was_asked),
+		cmocka_unit_test(it_does_not_linger_while_a_disk_has_yet_to_answer),
 		cmocka_unit_test(who_is_asked_again_while_it_lingers_does_not_sleep),
 		cmocka_unit_test(to_linger_in_vain_becomes_seldom_but_does_not_cease),
 		cmocka_unit_test(every_latency_falls_into_the_bucket_whose_bounds_hold_it),

@@ -42,6 +42,7 @@ void env_log_line(struct env *env, int level, const char *line); /* one line wit
  * env_loop_close (control thread, before that thread starts and after it has been joined) and env_loop_wake (any). ---- */
 struct env_loop_stats {
 	uint64_t system_calls, sleeps, wakes, completions, submissions;
+	uint64_t in_flight; /* transfers that have not ended */
 };
 int env_loop_open(struct env *env, struct env_loop **out, struct weft_why *why);
 /* The same, for a loop that has a descriptor (env_loop_fd), and that other threads may go on with: one after the other, each after

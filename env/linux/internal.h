@@ -152,6 +152,14 @@ static inline struct io_own *io_own(struct env_io *io)
 	return (struct io_own *)(void *)io->own;
 }
 
+static inline void io_ended(struct loop *loop, struct env_io *io)
+{
+	WEFT_ASSERT(loop->stats.in_flight > 0);
+	loop->stats.in_flight--;
+	loop->stats.completions++;
+	io->done(io, io_own(io)->result);
+}
+
 /* Up to `max` pieces of what remains of `io`. Returns how many; *bytes: their length. */
 unsigned io_pieces(const struct env_io *io, struct iovec *iov, unsigned max, uint64_t *bytes);
 /*

@@ -212,8 +212,7 @@ static bool ready_deliver(struct loop *loop)
 		struct env_io *io = list;
 
 		list = io->next;
-		loop->stats.completions++;
-		io->done(io, io_own(io)->result);
+		io_ended(loop, io);
 	}
 	return true;
 }

@@ -113,8 +113,7 @@ static void io_work_done(struct env_work *work)
 {
 	struct env_io *io = io_of(work);
 
-	loop_of(work->loop)->stats.completions++;
-	io->done(io, io_own(io)->result);
+	io_ended(loop_of(work->loop), io);
 }
 
 static void io_work(struct loop *loop, struct env_io *io)
@@ -170,6 +169,7 @@ void medium_submit(struct env_loop *head, struct env_io *io)
 {
 	struct loop *loop = loop_of(head);
 
+	loop->stats.in_flight++;
 	io_own(io)->moved = 0;
 	io_own(io)->tries = 0;
 	if (io->op == WEFT_READ || io->op == WEFT_WRITE) {

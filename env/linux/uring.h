@@ -48,7 +48,6 @@ struct uring {
 	bool poller_ready; /* the epoll set has something */
 	unsigned unarmed;  /* TAG_WAKE, TAG_POLLER, TAG_WATCH (some of the watches): to be polled for (again) */
 	struct env_io *waiting, **waiting_tail; /* for room in the ring */
-	uint64_t transfers;			/* asked of the kernel, or waiting; not ended */
 	unsigned awake;				/* turns since it last slept, up to URING_SPINS */
 	struct gather gather;
 	struct iovec *iovecs;

@@ -103,7 +103,6 @@ static void uring_ask(struct loop *loop, struct env_io *io)
 
 void uring_submit_io(struct loop *loop, struct env_io *io)
 {
-	loop->uring->transfers++;
 	uring_ask(loop, io);
 }
 
@@ -124,15 +123,10 @@ void uring_fill(struct loop *loop)
 
 void uring_io_done(struct loop *loop, struct env_io *io, int32_t result)
 {
-	struct uring *u = loop->uring;
-
 	if (!io_moved(io, result)) {
 		uring_ask(loop, io);
 		return;
 	}
-	WEFT_ASSERT(u->transfers > 0);
-	u->transfers--;
-	gather_ended(&u->gather);
-	loop->stats.completions++;
-	io->done(io, io_own(io)->result);
+	gather_ended(&loop->uring->gather);
+	io_ended(loop, io);
 }

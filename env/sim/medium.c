@@ -473,6 +473,8 @@ bool sim_ops_deliver(struct sim_loop *loop)
 		sim_trace(world, "%s: op %u %llu+%llu ended %d", loop->node->name, op->op,
 			(unsigned long long)op->offset, (unsigned long long)op->len, result);
 		op_free(world, op);
+		WEFT_ASSERT(loop->stats.in_flight > 0);
+		loop->stats.in_flight--;
 		io->done(io, result);
 		any = true;
 		op = world->ops;
@@ -497,6 +499,7 @@ static void medium_submit(struct env_loop *loop, struct env_io *io)
 	while (*link != NULL)
 		link = &(*link)->next;
 	*link = op;
+	((struct sim_loop *)loop)->stats.in_flight++;
 }
 
 /* SIGKILL: what was asked of the disk ends within 100 ms, or is lost; the lock stays with it. */
