@@ -243,7 +243,8 @@ static void thread_run_here(struct env *env, struct env_loop *loop, env_step_fn 
 /* ---- nodes ---- */
 
 static const struct env_ops sim_ops = {
-	.alloc = sim_node_alloc, .free = sim_node_free, .now_ns = now_ns, .pause = look_around, .random = random_seed, .wall_ns = wall_ns,
+	.alloc = sim_node_alloc, .free = sim_node_free, .now_ns = now_ns, .pause = look_around,
+	.random = random_seed, .wall_ns = wall_ns,
 	.log_line = log_line, .cpu_count = cpu_count, .loop_open = sim_loop_open,
 	.gate_open = sim_gate_open, .thread_start = thread_start,
 	.thread_join = thread_join, .thread_run_here = thread_run_here, .medium_open = sim_medium_open,
