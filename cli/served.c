@@ -101,12 +101,10 @@ static int parse_over(struct serve *s, const char *text, struct tree *below, str
 		tree_free(s->w.core, below);
 		return error;
 	}
-	error = tree_add_below(s->w.core, *out, below);
-	if (error != 0) {
+	error = tree_add_below(s->w.core, *out, below, &s->why);
+	if (error != 0)
 		tree_free(s->w.core, *out);
-		return weft_why(&s->why, error, "'%.60s': no memory for it: end something else, or raise the memory limit", text);
-	}
-	return 0;
+	return error;
 }
 
 static int device_parse(struct serve *s, struct served *d)
@@ -168,11 +166,12 @@ static int export_build(struct serve *s, struct serve_export *e)
 	struct tree *ref = NULL;
 	int error = tree_new_ref(s->w.core, e->of->device->name, &ref);
 
-	if (error == 0)
-		error = tree_add_below(s->w.core, e->tree, ref);
 	if (error != 0)
 		return weft_why(&s->why, error, "'%.60s': no memory for it: end something else, or raise the memory limit",
 			e->text);
+	error = tree_add_below(s->w.core, e->tree, ref, &s->why);
+	if (error != 0)
+		return error;
 	return about(s, e->of, world_build(&s->w, e->tree, &weft_export_iface, &e->object, &s->why));
 }
 

@@ -124,13 +124,20 @@ static void a_layer_gets_what_is_below_it(void **state)
 {
 	struct world *world = *state;
 	struct tree *layer, *below;
+	struct weft_why why;
 
 	assert_int_equal(parse(world, "fan:[leaf:b],text=t", &layer, NULL), 0);
 	assert_int_equal(parse(world, "leaf:a", &below, NULL), 0);
-	assert_int_equal(tree_add_below(&world->core, layer, below), 0);
+	assert_int_equal(tree_add_below(&world->core, layer, below, &why), 0);
 	char *text = grammar_print(&world->core, layer);
 	assert_string_equal(text, "fan:[leaf:a],[leaf:b],text=t");
 	weft_free(&world->core, text);
+	tree_free(&world->core, layer);
+	/* but not what stands for something that is there */
+	assert_int_equal(tree_new_ref(&world->core, "b", &layer), 0);
+	assert_int_equal(parse(world, "leaf:a", &below, NULL), 0);
+	assert_int_equal(tree_add_below(&world->core, layer, below, &why), -EINVAL);
+	assert_non_null(strstr(why.text, "@b: a reference"));
 	tree_free(&world->core, layer);
 }
 

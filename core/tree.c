@@ -141,10 +141,17 @@ int tree_add_child(struct weft_core *core, struct tree *tree, struct tree *child
 	return add_at(core, tree, child, place_of(tree, child));
 }
 
-int tree_add_below(struct weft_core *core, struct tree *tree, struct tree *child)
+int tree_add_below(struct weft_core *core, struct tree *tree, struct tree *child, struct weft_why *why)
 {
 	WEFT_ASSERT(!child->port);
-	return add_at(core, tree, child, 0);
+	if (tree->ref) {
+		tree_free(core, child);
+		return weft_why(why, -EINVAL, "@%.60s: a reference stands for what is there already, and nothing is put below it: "
+			"write KIND:...", tree->ref);
+	}
+	if (add_at(core, tree, child, 0) != 0)
+		return weft_why(why, -ENOMEM, "%.60s: no memory for it: end something else, or raise the memory limit", tree->kind);
+	return 0;
 }
 
 static bool text_equal(const char *a, const char *b)

@@ -54,8 +54,9 @@ int tree_add_option(struct weft_core *core, struct tree *tree, const char *name,
 	size_t value_len);
 /* `child` is the tree's from now on, also when it fails. */
 int tree_add_child(struct weft_core *core, struct tree *tree, struct tree *child);
-/* The same, before the others: how a layer written without a device (`--through KIND:...`) gets the one it goes on. */
-int tree_add_below(struct weft_core *core, struct tree *tree, struct tree *child);
+/* The same, before the others: how a layer written without a device (`--through KIND:...`) gets the one it goes on. -EINVAL, with
+ * `why`: `tree` is a reference (@NAME), which nothing goes below. */
+int tree_add_below(struct weft_core *core, struct tree *tree, struct tree *child, struct weft_why *why);
 bool tree_equal(const struct tree *a, const struct tree *b);
 /* May objects be called so? Letters, digits, '-', '_', '.'; a letter or digit first; at most 63. */
 bool tree_name_valid(const char *name);

@@ -32,13 +32,13 @@ static int tree_make(struct export_call *e, struct tree **out)
 	if (error != 0)
 		return error;
 	error = tree_new_ref(weft->core, e->server->device->object->name, &ref);
-	if (error == 0)
-		error = tree_add_below(weft->core, *out, ref);
-	if (error != 0) {
+	if (error != 0)
+		weft_why(why, error, "'%.60s': no memory for it: close something else, or raise the memory limit", e->text);
+	else
+		error = tree_add_below(weft->core, *out, ref, why);
+	if (error != 0)
 		tree_free(weft->core, *out);
-		return weft_why(why, error, "'%.60s': no memory for it: close something else, or raise the memory limit", e->text);
-	}
-	return 0;
+	return error;
 }
 
 static void open_run(struct call *call)

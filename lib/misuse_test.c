@@ -236,6 +236,8 @@ static void settings_and_memory_are_checked(void **state)
 	REFUSED(u, weft_memory_register(u->weft, u, UINT64_MAX, -1, 0, 0, &memory, &u->why), -EINVAL);
 	REFUSED(u, weft_device_resize(u->device, 1000, &u->why), -EINVAL);
 	REFUSED(u, weft_export_open(u->weft, "nowhere:", u->device, &u->server, &u->why), -EINVAL);
+	REFUSED(u, weft_export_open(u->weft, "@mem0", u->device, &u->server, &u->why), -EINVAL);
+	REFUSED(u, weft_export_open(u->weft, "vhost-user:[mem:1MiB]", u->device, &u->server, &u->why), -EINVAL);
 	REFUSED(u, weft_close(u->weft, &u->why), -EBUSY);
 	REFUSED(u, weft_device_close(u->device, &u->why), -EBUSY);
 	REFUSED(u, weft_reactor_close(u->reactor, &u->why), -EBUSY);

@@ -24,6 +24,8 @@ SERVE = {
     'unknown export': (('mem:1MiB', '--on', 'nbdd:1'), USAGE, ["'nbdd'", 'export', 'weft list']),
     'unknown layer': (('mem:1MiB', '--through', 'dleay:read=1ms', *ON), USAGE, ["'dleay'", "did you mean 'delay'?"]),
     'a device as an export': (('mem:1MiB', '--on', 'file:ok.img'), USAGE, ["'file'", "'export' is wanted"]),
+    'a reference as an export': (('mem:1MiB', '--on', '@mem0'), USAGE, ['@mem0', 'reference', 'KIND:']),
+    'a reference as a layer': (('mem:1MiB', '--through', '@mem0', *ON), USAGE, ['@mem0', 'reference', 'KIND:']),
     'unknown option': (('file:ok.img,raedonly=on', *ON), USAGE,
                        ['file', "'raedonly'", "did you mean 'readonly'?", 'weft explain file']),
     'no bool': (('file:ok.img,readonly=maybe', *ON), USAGE, ['readonly', "'maybe'", 'write on or off']),
