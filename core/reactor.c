@@ -342,11 +342,6 @@ void reactor_leave(struct weft_reactor *before)
 	here = before;
 }
 
-const void *reactor_thread_mark(void)
-{
-	return &here;
-}
-
 bool reactor_inbox_empty(struct weft_reactor *reactor)
 {
 	return !inbox_has_work(reactor);

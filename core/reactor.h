@@ -51,7 +51,7 @@ struct weft_reactor {
 	struct env_thread *thread;
 	unsigned coming;                 /* control's: sessions that it has sent here, and that have not answered yet */
 	/* a program's: */
-	const void *owner;               /* the mark of the thread that runs it (reactor_thread_mark); NULL: a thread of ours */
+	const void *owner;               /* the mark of the thread that runs it (env_thread_mark); NULL: a thread of ours */
 	void *program;                   /* libweft's notes; NULL: closed */
 	bool movable;                    /* other threads may adopt it */
 	struct weft_reactor *next_retired;
@@ -84,8 +84,6 @@ void reactor_disarm(struct weft_reactor *reactor);
 void reactor_nudge(struct weft_reactor *reactor); /* any thread */
 /* Nothing has come that a turn would take. */
 bool reactor_inbox_empty(struct weft_reactor *reactor);
-/* Differs from thread to thread, and stays the same in one. */
-const void *reactor_thread_mark(void);
 
 /* *out: NULL, or a retired one, whose memory is taken. */
 int reactor_open(struct weft_core *core, unsigned lane, uint32_t budget, bool movable, struct weft_reactor **out,

@@ -241,6 +241,19 @@ void env_medium_submit(struct env_loop *loop, struct env_io *io)
 	io->medium->ops->submit(loop, io);
 }
 
+/* How often the thread's process was forked from another one since it began there. */
+static _Thread_local uintptr_t forks;
+
+const void *env_thread_mark(void)
+{
+	return (const char *)&forks + forks;
+}
+
+void env_thread_is_child(void)
+{
+	forks++;
+}
+
 bool env_forked(struct env *env)
 {
 	return env->ops->forked && env->ops->forked(env);

@@ -85,6 +85,8 @@ void env_thread_join(struct env_thread *thread);
 /* Calls step in the caller's own thread until ENV_STOP (the control reactor of a process). */
 void env_thread_run_here(struct env *env, struct env_loop *loop, env_step_fn *step, void *self);
 unsigned env_cpu_count(struct env *env);
+/* Differs from thread to thread and stays the same in one. The thread that forks has another one in the child. */
+const void *env_thread_mark(void);
 /* Is this a child that was forked since the environment was opened? It has its memory and none of its threads. */
 bool env_forked(struct env *env);
 

@@ -52,6 +52,9 @@ struct env_ops {
 	int (*file_remove)(struct env *env, const char *path, struct weft_why *why);
 };
 
+/* Called on the thread that has forked, in the child: its mark (env_thread_mark) changes. */
+void env_thread_is_child(void);
+
 /* The head of an environment. env_init fills it. */
 struct env {
 	const struct env_ops *ops;

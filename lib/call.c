@@ -54,7 +54,7 @@ static bool own_reactors_turn(struct weft *weft)
 
 	env_gate_enter(weft->gate);
 	for (struct program *p = weft->programs; p != NULL; p = p->next)
-		if (p->reactor->owner == reactor_thread_mark()) {
+		if (p->reactor->owner == env_thread_mark()) {
 			WEFT_ASSERT(n < CORE_REACTORS_MAX);
 			own[n++] = p;
 		}
@@ -99,7 +99,7 @@ static void wait_until_done(struct weft *weft, const struct call *call)
 int call_wait(struct weft *weft, struct call *call, struct weft_why *why)
 {
 	call_send(weft, call);
-	if (weft->caller && weft->owner == reactor_thread_mark()) {
+	if (weft->caller && weft->owner == env_thread_mark()) {
 		run_control_until(weft, call);
 	} else {
 		wait_until_done(weft, call);

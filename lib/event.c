@@ -89,7 +89,7 @@ int weft_event_wait(struct weft *weft, struct weft_event *event, uint64_t timeou
 		return -EINVAL;
 	if (weft_reactor_here() != NULL || env_forked(weft->env))
 		return weft_reactor_here() != NULL ? -EDEADLK : -EPERM;
-	ours = weft->caller && weft->owner == reactor_thread_mark();
+	ours = weft->caller && weft->owner == env_thread_mark();
 	now = env_now_ns(weft->env);
 	until = timeout_ns < WEFT_FOREVER - now ? now + timeout_ns : WEFT_FOREVER;
 	for (;;) {

@@ -108,7 +108,7 @@ int weft_open_in(struct env *env, const struct weft_settings *settings, struct w
 		return weft_why(why, -ENOMEM, "no memory for an instance");
 	weft->env = env;
 	weft->caller = settings->control == WEFT_CONTROL_CALLER;
-	weft->owner = reactor_thread_mark();
+	weft->owner = env_thread_mark();
 	weft->events_tail = &weft->events;
 	error = parts_open(weft, settings, why);
 	if (error != 0) {
@@ -188,7 +188,7 @@ int weft_close(struct weft *weft, struct weft_why *why)
 	struct note *note;
 	int error = call_allowed(weft, why);
 
-	if (error == 0 && weft->caller && weft->owner != reactor_thread_mark())
+	if (error == 0 && weft->caller && weft->owner != env_thread_mark())
 		error = weft_why(why, -EPERM, "control belongs to the thread that called weft_open: close the instance there");
 	if (error == 0)
 		error = all_closed(weft, why);
@@ -213,7 +213,7 @@ static int ours(const struct weft *weft)
 		return -EINVAL;
 	if (weft_reactor_here() != NULL)
 		return -EDEADLK;
-	return weft->owner == reactor_thread_mark() && !env_forked(weft->env) ? 0 : -EPERM;
+	return weft->owner == env_thread_mark() ? 0 : -EPERM;
 }
 
 int weft_control_step(struct weft *weft)

@@ -28,6 +28,7 @@
 #include "core/reactor.h"
 #include "core/region.h"
 #include "core/stack.h"
+#include "env/env.h"
 
 /* ---- handles (handle.c) ---- */
 
@@ -202,7 +203,7 @@ static inline int queue_check(const struct weft_queue *queue)
 	if (WEFT_UNLIKELY(!handle_is(&queue->handle, HANDLE_QUEUE)))
 		return -EBADF;
 	reactor = queue->session.reactor;
-	return WEFT_LIKELY(reactor->owner == reactor_thread_mark()) ? 0 : -EPERM;
+	return WEFT_LIKELY(reactor->owner == env_thread_mark()) ? 0 : -EPERM;
 }
 static inline uint32_t queue_staged(const struct weft_queue *queue)
 {

@@ -70,7 +70,7 @@ static void moment(struct program *p)
 
 	WEFT_ASSERT(weft_reactor_here() == p->reactor);
 	reactor_turn(p->reactor, now);
-	if (p->weft->caller && p->weft->owner == reactor_thread_mark())
+	if (p->weft->caller && p->weft->owner == env_thread_mark())
 		reactor_step(control, now);
 	env_loop_wait(p->reactor->loop, BUSY_LOOK_NS);
 }

@@ -20,7 +20,7 @@ int reactor_check(const struct weft_reactor *reactor)
 		return -EINVAL;
 	if (reactor->program == NULL)
 		return -EBADF;
-	return reactor->owner == reactor_thread_mark() ? 0 : -EPERM;
+	return reactor->owner == env_thread_mark() ? 0 : -EPERM;
 }
 
 const char *reactor_check_text(int error)
@@ -33,7 +33,8 @@ const char *reactor_check_text(int error)
 	case -EBADF:
 		return "it has been closed, or is a service reactor: open one of this thread's own";
 	case -EPERM:
-		return "it belongs to another thread: call from that one, or weft_reactor_adopt it here first";
+		return "it belongs to another thread: call from that one, or weft_reactor_adopt it here first; after fork() it "
+			"stays with the parent";
 	default:
 		return "this thread is running that reactor already: call from outside its turn";
 	}
@@ -172,7 +173,7 @@ int weft_reactor_open(struct weft *weft, const struct weft_reactor_settings *set
 		return error;
 	}
 	p->reactor = l.reactor;
-	l.reactor->owner = reactor_thread_mark();
+	l.reactor->owner = env_thread_mark();
 	reactor_mode_set(l.reactor, (enum weft_mode)settings->mode);
 	env_gate_enter(weft->gate);
 	p->next = weft->programs;
@@ -242,9 +243,12 @@ int weft_reactor_adopt(struct weft_reactor *reactor, struct weft_why *why)
 		return weft_why(why, error, "reactor: %s", reactor_check_text(error));
 	if (error == 0)
 		return 0;
+	if (env_forked(program_of(reactor)->weft->env))
+		return weft_why(why, -EPERM, "reactor: it is of the process that this one was forked from: open an instance of its "
+			"own here");
 	if (!reactor->movable)
 		return weft_why(why, -EPERM, "this reactor stays with the thread that opened it: open it without settings.bound");
-	reactor->owner = reactor_thread_mark();
+	reactor->owner = env_thread_mark();
 	return 0;
 }
 
@@ -277,7 +281,7 @@ static void descriptor_set(struct program *p)
 
 static bool control_is_ours(const struct weft *weft)
 {
-	return WEFT_UNLIKELY(weft->caller) && weft->owner == reactor_thread_mark();
+	return WEFT_UNLIKELY(weft->caller) && weft->owner == env_thread_mark();
 }
 
 static bool control_turn(struct weft *weft)
@@ -385,6 +389,8 @@ int weft_reactor_wake(struct weft_reactor *reactor)
 
 	if (error == -EINVAL || error == -EBADF)
 		return error;
+	if (env_forked(reactor->core->env))
+		return -EPERM;
 	reactor_nudge(reactor);
 	return 0;
 }

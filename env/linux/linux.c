@@ -214,6 +214,21 @@ static const struct env_ops linux_ops = {
 	.is_terminal = linux_is_terminal,
 };
 
+/* Who forks goes on in the child with the parent's memory, and with rings that the kernel shares with the parent. */
+static int watch_forks(void)
+{
+	static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+	static bool watched;
+	int rc = 0;
+
+	pthread_mutex_lock(&lock);
+	if (!watched)
+		rc = pthread_atfork(NULL, NULL, env_thread_is_child);
+	watched = rc == 0;
+	pthread_mutex_unlock(&lock);
+	return rc;
+}
+
 int env_linux_open(struct env **out, const struct env_linux_wants *wants, struct weft_why *why)
 {
 	static const struct env_linux_wants none;
@@ -221,7 +236,7 @@ int env_linux_open(struct env **out, const struct env_linux_wants *wants, struct
 
 	if (!wants)
 		wants = &none;
-	if (env)
+	if (env && watch_forks() == 0)
 		env->workers = workers_open(wants->workers ? wants->workers : 16);
 	if (!env || !env->workers) {
 		free(env);

@@ -12,7 +12,8 @@
  * that was refused. Every pointer that a call wants may be NULL, and a handle that was closed may be passed again, until the
  * instance is closed: that is refused with -EINVAL or -EBADF.
  *
- * Not after fork(): the child has the memory, but neither the threads nor the rings; control calls end with -EPERM there.
+ * Not after fork(): the child has the memory, but neither the threads nor the rings, which stay the parent's; calls end with
+ * -EPERM there.
  */
 #ifndef WEFT_WEFT_H
 #define WEFT_WEFT_H
