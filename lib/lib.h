@@ -175,6 +175,8 @@ int program_run(struct program *p, const uint32_t *count, uint32_t enough, uint6
 void program_turn(struct program *p);
 /* Sends what was staged; the same. */
 void program_send(struct program *p);
+/* The descriptor as it has to be, after something else than a turn or a sending has changed what there is. */
+void program_look(struct program *p);
 
 /* ---- queues (queue.c, request.c) ---- */
 

@@ -99,6 +99,7 @@ static int join(struct weft_queue *queue, struct weft_reactor *reactor, struct w
 			stack_close_here(queue->device->stack, reactor);
 	}
 	reactor_leave(before);
+	program_look(p); /* turns may have been taken */
 	if (error != 0)
 		return error;
 	queue->program = p;
@@ -385,6 +386,9 @@ static int cancel(struct weft_queue *queue, bool all, void *user_data)
 	before = reactor_enter(queue->program->reactor);
 	slots_each(queue->program->reactor, cancel_one, &c);
 	reactor_leave(before);
+	/* What has ended by that is told now, and what the kernel is to be asked goes out: the program may be about to sleep. */
+	if (c.asked > 0 && before != queue->program->reactor)
+		program_send(queue->program);
 	return c.asked;
 }
 

@@ -313,6 +313,15 @@ void program_send(struct program *p)
 	reactor_leave(before);
 }
 
+void program_look(struct program *p)
+{
+	struct weft_reactor *before = reactor_enter(p->reactor);
+
+	if (p->notify)
+		descriptor_set(p);
+	reactor_leave(before);
+}
+
 static bool nudged(struct weft_reactor *reactor)
 {
 	return atomic_load_explicit(&reactor->nudged, memory_order_relaxed) && atomic_exchange(&reactor->nudged, false);

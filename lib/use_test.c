@@ -414,6 +414,56 @@ static void the_descriptor_tells_of_everything(void **state)
 	unlink(strchr(text, ':') + 1);
 }
 
+/* Who sleeps on the descriptor may have polled last before. */
+static void the_descriptor_tells_of_what_was_cancelled(void **state)
+{
+	struct use *u = *state;
+	struct weft_device *slow;
+	struct weft_queue *queue;
+	struct weft_completion c;
+	char a[512];
+
+	must(u, weft_device_open(u->weft, "delay:[null:1MiB],all=1000s", &slow, &u->why));
+	must(u, weft_queue_open(slow, NULL, NULL, &queue, &u->why));
+	assert_int_equal(weft_queue_notify(queue, true), 0);
+	assert_int_equal(weft_queue_read(queue, 0, a, sizeof(a), a, 0), 0);
+	assert_int_equal(weft_queue_submit(queue), 1);
+	while (readable(weft_queue_fd(queue), 0))
+		assert_int_equal(weft_queue_poll(queue, &c, 1), 0);
+	assert_int_equal(weft_queue_cancel_all(queue), 1);
+	assert_true(readable(weft_queue_fd(queue), 10000));
+	assert_int_equal(weft_queue_poll(queue, &c, 1), 1);
+	assert_int_equal(c.status, -ECANCELED);
+	must(u, weft_queue_close(queue, &u->why));
+	must(u, weft_device_close(slow, &u->why));
+}
+
+static void a_minimum_above_what_is_outstanding_means_all_of_it(void **state)
+{
+	struct use *u = *state;
+	struct weft_completion c[8];
+	struct weft_device *slow;
+	struct weft_queue *queue;
+	char a[512];
+
+	must(u, weft_device_open(u->weft, "delay:[null:1MiB],all=5ms", &slow, &u->why));
+	must(u, weft_queue_open(slow, NULL, NULL, &queue, &u->why));
+	for (unsigned i = 0; i < 3; i++)
+		assert_int_equal(weft_queue_read(queue, 0, a, sizeof(a), a, 0), 0);
+	assert_int_equal(weft_queue_wait(queue, c, 8, 8, WEFT_FOREVER), 3);
+	assert_int_equal(weft_queue_wait(queue, c, 8, 8, WEFT_FOREVER), 0); /* there is nothing to wait for */
+	/* and what has ended when the time is over is had */
+	must(u, weft_device_set(slow, "write", "1000s", &u->why));
+	assert_int_equal(weft_queue_write(queue, 0, a, sizeof(a), u, 0), 0);
+	assert_int_equal(weft_queue_read(queue, 0, a, sizeof(a), a, 0), 0);
+	assert_int_equal(weft_queue_wait(queue, c, 2, 8, 200000000), 1);
+	assert_ptr_equal(c[0].user_data, a);
+	assert_int_equal(weft_queue_cancel(queue, u), 1);
+	assert_int_equal(one(queue, u), -ECANCELED);
+	must(u, weft_queue_close(queue, &u->why));
+	must(u, weft_device_close(slow, &u->why));
+}
+
 static void what_was_begun_ends_by_an_event(void **state)
 {
 	struct use *u = *state;
@@ -707,6 +757,8 @@ int main(void)
 		TEST(waiting_ends_with_the_time_or_a_nudge_and_cancelling_ends_requests),
 		TEST(queues_of_several_devices_share_a_reactor),
 		TEST(the_descriptor_tells_of_everything),
+		TEST(the_descriptor_tells_of_what_was_cancelled),
+		TEST(a_minimum_above_what_is_outstanding_means_all_of_it),
 		TEST(what_was_begun_ends_by_an_event),
 		TEST(a_file_becomes_smaller_whatever_its_reactors_do),
 		TEST_CALLER(a_file_becomes_smaller_whatever_its_reactors_do),
