@@ -204,12 +204,84 @@ static void no_count_is_lost(void **state)
 	assert_int_equal(weft_close(weft, &why), 0);
 }
 
+/* ---- a device that one thread closes while others ask what can be said of it ---- */
+
+struct facts {
+	_Atomic(struct weft_device *) device;
+	_Atomic bool over;
+	_Atomic unsigned wrong;
+};
+
+static bool open_or_closed(int got)
+{
+	return got >= 0 || got == -EBADF;
+}
+
+static void *properties_main(void *arg)
+{
+	struct facts *f = arg;
+	struct weft_property property;
+	char text[64];
+
+	while (!f->over) {
+		struct weft_device *device = f->device;
+
+		f->wrong += !open_or_closed(weft_device_get(device, "lower.size", text, sizeof(text), NULL));
+		f->wrong += !open_or_closed(weft_device_set(device, "all", "1us", NULL));
+		f->wrong += !open_or_closed(weft_device_property(device, 20, &property));
+		f->wrong += weft_device_resize(device, 1000, NULL) > -1;
+	}
+	return NULL;
+}
+
+/* Nothing here but these calls themselves could put the closing thread and this one in order. */
+static void *facts_main(void *arg)
+{
+	static struct weft_stats stats;
+	struct facts *f = arg;
+	struct weft_device_info info;
+
+	while (!f->over) {
+		f->wrong += !open_or_closed(weft_device_info(f->device, &info));
+		f->wrong += !open_or_closed(weft_device_stats(f->device, &stats));
+	}
+	return NULL;
+}
+
+static void facts_of_a_device_that_is_closed_meanwhile(void **state)
+{
+	static struct facts f;
+	struct weft *weft;
+	struct weft_device *device;
+	struct weft_why why;
+	pthread_t thread[2];
+
+	(void)state;
+	assert_int_equal(weft_open(NULL, &weft, &why), 0);
+	assert_int_equal(weft_device_open(weft, "delay:[mem:1MiB],all=1us", &device, &why), 0);
+	f.device = device;
+	assert_int_equal(pthread_create(&thread[0], NULL, facts_main, &f), 0);
+	assert_int_equal(pthread_create(&thread[1], NULL, properties_main, &f), 0);
+	for (unsigned round = 0; round < 400; round++) {
+		assert_int_equal(weft_device_close(device, &why), 0);
+		assert_int_equal(weft_device_open(weft, "delay:[mem:1MiB],all=1us", &device, &why), 0);
+		f.device = device;
+	}
+	f.over = true;
+	for (unsigned i = 0; i < 2; i++)
+		pthread_join(thread[i], NULL);
+	assert_int_equal(f.wrong, 0);
+	assert_int_equal(weft_device_close(device, &why), 0);
+	assert_int_equal(weft_close(weft, &why), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(on_memory_that_is_called_everywhere),
 		cmocka_unit_test(on_a_device_that_lives_on_a_service_reactor),
 		cmocka_unit_test(no_count_is_lost),
+		cmocka_unit_test(facts_of_a_device_that_is_closed_meanwhile),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

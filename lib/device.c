@@ -329,13 +329,37 @@ static void resize_run(struct call *call)
 	objects_resize(d->device->object, d->size, &call->job);
 }
 
-static int resize_check(const struct weft_device *device, uint64_t size, struct weft_why *why)
+/* Inside the gate from here on when it is open (0): nobody closes it meanwhile. */
+static int device_enter(const struct weft_device *device, struct weft_why *why)
 {
 	int error = handle_check(device, HANDLE_DEVICE, why);
 
-	if (error == 0 && size % device->blk->block != 0)
+	if (error == 0 && env_forked(device->handle.weft->env))
+		return call_allowed(device->handle.weft, why);
+	if (error != 0)
+		return error;
+	env_gate_enter(device->handle.weft->gate);
+	error = handle_check(device, HANDLE_DEVICE, why);
+	if (error != 0)
+		env_gate_leave(device->handle.weft->gate);
+	return error;
+}
+
+static void device_leave(const struct weft_device *device)
+{
+	env_gate_leave(device->handle.weft->gate);
+}
+
+static int resize_check(const struct weft_device *device, uint64_t size, struct weft_why *why)
+{
+	int error = device_enter(device, why);
+
+	if (error != 0)
+		return error;
+	if (size % device->blk->block != 0)
 		error = weft_why(why, -EINVAL, "%s: size %llu is not a multiple of the block size %u: choose a multiple",
 			device->object->name, (unsigned long long)size, device->blk->block);
+	device_leave(device);
 	return error;
 }
 
@@ -370,14 +394,10 @@ int weft_device_resize_begin(struct weft_device *device, uint64_t size, void *us
 
 /* ---- facts ---- */
 
-int weft_device_info(struct weft_device *device, struct weft_device_info *info)
+void device_info(const struct weft_device *device, struct weft_device_info *info)
 {
-	const struct weft_blk *blk;
-	int error = handle_check(device, HANDLE_DEVICE, NULL);
+	const struct weft_blk *blk = device->blk;
 
-	if (error != 0 || info == NULL)
-		return error != 0 ? error : -EINVAL;
-	blk = device->blk;
 	*info = (struct weft_device_info){
 		.size = __atomic_load_n(&blk->size, __ATOMIC_RELAXED), .block = blk->block, .physical = blk->physical,
 		.optimal = blk->optimal, .align = blk->align, .max_len = blk->max_len, .max_segs = blk->max_segs,
@@ -386,15 +406,28 @@ int weft_device_info(struct weft_device *device, struct weft_device_info *info)
 		.max_compare = (blk->ops_can & WEFT_OP_BIT(WEFT_COMPARE_WRITE)) != 0 ? blk->max_compare : 0,
 	};
 	snprintf(info->name, sizeof(info->name), "%s", device->object->name);
-	return 0;
+}
+
+int weft_device_info(struct weft_device *device, struct weft_device_info *info)
+{
+	int error = device_enter(device, NULL);
+
+	if (error != 0)
+		return error;
+	if (info != NULL)
+		device_info(device, info);
+	device_leave(device);
+	return info != NULL ? 0 : -EINVAL;
 }
 
 int weft_device_stats(struct weft_device *device, struct weft_stats *stats)
 {
-	int error = handle_check(device, HANDLE_DEVICE, NULL);
+	int error = device_enter(device, NULL);
 
-	if (error != 0 || stats == NULL)
-		return error != 0 ? error : -EINVAL;
-	weft_blk_stats(device->blk, stats);
-	return 0;
+	if (error != 0)
+		return error;
+	if (stats != NULL)
+		weft_blk_stats(device->blk, stats);
+	device_leave(device);
+	return stats != NULL ? 0 : -EINVAL;
 }

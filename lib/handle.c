@@ -32,10 +32,12 @@ void *handle_new(struct weft *weft, enum handle_kind kind, size_t size)
 	handle = closed_take(weft, kind);
 	weft->open[kind]++;
 	env_gate_leave(weft->gate);
-	if (handle == NULL)
-		handle = weft_alloc_aligned(weft->core, 64, size);
-	else
-		memset(handle, 0, size);
+	if (handle != NULL) { /* but for what those read who still have it */
+		WEFT_ASSERT(handle->weft == weft && handle->mark == HANDLE_CLOSED);
+		memset(handle + 1, 0, size - sizeof(*handle));
+		return handle;
+	}
+	handle = weft_alloc_aligned(weft->core, 64, size);
 	if (handle == NULL) {
 		env_gate_enter(weft->gate);
 		weft->open[kind]--;

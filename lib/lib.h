@@ -142,6 +142,8 @@ struct weft_device {
 };
 /* The text as a tree: grammar, or JSON. On the control reactor. */
 int device_parse(struct weft *weft, const char *text, const struct weft_iface *wants, struct tree **out, struct weft_why *why);
+/* As weft_device_info; while nobody closes the device. */
+void device_info(const struct weft_device *device, struct weft_device_info *info);
 /* As weft_core.resized. */
 void device_resized(void *self, struct weft_blk *blk);
 

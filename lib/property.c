@@ -168,7 +168,7 @@ static void walk_facts(struct walk *w)
 		} else if (w->value != NULL) {
 			read_only(w, facts[i].name);
 		} else {
-			weft_device_info(w->device, &info);
+			device_info(w->device, &info);
 			w->length = fact_print(&facts[i], &info, w->text, w->size);
 		}
 	}
@@ -191,8 +191,14 @@ static void told(void *self, const char *name, const char *value)
 static void walk_run(struct call *call)
 {
 	struct walk *w = WEFT_CONTAINER(call, struct walk, call);
-	struct weft_object *object = w->device->object;
+	struct weft_object *object;
+	int error = handle_check(w->device, HANDLE_DEVICE, &call->why); /* another thread may have closed it meanwhile */
 
+	if (error != 0) {
+		call_end(call, error);
+		return;
+	}
+	object = w->device->object;
 	walk_options(w, object, 0);
 	if (!w->found)
 		walk_facts(w);

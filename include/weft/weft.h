@@ -10,7 +10,7 @@
  * Errors: calls return 0 or a count, or -errno. Control calls take a struct weft_why (may be NULL) that then holds one sentence:
  * what was wrong, and what to do about it. Calls of the data path take none: weft_queue_why() has the sentence of the last one
  * that was refused. Every pointer that a call wants may be NULL, and a handle that was closed may be passed again, until the
- * instance is closed: that is refused with -EINVAL or -EBADF.
+ * instance is closed (or 32 more of its kind: then the memory may be another handle's): that is refused with -EINVAL or -EBADF.
  *
  * Not after fork(): the child has the memory, but neither the threads nor the rings, which stay the parent's; calls end with
  * -EPERM there.
