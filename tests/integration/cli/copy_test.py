@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """weft copy: what was there is there afterwards, holes too; interrupted, it goes on; what does not fit is said."""
+import contextlib
 import json
 import os
 import pty
@@ -243,6 +244,33 @@ def test_a_state_file_that_is_not_true_is_refused(weft, folder, image, case):
     for part in ["--resume='state'", *parts]:
         assert part in done.err, done.err
     assert not os.path.exists(f'{folder}/c.img') and (case == 'gone') == (not os.path.exists(f'{folder}/b.img'))
+
+
+def test_killed_at_any_moment_it_ends_with_the_same_bytes(weft, folder, image):
+    arguments = ('file:a.img', 'file:b.img', '--resume', 'state', '--bs', '64KiB', '--depth', '4', '--checkpoint', '1ms')
+    choice, source = random.Random(5), content(image)
+    for _ in range(12):
+        copy = Copy(folder, *arguments, '--rate', '16MiB')
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            copy.child.wait(choice.uniform(0.02, 0.3))
+        copy.end(signal.SIGKILL)
+        ranges = json.loads(content(f'{folder}/state'))['state']['copied'] if os.path.exists(f'{folder}/state') else []
+        target = content(f'{folder}/b.img') if ranges else b''
+        assert all(target[begin:end] == source[begin:end] for begin, end in ranges)
+    result = told(weft('copy', *arguments, '--verify', '--json'))
+    assert content(f'{folder}/b.img') == source and result['settled_before'] > 0
+    assert sorted(os.listdir(folder)) == ['a.img', 'b.img']
+
+
+def test_a_destination_that_was_changed_meanwhile_is_found_by_verifying_and_copied_anew(weft, folder, image):
+    interrupted(folder)
+    with open(f'{folder}/b.img', 'r+b') as target:
+        target.write(b'somebody was here')
+    arguments = ('file:a.img', 'file:b.img', '--resume', 'state', '--verify', '--json')
+    done = weft('copy', *arguments)
+    assert done.status == 1 and 'byte 0 differs' in done.err and not os.path.exists(f'{folder}/state')
+    assert told(weft('copy', *arguments))['settled_before'] == 0
+    assert content(f'{folder}/b.img') == content(image)
 
 
 def test_a_limit_is_kept(weft):
