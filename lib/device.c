@@ -334,8 +334,8 @@ static int device_enter(const struct weft_device *device, struct weft_why *why)
 {
 	int error = handle_check(device, HANDLE_DEVICE, why);
 
-	if (error == 0 && env_forked(device->handle.weft->env))
-		return call_allowed(device->handle.weft, why);
+	if (error == 0)
+		error = begin_allowed(device->handle.weft, why);
 	if (error != 0)
 		return error;
 	env_gate_enter(device->handle.weft->gate);
@@ -378,8 +378,6 @@ int weft_device_resize_begin(struct weft_device *device, uint64_t size, void *us
 	struct device_call *d;
 	int error = resize_check(device, size, why);
 
-	if (error == 0)
-		error = begin_allowed(device->handle.weft, why);
 	if (error != 0)
 		return error;
 	d = begin_new(device->handle.weft, WEFT_EVENT_RESIZE, user_data, why);

@@ -243,9 +243,9 @@ int weft_reactor_adopt(struct weft_reactor *reactor, struct weft_why *why)
 		return weft_why(why, error, "reactor: %s", reactor_check_text(error));
 	if (error == 0)
 		return 0;
-	if (env_forked(program_of(reactor)->weft->env))
-		return weft_why(why, -EPERM, "reactor: it is of the process that this one was forked from: open an instance of its "
-			"own here");
+	error = begin_allowed(program_of(reactor)->weft, why);
+	if (error != 0)
+		return error;
 	if (!reactor->movable)
 		return weft_why(why, -EPERM, "this reactor stays with the thread that opened it: open it without settings.bound");
 	reactor->owner = env_thread_mark();
