@@ -74,14 +74,20 @@ static bool loop_poll(struct env_loop *base)
 	return worked;
 }
 
-static void loop_submit(struct env_loop *base)
-{
-	(void)base;
-}
-
 static bool loop_may_go_on(void *arg)
 {
 	return sim_loop_ready(arg);
+}
+
+/* A scenario's own thread that does not sleep (it polls, or lingers) takes that long for a turn; else time would stand still. */
+#define TURN_NS 100
+
+static void loop_submit(struct env_loop *base)
+{
+	struct sim_loop *loop = loop_of(base);
+
+	if (loop->node->world->stepping == NULL)
+		sim_wait(loop->node, loop_may_go_on, loop, TURN_NS);
 }
 
 /* For a thread that the simulator does not step: a scenario's own. */
