@@ -20,14 +20,15 @@ struct item {
 };
 
 static const uint8_t mix[] = { WEFT_READ, WEFT_READ, WEFT_READ, WEFT_READ, WEFT_WRITE, WEFT_WRITE, WEFT_WRITE, WEFT_WRITE,
-	WEFT_ZERO,
-	WEFT_DISCARD, WEFT_FLUSH, WEFT_STATUS };
+	WEFT_ZERO, WEFT_DISCARD, WEFT_FLUSH, WEFT_STATUS, WEFT_COMPARE_WRITE };
 
 static unsigned pick(struct check *check)
 {
 	unsigned op = mix[check_rand(check, sizeof(mix))];
 
-	return op == WEFT_DISCARD && (check->blk->ops_can & WEFT_OP_BIT(WEFT_DISCARD)) == 0 ? WEFT_READ : op;
+	if (op != WEFT_DISCARD && op != WEFT_COMPARE_WRITE)
+		return op;
+	return (check->blk->ops_can & WEFT_OP_BIT(op)) != 0 ? op : WEFT_READ;
 }
 
 /* Cells of a request, so that there is memory for all in flight. */
@@ -38,6 +39,26 @@ static uint64_t longest(uint64_t cell)
 	return most < LONGEST ? most : LONGEST;
 }
 
+/* A compare-and-write has two halves, and is not split. False: not even of one cell. */
+static bool fit(const struct check *check, uint64_t *n, uint64_t cell)
+{
+	while (*n > 0 && (2 * *n > longest(cell) || *n * cell > check->blk->max_compare))
+		--*n;
+	if (*n > 0)
+		return true;
+	*n = 1;
+	return false;
+}
+
+static void fill_words(struct check *check, uint8_t *memory, uint64_t len)
+{
+	for (uint64_t i = 0; i < len; i += 512) {
+		uint64_t word = check_rand(check, UINT64_MAX);
+
+		memcpy(memory + i, &word, sizeof(word));
+	}
+}
+
 static void begin(struct check *check, struct item *item, uint8_t *memory, uint64_t cell)
 {
 	struct check_request *r = &item->request;
@@ -46,20 +67,24 @@ static void begin(struct check *check, struct item *item, uint8_t *memory, uint6
 
 	n = n < cells ? n : cells;
 	*r = (struct check_request){ .op = pick(check), .lane = (unsigned)check_rand(check, check->lanes), .segs = &item->seg };
+	if (r->op == WEFT_COMPARE_WRITE && !fit(check, &n, cell))
+		r->op = WEFT_WRITE;
 	if (r->op != WEFT_FLUSH) {
 		r->offset = check_rand(check, cells - n + 1) * cell;
 		r->len = n * cell;
 	}
-	if (r->op == WEFT_WRITE || r->op == WEFT_ZERO)
+	if (r->op == WEFT_WRITE || r->op == WEFT_ZERO || r->op == WEFT_COMPARE_WRITE)
 		r->flags = check_rand(check, 8) == 0 ? WEFT_FUA : 0;
-	r->nsegs = r->op == WEFT_READ || r->op == WEFT_WRITE || r->op == WEFT_STATUS;
+	r->nsegs = r->op == WEFT_READ || r->op == WEFT_WRITE || r->op == WEFT_COMPARE_WRITE || r->op == WEFT_STATUS;
 	item->seg = (struct weft_seg){ .base = memory, .len = (uint32_t)(longest(cell) * cell) };
-	if (r->op != WEFT_STATUS)
+	if (r->op == WEFT_READ || r->op == WEFT_WRITE)
 		item->seg.len = (uint32_t)r->len;
-	for (uint64_t i = 0; r->op == WEFT_WRITE && i < r->len; i += 512) {
-		uint64_t word = check_rand(check, UINT64_MAX);
-
-		memcpy(memory + i, &word, sizeof(word));
+	if (r->op == WEFT_WRITE)
+		fill_words(check, memory, r->len);
+	if (r->op == WEFT_COMPARE_WRITE) { /* zeroes are there more often than anything else */
+		item->seg.len = (uint32_t)(2 * r->len);
+		memset(memory, 0, r->len);
+		fill_words(check, memory + r->len, r->len);
 	}
 	item->busy = true;
 	check_start(check, r);
@@ -73,7 +98,7 @@ static void end(struct check *check, struct item *item)
 		return;
 	status = check_wait(check, &item->request);
 	item->busy = false;
-	if (status != 0)
+	if (status != 0 && (status != -EILSEQ || item->request.op != WEFT_COMPARE_WRITE))
 		check_failed(check, "%s %" PRIu64 " bytes at %" PRIu64 ", others at once: %s", weft_op_name(item->request.op),
 			item->request.len, item->request.offset, strerrordesc_np(-status));
 }

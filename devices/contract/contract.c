@@ -9,6 +9,7 @@
  *  C3  A write that failed may have happened or not; a range that was never written reads as anything, but always
  *      as the same.
  *  C4  Nobody changes the memory of a write while it is under way.
+ *  C5  A compare-and-write writes when the device holds what it compares, and else changes nothing and says so.
  * A read that overlaps in time with a change of the same blocks is not judged there. Memory that somebody outside
  * could change meanwhile is judged by a private copy.
  */
@@ -81,8 +82,14 @@ static int violated(struct contract *contract, const struct weft_hop *hop, uint6
 	return -EIO;
 }
 
-/* What a request that ended well tells: 0, or -EIO. */
-static int judge(struct contract *contract, struct weft_hop *hop)
+/* Do we know the bytes of the request's memory? Somebody outside may change those of a compare-and-write, which is not copied. */
+static bool is_opaque(const struct weft_hop *hop)
+{
+	return hop->op == WEFT_COMPARE_WRITE && bounce_is_foreign(hop);
+}
+
+/* What a request that ended well, or found other bytes than it compared, tells: its status, or -EIO. */
+static int judge(struct contract *contract, struct weft_hop *hop, int status)
 {
 	struct contract_request *request = request_of(hop);
 	struct weft_hop view = view_of(hop);
@@ -90,10 +97,13 @@ static int judge(struct contract *contract, struct weft_hop *hop)
 
 	if (hop->op == WEFT_READ && !model_read(&contract->model, &request->access, &view, &where))
 		return violated(contract, hop, where, "the data is not what was last written there");
-	if (hop->op == WEFT_WRITE && model_digest(&view) != request->digest)
+	if ((hop->op == WEFT_WRITE || hop->op == WEFT_COMPARE_WRITE) && model_digest(&view) != request->digest)
 		return violated(contract, hop, hop->offset,
 			"the memory of the write was changed while it was under way");
-	return 0;
+	if (hop->op == WEFT_COMPARE_WRITE && !model_compared(&contract->model, &request->access, &view, status, &where))
+		return violated(contract, hop, where, status == 0 ? "it wrote, but compared something else than is there" :
+			"it did not write, but compared what is there");
+	return status;
 }
 
 static void contract_done(struct weft_hop *self, struct weft_hop *child, int status)
@@ -103,9 +113,9 @@ static void contract_done(struct weft_hop *self, struct weft_hop *child, int sta
 	struct weft_hop view = view_of(self);
 
 	(void)child;
-	if (status == 0)
-		status = judge(contract, self);
-	model_end(&contract->model, &request->access, &view, status);
+	if (!is_opaque(self) && (status == 0 || (status == -EILSEQ && self->op == WEFT_COMPARE_WRITE)))
+		status = judge(contract, self, status);
+	model_end(&contract->model, &request->access, &view, is_opaque(self) ? -EIO : status);
 	if (request->bounced) {
 		if (self->op == WEFT_READ && status == 0)
 			bounce_return(self, &request->bounce);
@@ -122,7 +132,7 @@ static void contract_go(struct weft_hop *hop)
 
 	if (request->bounced)
 		bounce_use(&request->bounce, child);
-	if (hop->op == WEFT_WRITE)
+	if (hop->op == WEFT_WRITE || hop->op == WEFT_COMPARE_WRITE)
 		request->digest = model_digest(child);
 	model_begin(&contract->model, &request->access, hop);
 	weft_hop_submit(child, contract->lower, contract_done);

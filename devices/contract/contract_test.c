@@ -22,6 +22,7 @@ static void conforms(void **state)
 	for (uint64_t seed = 1; seed <= 3; seed++) {
 		rig_conform("contract:[mem:1MiB]", seed, 300);
 		rig_conform("contract:[file:disk.img,create=1MiB]", seed, 300);
+		rig_conform("contract:[compare-write:[mem:1MiB]]", seed, 300);
 	}
 }
 
@@ -105,6 +106,57 @@ static void a_zeroed_range_must_read_as_zeroes(void **state)
 	assert_int_equal(back[0], 0);
 	sim_file_fault(rig.world, "disk.img", WEFT_READ, 1, SIM_FAULT_BIT_ROT, 0);
 	assert_int_equal(ask(WEFT_READ, 0, 0), -EIO);
+	rig_unmake(&rig);
+}
+
+static int compare(char was, char is)
+{
+	static char both[2 * sizeof(data)];
+	struct rig_request r = { .op = WEFT_COMPARE_WRITE, .len = sizeof(data), .nsegs = 1 };
+
+	memset(both, was, sizeof(data));
+	memset(both + sizeof(data), is, sizeof(data));
+	r.segs[0] = (struct weft_seg){ .base = both, .len = sizeof(both) };
+	rig_start(&rig, &r);
+	return rig_wait(&rig, &r);
+}
+
+static void a_compare_and_write_is_judged_by_what_is_there(void **state)
+{
+	(void)state;
+	rig_make(&rig, "contract:[compare-write:[file:disk.img,create=1MiB]]");
+	assert_int_equal(ask(WEFT_WRITE, 0, 'a'), 0);
+	assert_int_equal(compare('b', 'c'), -EILSEQ);
+	assert_int_equal(compare('a', 'b'), 0);
+	assert_int_equal(ask(WEFT_READ, 0, 0), 0);
+	assert_int_equal(back[0], 'b');
+	sim_file_fault(rig.world, "disk.img", WEFT_WRITE, 1, SIM_FAULT_LOST, 0);
+	assert_int_equal(compare('b', 'c'), 0);
+	assert_int_equal(compare('c', 'd'), -EIO); /* it says that they differ: what it wrote is not there */
+	sim_file_fault(rig.world, "disk.img", WEFT_WRITE, 1, SIM_FAULT_LOST, 0);
+	assert_int_equal(ask(WEFT_WRITE, 0, 'e'), 0);
+	assert_int_equal(compare('b', 'f'), -EIO); /* it says that they are equal: that has been overwritten */
+	assert_string_equal(rig_fact(rig.object, "violations"), "2");
+	rig_unmake(&rig);
+}
+
+/* Nothing is known of what it has written, so that anything may be read. */
+static void nothing_is_said_of_a_compare_and_write_in_memory_of_others(void **state)
+{
+	static char both[2 * sizeof(data)];
+	struct rig_request r = { .op = WEFT_COMPARE_WRITE, .len = sizeof(data), .nsegs = 1 };
+
+	(void)state;
+	rig_make(&rig, "contract:[compare-write:[delay:[mem:1MiB],write=1ms]]");
+	r.segs[0] = (struct weft_seg){ .base = both, .len = sizeof(both), .foreign = 1 };
+	assert_int_equal(ask(WEFT_ZERO, 0, 0), 0);
+	rig_start(&rig, &r);
+	rig_run(&rig, 500000);
+	memset(both, 'x', sizeof(both)); /* a guest does what it wants */
+	assert_int_equal(rig_wait(&rig, &r), 0);
+	assert_int_equal(ask(WEFT_READ, 0, 0), 0);
+	assert_int_equal(back[0], 'x');
+	assert_string_equal(rig_fact(rig.object, "violations"), "0");
 	rig_unmake(&rig);
 }
 
@@ -355,6 +407,8 @@ int main(void)
 		RIG_TEST(a_failed_write_may_have_happened_or_not),
 		RIG_TEST(a_block_that_was_never_written_must_stay_as_it_was_read),
 		RIG_TEST(a_zeroed_range_must_read_as_zeroes),
+		RIG_TEST(a_compare_and_write_is_judged_by_what_is_there),
+		RIG_TEST(nothing_is_said_of_a_compare_and_write_in_memory_of_others),
 		RIG_TEST(of_two_writes_at_once_either_may_win_but_it_stays),
 		RIG_TEST(a_client_that_changes_its_memory_is_caught_or_copied),
 		RIG_TEST(a_later_write_rules_out_those_that_ended_before_it_began),

@@ -60,7 +60,7 @@ static uint64_t digest_of(const struct weft_hop *hop, uint64_t at, uint64_t len)
 
 uint64_t model_digest(const struct weft_hop *hop)
 {
-	return digest_of(hop, 0, hop->len);
+	return digest_of(hop, 0, hop->op == WEFT_COMPARE_WRITE ? 2 * hop->len : hop->len);
 }
 
 static uint64_t digest_of_zeroes(uint64_t len)
@@ -198,8 +198,7 @@ static uint64_t judged_end(const struct model *model, const struct model_access 
 	return access->range.to < trusted ? access->range.to : trusted;
 }
 
-/* May a quiet read see this? Then that is what the block holds (T3). */
-static bool block_read(struct model *model, uint64_t block, uint64_t digest)
+static bool block_may_hold(const struct model *model, uint64_t block, uint64_t digest)
 {
 	uint64_t known = model->digest[block];
 	bool legal = known == UNKNOWN || known == digest;
@@ -211,9 +210,42 @@ static bool block_read(struct model *model, uint64_t block, uint64_t digest)
 		for (uint8_t i = 0; i < set->values; i++)
 			legal |= set->value[i].digest == digest || set->value[i].digest == UNKNOWN;
 	}
+	return legal;
+}
+
+/* May a quiet read see this? Then that is what the block holds (T3). */
+static bool block_read(struct model *model, uint64_t block, uint64_t digest)
+{
+	bool legal = block_may_hold(model, block, digest);
+
 	if (legal)
 		block_replace(model, block, digest);
 	return legal;
+}
+
+bool model_compared(struct model *model, const struct model_access *access, const struct weft_hop *hop, int status, uint64_t *where)
+{
+	uint64_t end = judged_end(model, access);
+	bool equal = end == access->range.to; /* for sure */
+
+	WEFT_ASSERT(hop->op == WEFT_COMPARE_WRITE && (status == 0 || status == -EILSEQ));
+	*where = hop->offset;
+	for (uint64_t block = access->range.from; block < end; block++) {
+		uint64_t digest = digest_of(hop, (block - access->range.from) * model->block, model->block);
+
+		if (raced_at(access, block)) {
+			model->raced++;
+			equal = false;
+			continue;
+		}
+		model->judged++;
+		equal = equal && model->digest[block] == digest;
+		if (status == 0 && !block_may_hold(model, block, digest)) {
+			*where = block * model->block;
+			return false;
+		}
+	}
+	return status == 0 || !equal;
 }
 
 bool model_read(struct model *model, struct model_access *access, const struct weft_hop *hop, uint64_t *where)
@@ -238,8 +270,8 @@ bool model_read(struct model *model, struct model_access *access, const struct w
 
 static uint64_t digest_after(const struct model *model, const struct weft_hop *hop, uint64_t at, int status)
 {
-	if (status == 0 && hop->op == WEFT_WRITE)
-		return digest_of(hop, at, model->block);
+	if (status == 0 && (hop->op == WEFT_WRITE || hop->op == WEFT_COMPARE_WRITE))
+		return digest_of(hop, hop->op == WEFT_WRITE ? at : hop->len + at, model->block);
 	return status == 0 && hop->op == WEFT_ZERO ? model->zero_digest : UNKNOWN;
 }
 
@@ -248,7 +280,7 @@ static void count_flushed(struct model *model, const struct model_access *access
 	if (hop->op == WEFT_FLUSH)
 		model->flushed =
 			access->acknowledged > model->flushed ? access->acknowledged : model->flushed;
-	else if ((hop->op == WEFT_WRITE || hop->op == WEFT_ZERO) && (hop->flags & WEFT_FUA) == 0)
+	else if ((hop->op == WEFT_WRITE || hop->op == WEFT_ZERO || hop->op == WEFT_COMPARE_WRITE) && (hop->flags & WEFT_FUA) == 0)
 		model->acknowledged++;
 }
 
@@ -261,7 +293,7 @@ void model_end(struct model *model, struct model_access *access, const struct we
 	if (access->next != NULL)
 		access->next->prev = access->prev;
 	model->time++;
-	for (uint64_t block = access->range.from; device_changes(hop->op) && block < end; block++) {
+	for (uint64_t block = access->range.from; device_changes(hop->op) && status != -EILSEQ && block < end; block++) {
 		uint64_t digest =
 			digest_after(model, hop, (block - access->range.from) * model->block, status);
 

@@ -64,10 +64,14 @@ void model_begin(struct model *model, struct model_access *access, const struct 
  * model_end. */
 bool model_read(
 	struct model *model, struct model_access *access, const struct weft_hop *hop, uint64_t *where);
-/* The request has ended. */
+/* The compare-and-write `hop` has ended with 0 or -EILSEQ: may it have? False: not by what is at the offset *where. Before
+ * model_end. */
+bool model_compared(
+	struct model *model, const struct model_access *access, const struct weft_hop *hop, int status, uint64_t *where);
+/* The request has ended; -EILSEQ: it has changed nothing. */
 void model_end(struct model *model, struct model_access *access, const struct weft_hop *hop, int status);
 
-/* Of all data of the view. */
+/* Of all data of the view, both halves of a compare-and-write. */
 uint64_t model_digest(const struct weft_hop *hop);
 
 #endif
