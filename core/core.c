@@ -10,6 +10,7 @@
 #include "core/blk.h"
 #include "core/core.h"
 #include "core/log.h"
+#include "core/object.h"
 #include "core/reactor.h"
 #include "core/region.h"
 #include "env/env.h"
@@ -223,4 +224,23 @@ struct weft_reactor *weft_reactor_pick(struct weft_core *core)
 		if (core->reactor[lane]->sessions_open + core->reactor[lane]->coming < best->sessions_open + best->coming)
 			best = core->reactor[lane];
 	return best;
+}
+
+/* Devices count from when they have said where they live: also those that are still starting, in whichever build. */
+struct weft_reactor *weft_reactor_pick_home(struct weft_core *core)
+{
+	unsigned homes[CORE_REACTORS_MAX] = { 0 }, best = 1;
+
+	object_control_assert(core);
+	WEFT_ASSERT(core->reactors >= 2);
+	for (struct weft_object *object = core->objects->first; object != NULL; object = object->link[0]) {
+		const struct weft_blk *blk = weft_object_query(object, &weft_blk_iface);
+
+		if (blk != NULL && blk->ops != NULL && blk->ops->at_home && blk->home != NULL)
+			homes[blk->home->lane]++;
+	}
+	for (unsigned lane = 2; lane < core->reactors; lane++)
+		if (homes[lane] < homes[best])
+			best = lane;
+	return core->reactor[best];
 }

@@ -44,7 +44,7 @@ static void numbers_start(struct weft_object *object, struct weft_task *task)
 	n->blk.size = sizeof(n->data);
 	n->blk.block = BLOCK;
 	n->blk.ops_can = WEFT_OP_BIT(WEFT_READ) | WEFT_OP_BIT(WEFT_WRITE); /* the rest is emulated */
-	n->blk.home = weft_reactor_pick(object->core);
+	n->blk.home = weft_reactor_pick_home(object->core);
 	task->done(task, 0);
 }
 

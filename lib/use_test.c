@@ -725,6 +725,36 @@ static void a_device_that_lives_at_the_service_is_asked_from_here(void **state)
 	}
 }
 
+/* None has started when the next is begun: still they count. */
+static void homes_that_are_begun_at_once_are_spread(void **state)
+{
+	struct weft_settings settings;
+	struct weft_device *device[3];
+	struct weft_event event;
+	struct use u = { 0 };
+	char text[3][8];
+
+	(void)state;
+	weft_settings_init(&settings);
+	settings.control = WEFT_CONTROL_CALLER;
+	settings.service = 3;
+	must(&u, weft_open(&settings, &u.weft, &u.why));
+	for (unsigned i = 0; i < 3; i++)
+		must(&u, weft_device_open_begin(u.weft, "home:[mem:1MiB]", NULL, &u.why));
+	for (unsigned i = 0; i < 3; i++) {
+		must(&u, weft_event_wait(u.weft, &event, WEFT_FOREVER));
+		assert_int_equal(event.status, 0);
+		device[i] = event.device;
+		must(&u, weft_device_get(device[i], "lives at reactor", text[i], sizeof(text[i]), &u.why));
+	}
+	assert_string_not_equal(text[0], text[1]);
+	assert_string_not_equal(text[0], text[2]);
+	assert_string_not_equal(text[1], text[2]);
+	for (unsigned i = 0; i < 3; i++)
+		must(&u, weft_device_close(device[i], &u.why));
+	must(&u, weft_close(u.weft, &u.why));
+}
+
 static void the_callers_thread_can_be_the_control_side(void **state)
 {
 	struct use *u = *state;
@@ -773,6 +803,7 @@ int main(void)
 		TEST_CALLER(a_device_of_the_programs_own_is_served_to_itself),
 		TEST_CALLER(a_device_that_lives_at_the_service_is_asked_from_here),
 		TEST_CALLER(the_callers_thread_can_be_the_control_side),
+		cmocka_unit_test(homes_that_are_begun_at_once_are_spread),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -23,7 +23,8 @@
 #define LEG_A "/a.img"
 #define LEG_B "/b.img"
 #define STATE "/state"
-#define MIRROR "mirror:[file:" LEG_A ",lock-wait=1s],[file:" LEG_B ",lock-wait=1s],state=" STATE ",region=4KiB"
+#define MIRROR(before, behind) "mirror:[" before "file:" LEG_A ",lock-wait=1s" behind "]," \
+	"[" before "file:" LEG_B ",lock-wait=1s" behind "],state=" STATE ",region=4KiB"
 #define DISK_SIZE (LOAD_CELLS * LOAD_CELL)
 
 static unsigned long seeds = 500, first_seed = 1;
@@ -35,6 +36,7 @@ struct scenario {
 	struct load *load;
 	unsigned answers, steps;       /* until the end of a round: that many answers, then so many steps */
 	bool live[2], all_read, idle;  /* as described */
+	bool homes;                    /* each leg lives at a reactor */
 	unsigned amid;                 /* rounds that ended amid a rebuild */
 };
 
@@ -74,6 +76,21 @@ static bool is_whole(void *arg)
 	return s->live[0] && s->live[1] && s->all_read && s->idle;
 }
 
+static void look_home(void *self, const char *name, const char *value)
+{
+	if (strcmp(name, "lives at reactor") == 0)
+		*(unsigned *)self = (unsigned)strtoul(value, NULL, 10);
+}
+
+static unsigned home_of(const struct scenario *s, unsigned leg)
+{
+	const struct weft_object *home = objects_below(s->machine.object[0], leg, NULL);
+	unsigned lane = 0;
+
+	home->kind->describe(home, look_home, &lane);
+	return lane;
+}
+
 /* Starts the mirror, looks at what it finds, then lets `requests` come. */
 static void begin(struct scenario *s, unsigned requests)
 {
@@ -81,7 +98,11 @@ static void begin(struct scenario *s, unsigned requests)
 
 	party_open(&s->machine, s->world, "machine", 1 + (unsigned)(sim_rand(s->world) % 2),
 		(enum weft_mode)(sim_rand(s->world) % 3));
-	party_must_build(&s->machine, MIRROR, &weft_blk_iface);
+	party_must_build(&s->machine, s->homes ? MIRROR("home:[", "]") : MIRROR("", ""), &weft_blk_iface);
+	if (s->homes) {
+		assert_int_equal(home_of(s, 0), 1);
+		assert_int_equal(home_of(s, 1), s->machine.core->reactors - 1); /* the other one, if there are two */
+	}
 	describe(s);
 	assert_true(s->live[0] || s->live[1]);
 	for (unsigned i = 0; s->load != NULL && i < 2; i++)
@@ -135,7 +156,7 @@ static bool legs_are_equal(const struct scenario *s)
 
 static void open_world(struct scenario *s, uint64_t seed)
 {
-	*s = (struct scenario){ .world = sim_world_open(seed), .live = { true, true } };
+	*s = (struct scenario){ .world = sim_world_open(seed), .live = { true, true }, .homes = seed % 4 == 0 };
 	for (unsigned i = 0; i < 2; i++)
 		sim_file_make(s->world, legs[i], DISK_SIZE);
 }

@@ -245,7 +245,7 @@ static void compare_write_start(struct weft_object *object, struct weft_task *ta
 		blk->ops_can |= WEFT_OP_BIT(WEFT_COMPARE_WRITE);
 		blk->max_compare = blk->block > COMPARE_MAX_LEN ? blk->block : COMPARE_MAX_LEN;
 		/* Requests for a device that lives somewhere are carried there anyway. */
-		blk->home = lower->ops->at_home ? lower->home : weft_reactor_pick(object->core);
+		blk->home = lower->ops->at_home ? lower->home : weft_reactor_pick_home(object->core);
 	}
 	device_end(task, 0);
 }

@@ -210,7 +210,7 @@ static void contract_start(struct weft_object *object, struct weft_task *task)
 
 	weft_blk_like(blk, contract->lower);
 	blk->ops = &contract_ops;
-	blk->home = weft_reactor_pick(object->core);
+	blk->home = weft_reactor_pick_home(object->core);
 	blk->max_len = BOUNCE_MAX_LEN;
 	if (needed > contract->memory)
 		device_end(task,

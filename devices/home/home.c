@@ -14,7 +14,7 @@ struct home {
 	struct weft_object object;
 	struct weft_blk blk;
 	struct weft_blk *lower;
-	uint64_t reactor; /* 0: whichever has the fewest sessions */
+	uint64_t reactor; /* 0: whichever is home to the fewest devices */
 };
 
 static void home_submit(struct weft_blk *blk, struct weft_hop *hop)
@@ -37,7 +37,7 @@ static void home_start(struct weft_object *object, struct weft_task *task)
 	if (status == 0) {
 		weft_blk_like(&home->blk, home->lower);
 		home->blk.ops = &home_ops;
-		home->blk.home = home->reactor != 0 ? core->reactor[home->reactor] : weft_reactor_pick(core);
+		home->blk.home = home->reactor != 0 ? core->reactor[home->reactor] : weft_reactor_pick_home(core);
 	}
 	device_end(task, status);
 }
@@ -64,7 +64,7 @@ static const struct weft_option home_options[] = {
 		.type = WEFT_OPTION_UINT,
 		.offset = offsetof(struct home, reactor),
 		.fallback = "0",
-		.help = "which of the reactors, from 1 on; 0: the one with the fewest sessions" },
+		.help = "which of the reactors, from 1 on; 0: the one that is home to the fewest devices" },
 	{ 0 },
 };
 

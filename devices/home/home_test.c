@@ -4,6 +4,8 @@
 
 #include "core/blk.h"
 
+#include <stdlib.h>
+
 RIG_FOR_EACH_TEST(1, 3)
 
 static void conforms(void **state)
@@ -109,6 +111,33 @@ static void two_devices_below_one_layer_live_at_two_reactors(void **state)
 	rig_unmake(&rig);
 }
 
+static unsigned home_of(unsigned leg)
+{
+	return (unsigned)strtoul(rig_fact(rig_below(rig.object, leg), "lives at reactor"), NULL, 10);
+}
+
+static void homes_are_spread_over_the_reactors(void **state)
+{
+	(void)state;
+	for (unsigned times = 0; times < 2; times++) { /* those of the first time are forgotten */
+		rig_make(&rig, "mirror:[home:[mem:64KiB]],[home:[mem:64KiB]],[home:[mem:64KiB]],[home:[mem:64KiB]]");
+		for (unsigned leg = 0; leg < 4; leg++)
+			assert_int_equal(home_of(leg), leg % 3 + 1);
+		rig_unmake(&rig);
+	}
+}
+
+/* Said by number or not, and whatever kind of device it is. */
+static void every_device_that_lives_at_a_reactor_counts(void **state)
+{
+	(void)state;
+	rig_make(&rig, "mirror:[home:[mem:64KiB],reactor=1],[contract:[mem:64KiB]],[home:[mem:64KiB]],[home:[home:[mem:64KiB]]]");
+	assert_int_equal(home_of(0), 1);
+	assert_int_equal(home_of(2), 3); /* the contract lives at 2 */
+	assert_int_equal(home_of(3), 2); /* the one below it at 1 */
+	rig_unmake(&rig);
+}
+
 static void a_request_that_waits_there_can_be_aborted_from_here(void **state)
 {
 	char data[512];
@@ -179,6 +208,8 @@ int main(void)
 		RIG_TEST(nothing_below_is_open_at_other_reactors),
 		RIG_TEST(a_home_below_a_home_is_carried_to_from_there),
 		RIG_TEST(two_devices_below_one_layer_live_at_two_reactors),
+		RIG_TEST(homes_are_spread_over_the_reactors),
+		RIG_TEST(every_device_that_lives_at_a_reactor_counts),
 		RIG_TEST(a_request_that_waits_there_can_be_aborted_from_here),
 		RIG_TEST(what_asks_below_by_itself_is_closed_before_what_lives_below),
 		RIG_TEST(a_reactor_that_there_is_not_is_refused),

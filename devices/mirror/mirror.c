@@ -530,7 +530,7 @@ static void mirror_start(struct weft_object *object, struct weft_task *task)
 	atomic_store(&mirror->in_use, mirror_all(mirror));
 	atomic_store(&mirror->recorded, mirror_all(mirror));
 	blk->ops = mirror->state != NULL && object->core->lanes_come ? &mirror_ops_at_home : &mirror_ops;
-	blk->home = blk->ops->at_home ? weft_reactor_pick(object->core) : NULL;
+	blk->home = blk->ops->at_home ? weft_reactor_pick_home(object->core) : NULL;
 	blk->size = smallest(mirror, blk->block);
 	blk->max_len = BOUNCE_MAX_LEN;
 	blk->ops_can &= (uint16_t)~(WEFT_OP_BIT(WEFT_COMPARE_WRITE) | WEFT_OP_BIT(WEFT_COPY)); /* M3 */

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include <weft/export.h>
 #include <weft/memory.h>
 
 #include "devices/vhost_user/link.h"
@@ -49,7 +50,7 @@ static void blk_fill(struct vu_device *device)
 	WEFT_ASSERT(device->num >= 4 && device->queues > 0);
 	blk->ops = device->object.core->lanes_come || device->queues >= device->object.core->reactors - 1 ? &vu_ops :
 		&vu_ops_at_home;
-	blk->home = blk->ops->at_home ? device->object.core->reactor[1] : NULL;
+	blk->home = blk->ops->at_home ? weft_reactor_pick_home(device->object.core) : NULL;
 	blk->block = config->blk_size;
 	blk->size = vu_size(device, config);
 	blk->physical = config->physical_exp < 12 ? blk->block << config->physical_exp : 0;

@@ -96,6 +96,9 @@ WEFT_API void weft_slot_submit(struct weft_slot *slot, unsigned op, unsigned fla
 
 /* The reactor with the least load among those that do I/O, for a new session. Control thread. */
 WEFT_API struct weft_reactor *weft_reactor_pick(struct weft_core *core);
+/* The same for a device that lives at one (weft_blk.home): home to the fewest devices; of these the first, so that the same
+ * devices, made in the same order, always live at the same. Control thread. */
+WEFT_API struct weft_reactor *weft_reactor_pick_home(struct weft_core *core);
 
 #ifdef __cplusplus
 }
