@@ -64,12 +64,6 @@ uint64_t env_now_ns(struct env *env)
 	return env->ops->now_ns(env);
 }
 
-void env_pause(struct env *env)
-{
-	if (env->ops->pause != NULL)
-		env->ops->pause(env);
-}
-
 uint64_t env_random(struct env *env)
 {
 	return env->ops->random(env);

@@ -32,8 +32,6 @@ void env_free(struct env *env, void *memory);
 
 /* ---- clock and randomness (any thread) ---- */
 uint64_t env_now_ns(struct env *env);    /* monotonic */
-/* A thread that spins, and is none of env_thread_start's, looks around once more: in the simulated world its time passes. */
-void env_pause(struct env *env);
 uint64_t env_random(struct env *env);    /* for seeds only */
 uint64_t env_wall_ns(struct env *env);   /* since 1970, for logs only */
 

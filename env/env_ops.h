@@ -16,7 +16,6 @@ struct env_ops {
 	void *(*alloc)(struct env *env, size_t align, size_t size);
 	void (*free)(struct env *env, void *memory);
 	uint64_t (*now_ns)(struct env *env);
-	void (*pause)(struct env *env); /* NULL: time passes by itself */
 	uint64_t (*random)(struct env *env);
 	uint64_t (*wall_ns)(struct env *env);
 	void (*log_line)(struct env *env, int level, const char *line);

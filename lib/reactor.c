@@ -343,9 +343,7 @@ int program_run(struct program *p, const uint32_t *count, uint32_t enough, uint6
 			wait = control_turn(p->weft) ? 0 : wait < CONTROL_SLICE_NS ? wait : CONTROL_SLICE_NS;
 		if (wait == 0)
 			env_loop_submit(reactor->loop);
-		if (wait == 0 && !worked)
-			env_pause(env);
-		if (wait != 0)
+		else
 			env_loop_wait(reactor->loop, until != WEFT_FOREVER && until - now < wait ? until - now : wait);
 		if (over)
 			break;

@@ -8,8 +8,6 @@
 
 #include "env/sim/world.h"
 
-#define LOOK_NS 200 /* what a step takes at least */
-
 /* ---- chance and trace ---- */
 
 uint64_t sim_rand(struct sim_world *world)
@@ -112,17 +110,6 @@ static uint64_t now_ns(struct env *env)
 	return node_of(env)->world->now_ns;
 }
 
-static bool never(void *arg)
-{
-	(void)arg;
-	return false;
-}
-
-static void look_around(struct env *env)
-{
-	sim_wait(node_of(env), never, NULL, LOOK_NS);
-}
-
 static uint64_t random_seed(struct env *env)
 {
 	return sim_rand(node_of(env)->world);
@@ -206,7 +193,7 @@ static void thread_step(struct sim_thread *thread)
 	uint64_t wait;
 
 	world->stepping = thread->node;
-	world->now_ns += LOOK_NS + sim_rand(world) % 4000;
+	world->now_ns += 200 + sim_rand(world) % 4000;
 	sim_ops_advance(world);
 	wait = thread->step(thread->self, world->now_ns);
 	world->stepping = before;
@@ -243,8 +230,7 @@ static void thread_run_here(struct env *env, struct env_loop *loop, env_step_fn 
 /* ---- nodes ---- */
 
 static const struct env_ops sim_ops = {
-	.alloc = sim_node_alloc, .free = sim_node_free, .now_ns = now_ns, .pause = look_around,
-	.random = random_seed, .wall_ns = wall_ns,
+	.alloc = sim_node_alloc, .free = sim_node_free, .now_ns = now_ns, .random = random_seed, .wall_ns = wall_ns,
 	.log_line = log_line, .cpu_count = cpu_count, .loop_open = sim_loop_open,
 	.gate_open = sim_gate_open, .thread_start = thread_start,
 	.thread_join = thread_join, .thread_run_here = thread_run_here, .medium_open = sim_medium_open,
