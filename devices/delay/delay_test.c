@@ -30,6 +30,9 @@ static void each_operation_has_its_time(void **state)
 	assert_in_range(took(WEFT_READ), 1000000, 1100000);
 	assert_in_range(took(WEFT_WRITE), 2000000, 2100000);
 	assert_in_range(took(WEFT_DISCARD), 2000000, 2100000);
+	assert_in_range(took(WEFT_ZERO), 2000000, 2100000);
+	assert_in_range(took(WEFT_COPY), 2000000, 2100000);
+	assert_in_range(took(WEFT_STATUS), 1000000, 1100000);
 	assert_in_range(took(WEFT_FLUSH), 3000000, 3100000);
 	rig_unmake(&rig);
 }

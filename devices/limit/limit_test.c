@@ -69,6 +69,32 @@ static void reads_and_writes_have_limits_of_their_own(void **state)
 	rig_unmake(&rig);
 }
 
+static void bytes_read_and_written_have_limits_of_their_own(void **state)
+{
+	(void)state;
+	rig_make(&rig, "limit:[mem:1MiB],read-bps=64MiB,write-bps=32MiB,burst=0");
+	assert_in_range(flood(33, WEFT_READ, 65536), 31250000, 31350000);
+	assert_in_range(flood(33, WEFT_WRITE, 65536), 62500000, 62600000);
+	assert_in_range(flood(33, WEFT_COPY, 65536), 62500000, 64600000); /* the last write's time is over when the first ends */
+	rig_unmake(&rig);
+}
+
+static void whatever_changes_counts_as_a_write_and_whatever_tells_as_a_read(void **state)
+{
+	static const unsigned changing[] = { WEFT_DISCARD, WEFT_ZERO, WEFT_COPY };
+
+	(void)state;
+	rig_make(&rig, "limit:[mem:1MiB],write-iops=1000,burst=0");
+	for (unsigned i = 0; i < WEFT_COUNT(changing); i++)
+		assert_in_range(flood(11, changing[i], 4096), 10000000, 11100000);
+	assert_in_range(flood(32, WEFT_STATUS, 4096), 0, 100000);
+	rig_unmake(&rig);
+	rig_make(&rig, "limit:[mem:1MiB],read-iops=1000,burst=0");
+	assert_in_range(flood(11, WEFT_STATUS, 4096), 10000000, 10100000);
+	assert_in_range(flood(32, WEFT_DISCARD, 4096), 0, 100000);
+	rig_unmake(&rig);
+}
+
 static void without_a_limit_nothing_waits(void **state)
 {
 	(void)state;
@@ -154,6 +180,8 @@ int main(void)
 		RIG_TEST(bytes_per_second),
 		RIG_TEST(what_was_saved_up_goes_at_once),
 		RIG_TEST(reads_and_writes_have_limits_of_their_own),
+		RIG_TEST(bytes_read_and_written_have_limits_of_their_own),
+		RIG_TEST(whatever_changes_counts_as_a_write_and_whatever_tells_as_a_read),
 		RIG_TEST(without_a_limit_nothing_waits),
 		RIG_TEST(reactors_share_the_rate),
 		RIG_TEST(an_abort_takes_it_out_of_the_queue),

@@ -48,6 +48,29 @@ static void a_line_tells_what_it_was_how_it_ended_and_how_long_it_took(void **st
 	unmake();
 }
 
+static void a_line_tells_the_flags(void **state)
+{
+	static const struct {
+		unsigned flags;
+		const char *text;
+	} cases[] = {
+		{ 0, "watch: ZERO 4096@0: " }, { WEFT_FUA, "watch: ZERO 4096@0 fua: " },
+		{ WEFT_NO_UNMAP, "watch: ZERO 4096@0 no-unmap: " },
+		{ WEFT_FUA | WEFT_NO_UNMAP, "watch: ZERO 4096@0 fua no-unmap: " },
+		{ WEFT_FAST, "watch: ZERO 4096@0 fast: " }, { WEFT_FUA | WEFT_FAST, "watch: ZERO 4096@0 fua fast: " },
+		{ WEFT_NO_UNMAP | WEFT_FAST, "watch: ZERO 4096@0 no-unmap fast: " },
+		{ WEFT_FUA | WEFT_NO_UNMAP | WEFT_FAST, "watch: ZERO 4096@0 fua no-unmap fast: " },
+	};
+
+	(void)state;
+	make("log:[mem:1MiB],name=watch");
+	for (unsigned i = 0; i < WEFT_COUNT(cases); i++) {
+		assert_int_equal(rig_ask(&rig, WEFT_ZERO, cases[i].flags, 0, 4096, NULL), 0);
+		assert_begins(rig_line[i].text, cases[i].text);
+	}
+	unmake();
+}
+
 static void errors_only(void **state)
 {
 	(void)state;
@@ -89,6 +112,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(conforms),
 		RIG_TEST(a_line_tells_what_it_was_how_it_ended_and_how_long_it_took),
+		RIG_TEST(a_line_tells_the_flags),
 		RIG_TEST(errors_only),
 		RIG_TEST(slow_ones_only),
 		RIG_TEST(each_nth_only_and_changed_while_it_runs),

@@ -2,7 +2,9 @@
 """weft check-contract: every device of ours and a foreign server pass; each broken promise is found."""
 import json
 import os
+import resource
 import shutil
+import signal
 import socket
 import subprocess
 import time
@@ -62,6 +64,15 @@ def test_a_broken_promise_is_found(weft, how, seed):
     status, results, summary = checked(weft, f'broken:[{lower}],how={how}', '--load', BROKEN, '--seed', seed)
     assert status == 1 and summary['failed'] == len(failures(results)) > 0
     assert FOUND[how] in failures(results) and failures(results)[FOUND[how]]
+
+
+@pytest.mark.parametrize('violation, status', [('fail', 1), ('abort', -signal.SIGABRT)])
+def test_the_contract_layer_fails_the_request_or_ends_the_process(weft, violation, status):
+    done = weft('bench', f'contract:[broken:[mem:8MiB],how=lost-write],violation={violation}', '--load', BROKEN, '--rw', 'mixed',
+                '--verify', '--amount', '16MiB', preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_CORE, (0, 0)))
+    assert done.status == status
+    assert 'the data is not what was last written there' in done.err
+    assert ('violation=abort is set' in done.err) == (violation == 'abort')
 
 
 @pytest.mark.parametrize('device', ['compare-write:[mem:8MiB]', 'compare-write:[delay:[mem:8MiB],all=10us,jitter=10us]'])
