@@ -2,6 +2,9 @@
 /* Front ends that leave, or say what they should not, while something waits. */
 #include "exports/vhost_user/rig_test.h"
 
+#include <linux/sockios.h>
+#include <sys/ioctl.h>
+
 /* More than is read ahead has been said meanwhile. */
 static void a_front_end_that_has_said_more_may_leave_while_a_message_waits(void **state)
 {
@@ -45,6 +48,31 @@ static void a_client_that_waits_and_has_spoken_may_leave(void **state)
 	close_all();
 }
 
+/* Messages that need no answer, more of them all the time: others are heard meanwhile. */
+static void who_says_no_end_of_messages_holds_up_nobody(void **state)
+{
+	struct vhost_user_header messages[4096];
+	size_t at = 0;
+	int unread;
+
+	(void)state;
+	open_all("mem:1MiB", "", 1, WEFT_MODE_NOTIFY);
+	front_up(1, false);
+	for (size_t i = 0; i < WEFT_COUNT(messages); i++)
+		messages[i] = (struct vhost_user_header){ .request = VHOST_USER_SET_OWNER, .flags = VHOST_USER_VERSION };
+	for (unsigned i = 0; i < 100; i++) {
+		ssize_t n;
+
+		while ((n = send(t.sock, (char *)messages + at, sizeof(messages) - at, MSG_DONTWAIT)) > 0)
+			at = (at + (size_t)n) % sizeof(messages[0]);
+		turn();
+		assert_int_equal(ioctl(t.sock, SIOCOUTQ, &unread), 0);
+		assert_true(unread > 0);
+	}
+	front_down(1);
+	close_all();
+}
+
 /* Nine of them, of which eight would do. */
 static void a_surplus_descriptor_is_an_error_also_behind_a_message_that_waits(void **state)
 {
@@ -77,6 +105,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_front_end_that_has_said_more_may_leave_while_a_message_waits),
 		cmocka_unit_test(a_client_that_waits_and_has_spoken_may_leave),
+		cmocka_unit_test(who_says_no_end_of_messages_holds_up_nobody),
 		cmocka_unit_test(a_surplus_descriptor_is_an_error_also_behind_a_message_that_waits),
 	};
 

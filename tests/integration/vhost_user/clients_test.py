@@ -2,6 +2,7 @@
 """Front ends one after another, at once, and more than are let in; options of the socket."""
 import grp
 import os
+import resource
 import select
 import socket
 import stat
@@ -50,6 +51,22 @@ def test_who_waits_may_leave_again(serve, client):
     second.send_raw(struct.pack('<III', GET_FEATURES, 1, 0)[2:])
     second.receive(GET_FEATURES)
     second.close()
+
+
+def test_who_comes_when_no_descriptors_are_left_is_refused(serve, client):
+    """Each of them; and it works again when there are some."""
+    server = serve(options=',clients=2')
+    c = client(server)
+    pid = server.child.pid
+    most = max(int(fd) for fd in os.listdir(f'/proc/{pid}/fd'))
+    before = resource.prlimit(pid, resource.RLIMIT_NOFILE, (most + 1, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+    clients = [server.connect() for _ in range(40)]
+    assert all(late.is_closed() for late in clients[-20:])
+    assert c.works()
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, before)
+    for late in clients:
+        late.close()
+    assert client(server).works() and c.works()
 
 
 def test_several_at_once(serve, client):

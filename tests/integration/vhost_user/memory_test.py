@@ -133,6 +133,24 @@ def test_truncated_memory_closes_its_own_session(serve, client, when):
     c.memory.map = Memory(4096).map
 
 
+def test_truncated_memory_that_holds_data_only_closes_its_own_session(serve, client):
+    """Its ring goes on, but what is read would be zeroes, and what is written lost."""
+    server = serve(options=',clients=2')
+    other = client(server)
+    c = client(server, protocol=P_ALL)
+    more = Memory(1 << 20, gpa=0x80000000, uva=0x600000000000)
+    assert c.front.tell(ADD_MEM_REG, bytes(8) + more.region(), [more.fd]) == 0
+    os.ftruncate(more.fd, 0)
+    at = c.memory.take(17)
+    c.memory.put(at, struct.pack('<IIQ', T_IN, 0, 0))
+    c.ring.add([(c.memory.gpa + at, 16, 0), (more.gpa, 4096, 2), (c.memory.gpa + at + 16, 1, 2)])
+    c.ring.publish()
+    c.ring.kick()
+    assert c.front.is_closed()
+    assert other.works()
+    more.close()
+
+
 def test_truncated_areas_harm_nobody(serve, client):
     """The in-flight area and the dirty log are the front end's files, too."""
     server = serve(options=',clients=2')
