@@ -5,8 +5,8 @@
 #include <linux/sockios.h>
 #include <sys/ioctl.h>
 
-/* A channel on which the server asks us; and it has been told five times that the size is another. */
-static int resized_five_times(void)
+/* A channel on which the server asks us. */
+static int channel_up(void)
 {
 	int pair[2];
 
@@ -16,9 +16,17 @@ static int resized_five_times(void)
 	sync_with_server();
 	for (unsigned i = 0; i < 10; i++) /* the channel is taken into use in a turn of its own */
 		turn();
+	return pair[0];
+}
+
+/* The same; and it has been told five times that the size is another. */
+static int resized_five_times(void)
+{
+	int channel = channel_up();
+
 	for (unsigned i = 0; i < 5; i++)
 		t.exp->exp.ops->resized(&t.exp->exp);
-	return pair[0];
+	return channel;
 }
 
 static void expect_config_change(int channel)
@@ -69,6 +77,42 @@ static void resize_is_told_to_who_never_answers(void **state)
 	close_all();
 }
 
+/* It would not know what changed. */
+static void who_cannot_read_the_configuration_is_not_told_of_it(void **state)
+{
+	uint8_t byte;
+	int channel;
+
+	(void)state;
+	open_all("mem:1MiB", "", 1, WEFT_MODE_NOTIFY);
+	front_up(1, false);
+	say_u64(VHOST_USER_SET_PROTOCOL_FEATURES, VHOST_USER_P(BACKEND_REQ) | VHOST_USER_P(REPLY_ACK), -1);
+	channel = resized_five_times();
+	for (unsigned i = 0; i < 10; i++)
+		turn();
+	assert_int_equal(recv(channel, &byte, 1, 0), -1);
+	close(channel);
+	front_down(1);
+	close_all();
+}
+
+/* The device may be another one now: a layer more, or less. */
+static void a_thaw_tells_of_a_new_configuration(void **state)
+{
+	int channel;
+
+	(void)state;
+	open_all("mem:1MiB", "", 1, WEFT_MODE_NOTIFY);
+	front_up(1, false);
+	channel = channel_up();
+	assert_int_equal(on_control(freeze_here), 0);
+	assert_int_equal(on_control(thaw_here), 0);
+	expect_config_change(channel);
+	close(channel);
+	front_down(1);
+	close_all();
+}
+
 /* Answers that nobody waits for, more of them all the time: others are heard meanwhile. */
 static void who_floods_the_channel_holds_up_nobody(void **state)
 {
@@ -96,6 +140,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(resize_is_told_once_at_a_time),
 		cmocka_unit_test(resize_is_told_to_who_never_answers),
+		cmocka_unit_test(who_cannot_read_the_configuration_is_not_told_of_it),
+		cmocka_unit_test(a_thaw_tells_of_a_new_configuration),
 		cmocka_unit_test(who_floods_the_channel_holds_up_nobody),
 	};
 

@@ -53,6 +53,20 @@ def test_who_waits_may_leave_again(serve, client):
     second.close()
 
 
+def test_when_too_many_wait_the_one_that_has_waited_longest_makes_room(serve, client):
+    server = serve()
+    first = client(server)
+    waiting = [server.connect() for _ in range(66)]
+    for one in waiting:
+        one.send(GET_FEATURES)
+    assert waiting[0].is_closed() and waiting[1].is_closed()
+    assert first.works()
+    first.front.close()
+    waiting[2].receive(GET_FEATURES)
+    for one in waiting:
+        one.close()
+
+
 def test_who_comes_when_no_descriptors_are_left_is_refused(serve, client):
     """Each of them; and it works again when there are some."""
     server = serve(options=',clients=2')
