@@ -285,6 +285,23 @@ void env_gate_wake(struct env_gate *gate)
 	gate->ops->wake(gate);
 }
 
+/* ---- fences ---- */
+
+int env_fence_all(struct env *env)
+{
+	return env_fault(env) ? -EIO : env->ops->fence_all(env);
+}
+
+bool env_fence_reaches(struct env *env)
+{
+	return env->ops->fence_reaches(env);
+}
+
+void env_fence_here(struct env *env)
+{
+	env->ops->fence_here(env);
+}
+
 /* ---- notifier ---- */
 
 int env_notifier_open(struct env *env, int fd, struct env_notifier **out)

@@ -98,6 +98,16 @@ void env_gate_leave(struct env_gate *gate);
 bool env_gate_wait(struct env_gate *gate, uint64_t timeout_ns);
 void env_gate_wake(struct env_gate *gate);     /* all who wait; inside */
 
+/* ---- fences: for a data path and a control path that must not miss one another, where only the latter has time. Each stores, has
+ * its fence, and loads: then at least one of the two sees what the other has stored. Any thread. ---- */
+/* The control path's: before it returns, each thread of the process has had a full fence, whatever it does. Blocks for a moment.
+ * -errno: it is denied, though it was not when the environment was opened. */
+int env_fence_all(struct env *env);
+/* Does env_fence_all reach the others? Then the compiler's order (atomic_signal_fence) is all that they need; else they call
+ * env_fence_here. Never changes: to be asked once. */
+bool env_fence_reaches(struct env *env);
+void env_fence_here(struct env *env);
+
 /* ---- worker: what blocks, off the reactors ---- */
 struct env_work {
 	struct env_work *next;
@@ -140,7 +150,8 @@ void env_medium_detach(struct env_loop *loop, struct env_medium *medium);
 /* Deletes what open created (a start that failed later leaves nothing behind). */
 void env_medium_unlink_created(struct env_medium *medium);
 int env_medium_size(struct env_medium *medium, uint64_t *size);                        /* asks again */
-int env_medium_resize(struct env_medium *medium, uint64_t size, struct weft_why *why); /* regular files */
+/* Regular files. Smaller: with no env_io beyond the new end in flight, which might make it longer again. */
+int env_medium_resize(struct env_medium *medium, uint64_t size, struct weft_why *why);
 
 /*
  * One operation, embedded by its caller. Ops: WEFT_READ, WRITE, FLUSH, DISCARD, ZERO, STATUS; flags: WEFT_FUA, NO_UNMAP.

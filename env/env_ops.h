@@ -24,6 +24,9 @@ struct env_ops {
 	int (*loop_open)(struct env *env, bool movable, struct env_loop **out, struct weft_why *why);
 	bool (*forked)(struct env *env); /* NULL: never */
 	int (*gate_open)(struct env *env, struct env_gate **out, struct weft_why *why);
+	int (*fence_all)(struct env *env);
+	bool (*fence_reaches)(struct env *env);
+	void (*fence_here)(struct env *env);
 	int (*thread_start)(struct env *env, const char *name, int cpu, struct env_loop *loop,
 		env_step_fn *step, void *self, struct env_thread **out, struct weft_why *why);
 	void (*thread_join)(struct env_thread *thread);

@@ -20,6 +20,7 @@ struct workers;
 struct linux_env {
 	struct env head;
 	bool no_uring;
+	bool fence_reaches;
 	pid_t pid; /* that opened it */
 	void (*log)(void *self, int level, const char *line);
 	void *log_self;
@@ -52,6 +53,14 @@ void linux_thread_join(struct env_thread *thread);
 void linux_thread_run_here(struct env *env, struct env_loop *loop, env_step_fn *step, void *self);
 unsigned linux_cpu_count(struct env *env);
 int gate_open(struct env *env, struct env_gate **out, struct weft_why *why);
+
+/* ---- fences (fence.c) ---- */
+
+/* Does the kernel let one thread issue fences for all? */
+bool fence_can_reach(void);
+int linux_fence_all(struct env *env);
+bool linux_fence_reaches(struct env *env);
+void linux_fence_here(struct env *env);
 
 struct workers *workers_open(unsigned max);
 void workers_close(struct workers *workers);

@@ -193,6 +193,9 @@ static const struct env_ops linux_ops = {
 	.cpu_count = linux_cpu_count,
 	.forked = linux_forked,
 	.gate_open = gate_open,
+	.fence_all = linux_fence_all,
+	.fence_reaches = linux_fence_reaches,
+	.fence_here = linux_fence_here,
 	.loop_open = loop_open,
 	.thread_start = linux_thread_start,
 	.thread_join = linux_thread_join,
@@ -244,6 +247,7 @@ int env_linux_open(struct env **out, const struct env_linux_wants *wants, struct
 	}
 	env_init(&env->head, &linux_ops);
 	env->no_uring = wants->no_uring;
+	env->fence_reaches = !wants->no_membarrier && fence_can_reach();
 	env->quiet = wants->quiet;
 	env->pid = getpid();
 	env->log = wants->log;

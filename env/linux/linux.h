@@ -10,6 +10,7 @@
 
 struct env_linux_wants {
 	bool no_uring;	  /* as if io_uring_setup were denied */
+	bool no_membarrier; /* as if membarrier were denied */
 	unsigned workers; /* threads for what blocks, started when needed; 0: 16 */
 	void (*log)(void *self, int level, const char *line); /* where lines go; any thread; NULL: standard error */
 	void *log_self;

@@ -567,8 +567,12 @@ static int medium_size(struct env_medium *base, uint64_t *size)
 
 static int medium_resize(struct env_medium *base, uint64_t size, struct weft_why *why)
 {
+	struct sim_file *file = ((struct sim_medium *)base)->file;
+
 	(void)why;
-	file_resize(((struct sim_medium *)base)->file, size);
+	for (const struct sim_op *op = node_of(base->env)->world->ops; op != NULL; op = op->next)
+		WEFT_ASSERT(op->io == NULL || op->io->medium != base || op->ended || op->offset + op->len <= size);
+	file_resize(file, size);
 	return 0;
 }
 

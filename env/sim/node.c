@@ -151,6 +151,37 @@ static int file_read(struct env *env, const char *path, char **text, size_t *siz
 	return 0;
 }
 
+/* ---- fences: one thread needs none. They are where a test has others run. ---- */
+
+void sim_fence_hook(struct sim_world *world, void (*fn)(void *arg, bool all), void *arg)
+{
+	world->fence = fn;
+	world->fence_arg = arg;
+}
+
+static int fence_all(struct env *env)
+{
+	struct sim_world *world = node_of(env)->world;
+
+	if (world->fence != NULL)
+		world->fence(world->fence_arg, true);
+	return 0;
+}
+
+static void fence_here(struct env *env)
+{
+	struct sim_world *world = node_of(env)->world;
+
+	if (world->fence != NULL)
+		world->fence(world->fence_arg, false);
+}
+
+/* Else we would not be asked. */
+static bool fence_reaches(struct env *env)
+{
+	return node_of(env)->world->fence == NULL;
+}
+
 /* ---- threads ---- */
 
 static struct sim_thread *thread_add(struct env *env, struct env_loop *loop, env_step_fn *step, void *self)
@@ -232,7 +263,8 @@ static void thread_run_here(struct env *env, struct env_loop *loop, env_step_fn 
 static const struct env_ops sim_ops = {
 	.alloc = sim_node_alloc, .free = sim_node_free, .now_ns = now_ns, .random = random_seed, .wall_ns = wall_ns,
 	.log_line = log_line, .cpu_count = cpu_count, .loop_open = sim_loop_open,
-	.gate_open = sim_gate_open, .thread_start = thread_start,
+	.gate_open = sim_gate_open, .fence_all = fence_all, .fence_reaches = fence_reaches, .fence_here = fence_here,
+	.thread_start = thread_start,
 	.thread_join = thread_join, .thread_run_here = thread_run_here, .medium_open = sim_medium_open,
 	.notifier_open = sim_notifier_open, .shm_create = sim_shm_create, .map = sim_map, .unmap = sim_unmap,
 	.pages_alloc = pages_alloc, .pages_free = pages_free, .pages_drop = pages_drop, .fd_close = sim_fd_close,

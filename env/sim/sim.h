@@ -69,6 +69,11 @@ uint64_t sim_file_used(const struct sim_world *world, const char *path);
 /* Somebody overwrites all areas that were made under this name (env_shm_create) with zeroes. How many there are. */
 unsigned sim_shm_wipe(struct sim_world *world, const char *name);
 
+/* ---- fences ---- */
+/* From now on `fn` is called at each fence, all: at one that is for all threads: as if others ran just then. Devices find it when
+ * they start. */
+void sim_fence_hook(struct sim_world *world, void (*fn)(void *arg, bool all), void *arg);
+
 /* ---- trace ---- */
 /* A line that is hashed, and printed to standard error when the environment variable WEFT_SIM_TRACE was set. */
 void sim_trace(struct sim_world *world, const char *format, ...) WEFT_PRINTF(2, 3);

@@ -191,6 +191,8 @@ struct sim_world {
 	jmp_buf killed;
 	uint64_t steps;
 	uint64_t alarm_ns;     /* of who waits outside (sim_wait); 0: nobody does */
+	void (*fence)(void *arg, bool all); /* NULL: nobody listens */
+	void *fence_arg;
 };
 
 static inline struct sim_node *node_of(struct env *env) { return (struct sim_node *)env; }
