@@ -359,26 +359,47 @@ struct weft_object *rig_below(struct weft_object *object, unsigned n)
 	return below;
 }
 
-static struct resizing {
-	struct waiting waiting;
-	struct weft_object *object;
-	uint64_t size;
-} * resizing;
-
-static void resize_here(struct rig *rig, unsigned lane)
+static void resize_done(struct weft_task *task, int status)
 {
-	(void)rig, (void)lane;
-	resizing->waiting.job.task.done = job_done;
-	objects_resize(resizing->object, resizing->size, &resizing->waiting.job);
+	struct rig_resizing *resizing = WEFT_CONTAINER(task, struct rig_resizing, job.task);
+
+	assert_false(resizing->done);
+	resizing->done = true;
+	resizing->status = status;
+}
+
+static void resize_msg(void *self)
+{
+	struct rig_resizing *resizing = self;
+
+	objects_resize(resizing->object, resizing->size, &resizing->job);
+}
+
+void rig_resize_start(struct rig *rig, struct rig_resizing *resizing)
+{
+	resizing->job = (struct objects_job){ .task.done = resize_done };
+	resizing->msg = (struct weft_msg){ .fn = resize_msg, .self = resizing };
+	resizing->done = false;
+	weft_reactor_post(rig->core->reactor[0], &resizing->msg);
+}
+
+static bool resize_has_ended(void *resizing)
+{
+	return ((struct rig_resizing *)resizing)->done;
+}
+
+int rig_resize_wait(struct rig *rig, struct rig_resizing *resizing)
+{
+	assert_true(run(rig, resize_has_ended, resizing));
+	return resizing->status;
 }
 
 int rig_resize(struct rig *rig, struct weft_object *object, uint64_t size)
 {
-	struct resizing mine = { .object = object, .size = size };
+	struct rig_resizing resizing = { .object = object, .size = size };
 
-	resizing = &mine;
-	call_on(rig, 0, resize_here);
-	return wait_for(rig, &mine.waiting);
+	rig_resize_start(rig, &resizing);
+	return rig_resize_wait(rig, &resizing);
 }
 
 static struct setting {
@@ -533,6 +554,14 @@ int rig_ask(struct rig *rig, unsigned op, unsigned flags, uint64_t offset, uint6
 	}
 	rig_start(rig, &request);
 	return rig_wait(rig, &request);
+}
+
+void rig_turn(struct rig *rig, unsigned lane)
+{
+	struct weft_reactor *reactor = rig->core->reactor[lane];
+
+	reactor_step(reactor, sim_now_ns(rig->world));
+	env_loop_wake(reactor->loop); /* its thread does not know how long this turn said that it may sleep */
 }
 
 static struct pause {

@@ -53,6 +53,16 @@ struct rig_request {
 	uint64_t ended_ns;
 };
 
+/* A change of size that is under way. Fill the first two. */
+struct rig_resizing {
+	struct weft_object *object;
+	uint64_t size;
+	struct objects_job job;
+	struct weft_msg msg;
+	bool done;
+	int status;
+};
+
 /* `rig`, opened anew for each test that is listed as RIG_TEST(function). */
 #define RIG_FOR_EACH_TEST(seed, lanes) \
 	static struct rig rig; \
@@ -91,6 +101,9 @@ unsigned rig_fail_each(struct rig *rig, const char *text, bool stack, const char
 struct weft_object *rig_below(struct weft_object *object, unsigned n);
 /* Asks for another size; 0 or -errno. */
 int rig_resize(struct rig *rig, struct weft_object *object, uint64_t size);
+/* The same in two steps: a message to control, and the wait for its end. */
+void rig_resize_start(struct rig *rig, struct rig_resizing *resizing);
+int rig_resize_wait(struct rig *rig, struct rig_resizing *resizing);
 /* Changes an option while the device runs; 0 or -errno. */
 int rig_set(struct rig *rig, struct weft_object *object, const char *name, const char *value);
 /* A fact that the device tells about itself; "" when it does not. Valid until the next call. */
@@ -113,6 +126,8 @@ int rig_ask(struct rig *rig, unsigned op, unsigned flags, uint64_t offset, uint6
 uint64_t rig_rand(struct rig *rig, uint64_t below);
 /* Lets so much time pass. */
 void rig_run(struct rig *rig, uint64_t ns);
+/* A turn of a reactor (0: control) in the midst of another's, as if its thread ran just now. In the simulated world. */
+void rig_turn(struct rig *rig, unsigned lane);
 
 /* Random requests, several at once, against a model in memory: what every device must do. */
 void rig_conform(const char *text, uint64_t seed, unsigned requests);

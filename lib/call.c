@@ -8,7 +8,7 @@
 #include "env/env.h"
 #include "lib/lib.h"
 
-/* What is sent to a reactor of a program does not wake who waits for a call: then the wait is in slices. */
+/* What ends on a reactor of the program does not wake who waits for a call: then the wait is in slices. */
 #define CALL_SLICE_NS 1000000u
 
 int begin_allowed(const struct weft *weft, struct weft_why *why)

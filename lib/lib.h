@@ -112,7 +112,7 @@ struct call {
 	struct weft_why why;
 	int status;
 	bool done;                       /* inside the gate */
-	bool turns;                      /* control waits for turns of the program's reactors: the caller's take them meanwhile */
+	bool turns;                      /* control may wait for requests of the program's reactors: the caller's take turns */
 };
 /* May a control call be begun here, on a reactor or not? -EINVAL, -EPERM with `why`. */
 int begin_allowed(const struct weft *weft, struct weft_why *why);

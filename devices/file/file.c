@@ -7,8 +7,17 @@
  * has ended. start() therefore asks again, by timer, until lock-wait has passed: a restarted server must not
  * touch the file before that.
  *
- * It becomes smaller in this order, so that nothing in flight makes it longer again: the new size is published, so that the
- * waist admits nothing beyond it any more; what each reactor has admitted before ends; the medium is cut.
+ * It becomes smaller while reactors submit at any moment, and without waiting for a turn of any of them: a program may have left
+ * its own alone. Each reactor counts its requests in flight, in two slots; `turn` says which of them takes new ones.
+ *
+ * Invariants:
+ *  S1  A request is counted before its last look at the size, and until it has ended. Beyond the size at that look, it is refused.
+ *  S2  Control publishes the smaller size, has a fence for all threads (env_fence_all), then reads the counters. A reactor counts,
+ *      has its own fence, then looks. So each request has seen the smaller size, or control sees it counted.
+ *  S3  The medium is cut when each slot of each reactor has been seen at 0 after that fence: first the one that takes no new
+ *      requests (but of who read `turn` before it changed: they have seen the smaller size), then, after a change of `turn`, the
+ *      other. So those that keep coming hold nothing up.
+ *  S4  What control reads of a reactor stays when the reactor closes the file, or goes; who opens it later sees the smaller size.
  *
  * The size is asked again when somebody wants it changed (weft ctl resize; with the present size: only
  * noticed), and when a request has failed: the medium may have been cut.
@@ -20,39 +29,46 @@
 
 #include "core/blk.h"
 #include "core/core.h"
+#include "core/counter.h"
 #include "core/reactor.h"
 #include "devices/device.h"
 #include "devices/opening.h"
 #include "env/env.h"
+
+/* How often the counters are looked at: after so long, then after twice as long, up to the greatest. */
+#define LOOK_NS 100000u
+#define LOOK_NS_MAX 10000000u
 
 struct file {
 	struct weft_object object;
 	struct weft_blk blk;
 	char *path;
 	uint32_t direct;
-	bool readonly, discard;
+	bool readonly;
 	uint64_t create, block, lock_wait_ns;
-	struct env_medium *medium;
 	struct env_medium_info info;
+	/* each request */
+	struct env_medium *medium;
+	atomic_uint turn; /* 0 or 1; changed by control */
+	bool fences;      /* each submission has its own fence */
+	bool discard;
 	/* control thread */
 	struct opening opening;
 	struct weft_task *starting;
 	struct weft_msg size_msg;
 	struct weft_task *resizing; /* while it becomes smaller */
 	uint64_t size_before;
-	unsigned draining;          /* reactors */
+	bool turned;                /* `turn` has changed for it */
+	struct weft_timer look;     /* at the counters, again */
+	uint64_t look_ns;           /* after so long */
 	/* any reactor */
 	atomic_bool asking; /* size_msg is on its way */
 	atomic_bool opened; /* somebody opened a stack on it */
 };
 
-/* Requests in flight, counted by turns: of the present one, and of the one before while that is drained. */
+/* Written by its reactor, read by control. */
 struct file_shard {
-	struct file *file; /* set with `msg` */
-	uint64_t in_flight[2];
-	unsigned turn;
-	bool draining;
-	struct weft_msg msg; /* to the reactor: drain; back: it is drained */
+	uint64_t in_flight[2]; /* by `turn` */
 };
 
 static struct weft_reactor *control(const struct file *file)
@@ -62,42 +78,30 @@ static struct weft_reactor *control(const struct file *file)
 
 /* ---- the data path ---- */
 
-static void drained_msg(void *self);
-
-static void shard_drained(struct file_shard *shard)
-{
-	shard->draining = false;
-	shard->msg.fn = drained_msg;
-	weft_reactor_post(control(shard->file), &shard->msg);
-}
-
-/* On its reactor. */
-static void drain_msg(void *self)
-{
-	struct file_shard *shard = self;
-
-	WEFT_ASSERT(!shard->draining && shard->in_flight[!shard->turn] == 0);
-	shard->turn = !shard->turn;
-	shard->draining = true;
-	if (shard->in_flight[!shard->turn] == 0)
-		shard_drained(shard);
-}
-
 static void file_io_done(struct env_io *io, int result)
 {
 	struct weft_hop *hop = (struct weft_hop *)(void *)io - 1;
 	struct file *file = DEVICE_OF(hop->blk, struct file);
 
 	struct file_shard *shard = weft_hop_shard(hop);
-	uint64_t turn = hop->scratch[0];
+	uint64_t slot = hop->scratch[0];
 
 	WEFT_ASSERT(weft_hop_request(hop) == io && result <= 0);
-	WEFT_ASSERT(turn < 2 && shard->in_flight[turn] > 0);
-	if (WEFT_UNLIKELY(--shard->in_flight[turn] == 0 && shard->draining && turn != shard->turn))
-		shard_drained(shard);
+	WEFT_ASSERT(slot < 2 && shard->in_flight[slot] > 0);
+	counter_add(&shard->in_flight[slot], (uint64_t)-1);
 	if (WEFT_UNLIKELY(result != 0) && !atomic_exchange(&file->asking, true))
 		weft_reactor_post(control(file), &file->size_msg);
 	weft_hop_complete(hop, result);
+}
+
+/* S1. It is not counted any more: nothing of it is in flight. */
+static __attribute__((noinline)) void refuse(struct weft_hop *hop)
+{
+	struct file_shard *shard = weft_hop_shard(hop);
+
+	WEFT_ASSERT(shard->in_flight[hop->scratch[0]] > 0);
+	counter_add(&shard->in_flight[hop->scratch[0]], (uint64_t)-1);
+	weft_hop_complete(hop, -ERANGE);
 }
 
 static void file_submit(struct weft_blk *blk, struct weft_hop *hop)
@@ -105,9 +109,18 @@ static void file_submit(struct weft_blk *blk, struct weft_hop *hop)
 	struct file *file = DEVICE_OF(blk, struct file);
 	struct file_shard *shard = weft_hop_shard(hop);
 	struct env_io *io = weft_hop_request(hop);
+	unsigned slot = atomic_load_explicit(&file->turn, memory_order_relaxed);
 
-	hop->scratch[0] = shard->turn;
-	shard->in_flight[shard->turn]++;
+	hop->scratch[0] = slot;
+	counter_add(&shard->in_flight[slot], 1);
+	if (WEFT_UNLIKELY(file->fences))
+		env_fence_here(file->object.core->env);
+	else
+		atomic_signal_fence(memory_order_seq_cst);
+	if (WEFT_UNLIKELY(hop->offset + hop->len > __atomic_load_n(&blk->size, __ATOMIC_RELAXED))) {
+		refuse(hop);
+		return;
+	}
 	io->next = NULL;
 	io->done = file_io_done;
 	io->medium = file->medium;
@@ -146,7 +159,7 @@ static const struct weft_blk_ops file_ops = {
 	.shard_open = file_shard_open,
 	.shard_close = file_shard_close,
 	.shard_size = sizeof(struct file_shard),
-	.shard_kept = sizeof(struct file_shard), /* closed or not, `msg` may be on its way */
+	.shard_kept = sizeof(struct file_shard),
 	.request_size = sizeof(struct env_io),
 };
 
@@ -212,51 +225,72 @@ static int file_resize_check(struct file *file, uint64_t size, uint64_t *now, st
 	return 0;
 }
 
-/* Nothing beyond the new end is in flight any more. */
-static void file_cut(struct file *file)
+/* Nothing beyond the new end is in flight any more. error: it cannot be known. */
+static void file_cut(struct file *file, int error)
 {
 	struct weft_task *task = file->resizing;
-	int error = env_medium_resize(file->medium, file->blk.size, &task->why);
 
-	WEFT_ASSERT(file->draining == 0);
+	if (error == 0)
+		error = env_medium_resize(file->medium, file->blk.size, &task->why);
 	file->resizing = NULL;
 	if (error != 0)
 		weft_blk_resized(&file->blk, file->size_before);
 	device_end(task, error);
 }
 
-static void drained_msg(void *self)
+static uint64_t in_flight(const struct file *file, unsigned slot)
 {
-	struct file *file = ((struct file_shard *)self)->file;
+	uint64_t sum = 0;
 
-	WEFT_ASSERT(weft_reactor_here() == control(file) && file->draining > 0);
-	if (--file->draining == 0)
-		file_cut(file);
+	WEFT_ASSERT(slot < 2);
+	for (unsigned lane = 0; lane < CORE_REACTORS_MAX; lane++) {
+		const struct weft_shard *there = shard_ever(&file->blk, lane);
+		const struct file_shard *shard = there != NULL ? (const void *)there->own : NULL;
+
+		if (shard != NULL)
+			sum += __atomic_load_n(&shard->in_flight[slot], __ATOMIC_ACQUIRE);
+	}
+	return sum;
 }
 
-/* The order of the file's head. */
+/* S3. */
+static void shrink_look(void *self)
+{
+	struct file *file = self;
+	unsigned turn = atomic_load(&file->turn);
+
+	WEFT_ASSERT(file->resizing != NULL && !file->look.armed && turn < 2);
+	if (!file->turned && in_flight(file, !turn) == 0) {
+		file->turned = true;
+		atomic_store(&file->turn, turn = !turn);
+	}
+	if (file->turned && in_flight(file, !turn) == 0) {
+		file_cut(file, 0);
+		return;
+	}
+	weft_timer_arm(control(file), &file->look, env_now_ns(file->object.core->env) + file->look_ns);
+	if (file->look_ns < LOOK_NS_MAX)
+		file->look_ns *= 2;
+}
+
+/* S2. */
 static void file_shrink(struct file *file, uint64_t size, struct weft_task *task)
 {
+	int error;
+
 	file->resizing = task;
 	file->size_before = file->blk.size;
-	file->draining = 1; /* ours, until all have been asked */
+	file->turned = false;
+	file->look = (struct weft_timer){ .fn = shrink_look, .self = file };
+	file->look_ns = LOOK_NS;
 	weft_blk_resized(&file->blk, size);
-	for (unsigned lane = 0; lane < CORE_REACTORS_MAX; lane++) {
-		struct weft_shard *shard = shard_ever(&file->blk, lane);
-		struct file_shard *mine;
-
-		/* A program's that it has closed: all has ended there. */
-		if (shard == NULL || file->object.core->reactor[lane] == NULL)
-			continue;
-		file->draining++;
-		mine = (void *)shard->own;
-		mine->file = file;
-		mine->msg.fn = drain_msg;
-		mine->msg.self = mine;
-		weft_reactor_post(file->object.core->reactor[lane], &mine->msg);
-	}
-	if (--file->draining == 0)
-		file_cut(file);
+	error = env_fence_all(file->object.core->env);
+	if (error == 0)
+		shrink_look(file);
+	else
+		file_cut(file, weft_why(&task->why, error,
+			"file: path=%s cannot be made smaller: the kernel denies membarrier (%s): allow it, or cut the file while "
+			"it is not open", file->path, device_error_name(error)));
 }
 
 static void file_resize(struct weft_object *object, uint64_t size, struct weft_task *task)
@@ -407,6 +441,7 @@ static void file_start(struct weft_object *object, struct weft_task *task)
 		return;
 	}
 	file->starting = task;
+	file->fences = !env_fence_reaches(object->core->env);
 	file->size_msg.fn = file_size_msg;
 	file->size_msg.self = file;
 	file->opening = (struct opening){
@@ -430,7 +465,7 @@ static void file_stop(struct weft_object *object, struct weft_task *task)
 {
 	struct file *file = DEVICE_OF_OBJECT(object, struct file);
 
-	WEFT_ASSERT(file->starting == NULL && !file->size_msg.posted);
+	WEFT_ASSERT(file->starting == NULL && file->resizing == NULL && !file->size_msg.posted);
 	if (file->medium != NULL) {
 		if (file->info.created && (object->core->abandoned || !atomic_load(&file->opened)))
 			env_medium_unlink_created(file->medium);

@@ -129,8 +129,8 @@ struct weft_device_info {
 	uint32_t max_compare;    /* longest compare-and-write, bytes; 0: the device has none */
 };
 WEFT_API int weft_device_info(struct weft_device *device, struct weft_device_info *info);
-/* -ENOTSUP: this device cannot. It becomes smaller when each reactor that has queues on it has taken a turn: the calling thread's
- * do, meanwhile; the others' when they are polled. */
+/* -ENOTSUP: this device cannot. It becomes smaller when the requests in flight have ended: those of the calling thread's reactors,
+ * which take turns meanwhile; the others' when they are polled. Queues with nothing in flight need not be. */
 WEFT_API int weft_device_resize(struct weft_device *device, uint64_t size, struct weft_why *why);
 WEFT_API int weft_device_resize_begin(struct weft_device *device, uint64_t size, void *user_data, struct weft_why *why);
 /* Counters and latencies of the device, of all its queues and exports. */
