@@ -17,6 +17,10 @@ static void opening_try(void *self)
 	WEFT_ASSERT(*o->medium == NULL && !o->retry.armed);
 	error = env_medium_open(o->core->env, o->path, &o->wants, o->medium, o->info, o->why);
 	WEFT_ASSERT(error <= 0);
+	if (error == 0 && o->wants.create_size != 0 && (error = env_medium_keep(*o->medium, o->why)) != 0) {
+		env_medium_unlink_created(*o->medium);
+		env_medium_close(*o->medium);
+	}
 	if (error != 0)
 		*o->medium = NULL;
 	/* Busy, for a block device: the claim of a killed process lasts as long as its lock. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Opening a medium that somebody else may hold for a moment: the lock of a killed process lasts until the last of its
- * requests has ended. Control thread.
+ * requests has ended. What create_size asks for is there for good when it is open. Control thread.
  */
 #ifndef DEVICES_OPENING_H
 #define DEVICES_OPENING_H

@@ -214,6 +214,11 @@ void env_medium_close(struct env_medium *medium)
 	medium->ops->close(medium);
 }
 
+int env_medium_keep(struct env_medium *medium, struct weft_why *why)
+{
+	return env_fault(medium->env) ? env_fault_why(why, "env_medium_keep") : medium->ops->keep(medium, why);
+}
+
 void env_medium_unlink_created(struct env_medium *medium)
 {
 	medium->ops->unlink_created(medium);

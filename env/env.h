@@ -147,6 +147,8 @@ void env_medium_close(struct env_medium *medium);       /* no env_io in flight, 
  * here, before the medium or the loop is closed. Not attached, or in vain: all works the same. */
 void env_medium_attach(struct env_loop *loop, struct env_medium *medium);
 void env_medium_detach(struct env_loop *loop, struct env_medium *medium);
+/* What open created, or one before who was killed, is durable under its name when this returns. Control thread; blocks. */
+int env_medium_keep(struct env_medium *medium, struct weft_why *why);
 /* Deletes what open created (a start that failed later leaves nothing behind). */
 void env_medium_unlink_created(struct env_medium *medium);
 int env_medium_size(struct env_medium *medium, uint64_t *size);                        /* asks again */

@@ -113,6 +113,7 @@ struct env_medium_ops {
 	void (*close)(struct env_medium *medium);
 	void (*attach)(struct env_loop *loop, struct env_medium *medium);
 	void (*detach)(struct env_loop *loop, struct env_medium *medium);
+	int (*keep)(struct env_medium *medium, struct weft_why *why);
 	void (*unlink_created)(struct env_medium *medium);
 	int (*size)(struct env_medium *medium, uint64_t *size);
 	int (*resize)(struct env_medium *medium, uint64_t size, struct weft_why *why);

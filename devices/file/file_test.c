@@ -107,6 +107,41 @@ static void what_was_made_in_vain_is_removed(void **state)
 	assert_true(sim_file_exists(rig.world, "new.img"));
 }
 
+/* All of it: name, size and what was flushed. */
+static void survives_loss_of_power(void)
+{
+	rig_make(&rig, "file:disk.img,create=1MiB");
+	memset(data, 'p', sizeof(data));
+	assert_int_equal(rig_ask(&rig, WEFT_WRITE, 0, 8192, sizeof(data), data), 0);
+	assert_int_equal(rig_ask(&rig, WEFT_FLUSH, 0, 0, 0, NULL), 0);
+	rig_unmake(&rig);
+	sim_power_loss(rig.world, "disk.img");
+	assert_true(sim_file_exists(rig.world, "disk.img"));
+	assert_int_equal(sim_file_size(rig.world, "disk.img"), 1 << 20);
+	assert_memory_equal(sim_file_bytes(rig.world, "disk.img") + 8192, data, sizeof(data));
+}
+
+static void a_new_file_survives_loss_of_power(void **state)
+{
+	(void)state;
+	survives_loss_of_power();
+}
+
+/* Who had made it was killed right then. */
+static void so_does_one_that_another_has_just_made(void **state)
+{
+	const struct env_medium_wants wants = { .create_size = 1 << 20, .lock = true };
+	struct env *other = sim_node_open(rig.world, "other");
+	struct env_medium_info info;
+	struct env_medium *medium;
+
+	(void)state;
+	assert_int_equal(env_medium_open(other, "disk.img", &wants, &medium, &info, NULL), 0);
+	assert_true(info.created);
+	sim_node_kill(other);
+	survives_loss_of_power();
+}
+
 static void a_new_file_cannot_be_readonly(void **state)
 {
 	struct weft_why why;
@@ -354,6 +389,8 @@ int main(void)
 		RIG_TEST(a_file_that_is_not_there_is_refused),
 		RIG_TEST(a_file_of_odd_size_is_refused),
 		RIG_TEST(what_was_made_in_vain_is_removed),
+		RIG_TEST(a_new_file_survives_loss_of_power),
+		RIG_TEST(so_does_one_that_another_has_just_made),
 		RIG_TEST(a_new_file_cannot_be_readonly),
 		RIG_TEST(readonly_refuses_every_change),
 		RIG_TEST(two_writers_are_refused_two_readers_are_not),

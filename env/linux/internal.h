@@ -257,6 +257,8 @@ void signals_close(struct loop *loop);
 
 void linux_usage(struct env *env, struct env_usage *out);
 bool linux_is_terminal(struct env *env);
+/* What was made, renamed or removed in the folder of `path` stays so. 0 or -errno. */
+int linux_folder_sync(const char *path);
 int linux_file_read(struct env *env, const char *path, char **text, size_t *size, struct weft_why *why);
 int linux_file_write(struct env *env, const char *path, const char *text, size_t size, struct weft_why *why);
 int linux_file_remove(struct env *env, const char *path, struct weft_why *why);

@@ -219,6 +219,21 @@ static void medium_close(struct env_medium *head)
 	free(m);
 }
 
+/* Its size, then its name. A folder that we may change but not read cannot be synced: then all of the file system is. */
+static int medium_keep(struct env_medium *head, struct weft_why *why)
+{
+	struct medium *m = (struct medium *)head;
+	char text[64];
+	int rc = m->created && fsync(m->fd) ? -errno : 0;
+
+	if (rc == 0 && !m->block_device)
+		rc = linux_folder_sync(m->path);
+	if (rc == -EACCES)
+		rc = syncfs(m->fd) ? -errno : 0;
+	return rc == 0 ? 0 : weft_why(why, rc, "create: %s cannot be made durable: %s: choose another file system", m->name,
+		linux_error_text(rc, text, sizeof(text)));
+}
+
 /* Only what open created and is still there under that name. */
 static void medium_unlink_created(struct env_medium *head)
 {
@@ -281,6 +296,7 @@ static const struct env_medium_ops medium_ops = {
 	.close = medium_close,
 	.attach = medium_attach,
 	.detach = medium_detach,
+	.keep = medium_keep,
 	.unlink_created = medium_unlink_created,
 	.size = medium_ask_size,
 	.resize = medium_resize,

@@ -121,8 +121,7 @@ static int write_all(int fd, const char *text, size_t size)
 	return fsync(fd) ? -errno : 0;
 }
 
-/* What was renamed or removed in it stays so. */
-static int folder_sync(const char *path)
+int linux_folder_sync(const char *path)
 {
 	char folder[4096] = ".";
 	const char *slash = strrchr(path, '/');
@@ -153,7 +152,7 @@ int linux_file_write(struct env *env, const char *path, const char *text, size_t
 	if (rc == 0 && rename(beside, path))
 		rc = -errno;
 	if (rc == 0)
-		rc = folder_sync(path);
+		rc = linux_folder_sync(path);
 	else if (fd >= 0)
 		unlink(beside);
 	return rc == 0 ? 0 : weft_why(why, rc, "%.150s cannot be written: %s: make room there, or name another file", path,
@@ -163,7 +162,7 @@ int linux_file_write(struct env *env, const char *path, const char *text, size_t
 int linux_file_remove(struct env *env, const char *path, struct weft_why *why)
 {
 	char error[64];
-	int rc = unlink(path) ? -errno : folder_sync(path);
+	int rc = unlink(path) ? -errno : linux_folder_sync(path);
 
 	(void)env;
 	return rc == 0 || rc == -ENOENT ? 0 : weft_why(why, rc, "%.150s cannot be removed: %s: remove it by hand", path,

@@ -57,6 +57,7 @@ void sim_file_make(struct sim_world *world, const char *path, uint64_t size)
 
 	WEFT_ASSERT(file != NULL && file_find(world, path) == NULL);
 	snprintf(file->path, sizeof(file->path), "%s", path);
+	file->kept = true;
 	file->latency_least_ns = 20000;
 	file->latency_most_ns = 200000;
 	file->unflushed_tail = &file->unflushed;
@@ -147,19 +148,25 @@ int sim_file_write(struct env *env, const char *path, const char *text, size_t s
 	return 0;
 }
 
-int sim_file_remove(struct env *env, const char *path, struct weft_why *why)
+static void file_remove(struct sim_world *world, struct sim_file *file)
 {
-	struct sim_file **link = &node_of(env)->world->files, *file;
+	struct sim_file **link = &world->files;
 
-	(void)why;
-	while (*link != NULL && strcmp((*link)->path, path) != 0)
-		link = &(*link)->next;
-	file = *link;
-	if (file == NULL)
-		return 0;
 	WEFT_ASSERT(file->shared == 0 && file->exclusive == 0);
+	while (*link != file)
+		link = &(*link)->next;
 	*link = file->next;
 	file_free(file);
+}
+
+int sim_file_remove(struct env *env, const char *path, struct weft_why *why)
+{
+	struct sim_world *world = node_of(env)->world;
+	struct sim_file *file = file_find(world, path);
+
+	(void)why;
+	if (file != NULL)
+		file_remove(world, file);
 	return 0;
 }
 
@@ -198,6 +205,10 @@ void sim_power_loss(struct sim_world *world, const char *path)
 	struct sim_file *file = file_get(world, path);
 
 	WEFT_ASSERT(file->shared == 0 && file->exclusive == 0);
+	if (!file->kept) {
+		file_remove(world, file);
+		return;
+	}
 	for (struct sim_unflushed *w = file->unflushed; w != NULL; w = w->next) {
 		uint64_t kept = w->len;
 
@@ -551,6 +562,13 @@ static void medium_close(struct env_medium *base)
 	sim_node_free(base->env, medium);
 }
 
+static int medium_keep(struct env_medium *base, struct weft_why *why)
+{
+	(void)why;
+	((struct sim_medium *)base)->file->kept = true;
+	return 0;
+}
+
 static void medium_unlink_created(struct env_medium *base)
 {
 	struct sim_medium *medium = (struct sim_medium *)base;
@@ -584,7 +602,7 @@ static void medium_attach(struct env_loop *loop, struct env_medium *medium)
 
 static const struct env_medium_ops sim_medium_ops = {
 	.submit = medium_submit, .close = medium_close, .attach = medium_attach, .detach = medium_attach,
-	.unlink_created = medium_unlink_created, .size = medium_size,
+	.keep = medium_keep, .unlink_created = medium_unlink_created, .size = medium_size,
 	.resize = medium_resize,
 };
 
@@ -607,6 +625,7 @@ int sim_medium_open(struct env *env, const char *path, const struct env_medium_w
 	if (created) {
 		sim_file_make(node->world, path, wants->create_size);
 		file = file_get(node->world, path);
+		file->kept = false;
 	}
 	*medium = (struct sim_medium){ .base = { .ops = &sim_medium_ops, .env = env },
 		.node = node, .next = node->media, .file = file,

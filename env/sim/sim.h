@@ -51,7 +51,8 @@ uint64_t sim_file_size(const struct sim_world *world, const char *path);
 const char *sim_file_bytes(const struct sim_world *world, const char *path);
 /* What killed nodes have asked of disks ends now. */
 void sim_files_settle(struct sim_world *world);
-/* Loss of power under the file, nobody has it open: each unflushed write is kept, dropped or torn. */
+/* Loss of power under the file, nobody has it open: each unflushed write is kept, dropped or torn. What was created and not kept
+ * (env_medium_keep) is gone. */
 void sim_power_loss(struct sim_world *world, const char *path);
 enum sim_fault { SIM_FAULT_ERROR, SIM_FAULT_LOST, SIM_FAULT_MISDIRECTED, SIM_FAULT_BIT_ROT };
 /* The n-th next operation `op` on the file (1: the next one) goes wrong; `error`: for SIM_FAULT_ERROR, -errno. One at a time. */

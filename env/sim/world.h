@@ -120,6 +120,7 @@ struct sim_unflushed {
 struct sim_file {
 	struct sim_file *next;
 	char path[128];
+	bool kept;                /* its name survives loss of power */
 	uint64_t size;
 	char *now, *durable;      /* images of `size` bytes */
 	struct sim_unflushed *unflushed, **unflushed_tail;
