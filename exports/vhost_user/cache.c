@@ -9,10 +9,14 @@
  *  W2  When the flush fails, the switch is refused and the cache is write-back again.
  *  W3  The flush is submitted after the last ring in write-back mode has stopped, while the stack is open (not frozen); the stack
  *      is not closed, and the connection not freed, before it has ended.
+ *  W4  A flush that has not ended when patience is over is aborted, and counts as failed, whatever becomes of it: what is below may
+ *      be unable to let it go, and then it is late. No other begins before it has ended.
  */
 #include <errno.h>
 #include <stdio.h>
+#include <weft/log.h>
 
+#include "core/stack.h"
 #include "exports/vhost_user/vux.h"
 
 static struct vux_connection *connection_of(struct vux_flush *flush)
@@ -77,30 +81,112 @@ static void flush_begin_msg(void *self)
 	weft_slot_submit(slot, WEFT_FLUSH, 0, 0, 0, 0, flush_done);
 }
 
+/* It may have ended meanwhile, or not have begun; what cannot be aborted goes on. */
+static void flush_abort_msg(void *self)
+{
+	struct vux_flush *flush = self;
+
+	if (flush->session.reactor != NULL)
+		slots_abort(weft_reactor_here(), &flush->session, -ETIMEDOUT);
+	weft_reactor_post(export_core(connection_of(flush)->exp)->reactor[0], &flush->aborted_msg);
+}
+
 /* ---- control ---- */
+
+/* The message that waits may go on. */
+static void flush_is_over(struct vux_flush *flush, int result, const char *reason)
+{
+	struct vux_connection *c = connection_of(flush);
+
+	WEFT_ASSERT(control_is_here(c->exp) && flush->wanted && (result == 0 || reason[0] != '\0'));
+	weft_timer_disarm(export_core(c->exp)->reactor[0], &flush->patience);
+	flush->wanted = false;
+	flush->result = result;
+	flush->reason = reason;
+}
+
+static void flush_out_of_patience(void *self)
+{
+	struct vux_flush *flush = self;
+	struct vux_connection *c = connection_of(flush);
+
+	WEFT_ASSERT(flush->wanted && (flush->under_way || !flush->late));
+	flush_is_over(flush, -ETIMEDOUT, "the device below has not answered a flush within 5 s");
+	if (flush->under_way && !flush->late) {
+		flush->late = flush->aborting = true;
+		weft_reactor_post(flush->reactor, &flush->abort_msg);
+	}
+	connection_settled(c);
+}
+
+static void flush_aborted_msg(void *self)
+{
+	struct vux_flush *flush = self;
+	struct vux_connection *c = connection_of(flush);
+
+	WEFT_ASSERT(control_is_here(c->exp) && flush->aborting);
+	flush->aborting = false;
+	cache_settle(c);
+	connection_settled(c);
+}
 
 static void flush_ended_msg(void *self)
 {
 	struct vux_flush *flush = self;
 	struct vux_connection *c = connection_of(flush);
 
-	WEFT_ASSERT(control_is_here(c->exp) && flush->wanted && flush->under_way && flush->session.reactor == NULL);
-	flush->wanted = flush->under_way = false;
+	WEFT_ASSERT(control_is_here(c->exp) && flush->under_way && flush->session.reactor == NULL);
+	flush->under_way = false;
+	if (flush->late)
+		weft_log(export_core(c->exp), WEFT_LOG_INFO, "%s: client %u: the flush that took too long has ended: %s",
+			c->exp->object.name, c->number, flush->status == 0 ? "well" : flush->why.text);
+	else
+		flush_is_over(flush, flush->status, flush->why.text);
+	flush->late = false;
+	cache_settle(c);
 	connection_settled(c);
+}
+
+static void flush_begin(struct vux_flush *flush)
+{
+	struct weft_core *core = export_core(connection_of(flush)->exp);
+
+	WEFT_ASSERT(!flush->late && flush->session.reactor == NULL);
+	flush->under_way = true;
+	flush->reactor = weft_reactor_pick(core);
+	flush->begin_msg = (struct weft_msg){ .fn = flush_begin_msg, .self = flush };
+	flush->end_msg = (struct weft_msg){ .fn = flush_end_msg, .self = flush };
+	flush->ended_msg = (struct weft_msg){ .fn = flush_ended_msg, .self = flush };
+	flush->abort_msg = (struct weft_msg){ .fn = flush_abort_msg, .self = flush };
+	flush->aborted_msg = (struct weft_msg){ .fn = flush_aborted_msg, .self = flush };
+	weft_reactor_post(flush->reactor, &flush->begin_msg);
 }
 
 void cache_settle(struct vux_connection *c)
 {
+	struct weft_reactor *control = export_core(c->exp)->reactor[0];
 	struct vux_flush *flush = &c->flush;
 
-	WEFT_ASSERT(control_is_here(c->exp) && (flush->wanted || !flush->under_way));
-	if (!flush->wanted || flush->under_way || c->state != VUX_OPEN || !export_serves(c->exp))
+	WEFT_ASSERT(control_is_here(c->exp) && (flush->wanted || !flush->under_way || flush->late));
+	if (!flush->wanted || c->state != VUX_OPEN || !export_serves(c->exp))
 		return;
-	flush->under_way = true;
-	flush->begin_msg = (struct weft_msg){ .fn = flush_begin_msg, .self = flush };
-	flush->end_msg = (struct weft_msg){ .fn = flush_end_msg, .self = flush };
-	flush->ended_msg = (struct weft_msg){ .fn = flush_ended_msg, .self = flush };
-	weft_reactor_post(weft_reactor_pick(export_core(c->exp)), &flush->begin_msg);
+	if (!flush->patience.armed) {
+		flush->patience = (struct weft_timer){ .fn = flush_out_of_patience, .self = flush };
+		weft_timer_arm(control, &flush->patience, weft_reactor_now(control) + VUX_PATIENCE_NS);
+	}
+	if (cache_is_settled(c))
+		flush_begin(flush);
+}
+
+bool cache_is_settled(const struct vux_connection *c)
+{
+	return !c->flush.under_way && !c->flush.aborting;
+}
+
+void cache_drop(struct vux_connection *c)
+{
+	WEFT_ASSERT(c->state == VUX_CLOSING && cache_is_settled(c));
+	weft_timer_disarm(export_core(c->exp)->reactor[0], &c->flush.patience);
 }
 
 static int after_switch(struct vux_connection *c)
@@ -112,15 +198,15 @@ static int after_switch(struct vux_connection *c)
 /* The rings are in write-back mode again, as if nothing had been asked. */
 static int after_switch_back(struct vux_connection *c)
 {
-	WEFT_ASSERT(c->write_cache && c->flush.status < 0);
-	return weft_why(&c->why, c->flush.status, "SET_CONFIG: the write cache stays on: what it holds cannot be flushed: %s",
-		c->flush.why.text);
+	WEFT_ASSERT(c->write_cache && c->flush.result < 0);
+	return weft_why(&c->why, c->flush.result, "SET_CONFIG: the write cache stays on: what it holds cannot be flushed: %s",
+		c->flush.reason);
 }
 
 static int after_flush(struct vux_connection *c)
 {
 	WEFT_ASSERT(!c->write_cache && !c->flush.wanted);
-	if (c->flush.status == 0)
+	if (c->flush.result == 0)
 		return 0;
 	c->write_cache = true;
 	connection_changed(c);

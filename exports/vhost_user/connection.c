@@ -250,12 +250,17 @@ void connection_settle(struct vux_connection *c)
 	cache_settle(c);
 }
 
-bool connection_is_settled(const struct vux_connection *c)
+static bool connection_rings_are_settled(const struct vux_connection *c)
 {
 	for (unsigned i = 0; i < c->exp->queues; i++)
 		if (c->ring[i] != NULL && !ring_is_settled(c->ring[i]))
 			return false;
-	return !c->flush.under_way;
+	return true;
+}
+
+bool connection_is_settled(const struct vux_connection *c)
+{
+	return connection_rings_are_settled(c) && cache_is_settled(c);
 }
 
 static void connection_free(struct vux_connection *c)
@@ -264,6 +269,7 @@ static void connection_free(struct vux_connection *c)
 	struct vux_connection **link = &exp->connections;
 
 	WEFT_ASSERT(c->state == VUX_CLOSING && c->channel == NULL && c->nfds == 0);
+	cache_drop(c);
 	/* Only now: who sees the end of the stream knows that nothing of ours touches his memory any more. */
 	env_stream_close(c->stream);
 	for (unsigned i = 0; i < exp->queues; i++)
@@ -282,12 +288,12 @@ static void connection_free(struct vux_connection *c)
 	weft_free(export_core(exp), c);
 }
 
-/* All has settled that the message waits for: what it wanted then is done; that may want to wait once more. */
+/* When all has settled that the message waits for, what it wanted then is done; that may want to wait once more. */
 static void connection_after(struct vux_connection *c)
 {
 	int status = MESSAGE_WAITS;
 
-	while (status == MESSAGE_WAITS && connection_is_settled(c) && !c->flush.wanted) {
+	while (status == MESSAGE_WAITS && connection_rings_are_settled(c) && !c->flush.wanted) {
 		int (*after)(struct vux_connection *) = c->after;
 
 		WEFT_ASSERT(after != NULL);
@@ -308,12 +314,12 @@ void connection_settled(struct vux_connection *c)
 	struct vux_export *exp = c->exp;
 
 	WEFT_ASSERT(control_is_here(c->exp) && (c->after == NULL || c->state == VUX_OPEN));
+	if (c->after != NULL)
+		connection_after(c);
 	if ((c->state == VUX_CLOSING && c->go_on_msg.posted) || !connection_is_settled(c))
 		return;
 	if (c->state == VUX_CLOSING)
 		connection_free(c);
-	else if (c->after != NULL)
-		connection_after(c);
 	export_settled(exp);
 }
 

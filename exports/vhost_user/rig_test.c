@@ -15,6 +15,8 @@ struct rig t;
 /* ---- a disk that notes in which order the rings ask ---- */
 
 unsigned witnessed, witness[1024];
+bool witness_hangs;
+struct weft_hop *witness_held;
 
 struct witness {
 	struct weft_object object;
@@ -24,8 +26,21 @@ struct witness {
 static void witness_submit(struct weft_blk *blk, struct weft_hop *hop)
 {
 	(void)blk;
+	if (hop->op == WEFT_FLUSH && witness_hangs) {
+		assert_null(witness_held);
+		witness_held = hop;
+		return;
+	}
 	assert_true(witnessed < WEFT_COUNT(witness));
 	witness[witnessed++] = (unsigned)(hop->offset / WITNESS_SPAN);
+	weft_hop_complete(hop, 0);
+}
+
+void witness_lets_go(void)
+{
+	struct weft_hop *hop = witness_held;
+
+	witness_held = NULL;
 	weft_hop_complete(hop, 0);
 }
 
@@ -53,10 +68,10 @@ static const struct weft_module module = { WEFT_ABI, sizeof(module), sizeof(stru
 void turn(void)
 {
 	struct weft_reactor *control = t.core->reactor[0];
-	uint64_t wait = reactor_step(control, env_now_ns(t.env));
+	uint64_t wait = reactor_step(control, env_now_ns(t.env) + t.ahead_ns);
 
 	if (t.stepped) {
-		reactor_step(t.core->reactor[1], env_now_ns(t.env));
+		reactor_step(t.core->reactor[1], env_now_ns(t.env) + t.ahead_ns);
 		return;
 	}
 	if (wait != 0)
@@ -339,6 +354,8 @@ void load(struct ring *ring, unsigned requests)
 			requests--;
 		}
 		publish(ring);
+		if (t.stepped)
+			turn();
 		while (take(ring))
 			;
 	}

@@ -28,9 +28,13 @@
 #define SLICE (MEMORY / RINGS)
 #define DATA 4096u
 
-/* A disk, `witness`, that notes in which order the rings ask: ring i asks for what lies from i * WITNESS_SPAN. */
+/* A disk, `witness`, that notes in which order the rings ask: ring i asks for what lies from i * WITNESS_SPAN. It can hang: then a
+ * flush waits, and is not let go by an abort, until witness_lets_go (where there are no threads). */
 #define WITNESS_SPAN (64u << 20)
 extern unsigned witnessed, witness[1024];
+extern bool witness_hangs;
+extern struct weft_hop *witness_held; /* NULL: no flush waits */
+void witness_lets_go(void);
 
 struct ring {
 	struct virtq_drv drv;
@@ -59,6 +63,7 @@ extern struct rig {
 	const char *text;
 	bool may_be_cut_off;
 	bool stepped;  /* there are no threads: the I/O reactor is stepped here, too */
+	uint64_t ahead_ns; /* the reactors that are stepped here believe that it is so much later */
 } t;
 
 /* One turn of the control reactor; of all, when there are no threads. */

@@ -13,9 +13,6 @@
 
 #include "core/stack.h"
 
-/* Requests of a front end that has gone are aborted when they have not ended by then. */
-#define PATIENCE_NS 5000000000ull
-
 static struct weft_core *ring_core(const struct vux_ring *ring)
 {
 	return export_core(ring->connection->exp);
@@ -88,7 +85,7 @@ static void ring_out_of_patience(void *self)
 
 	WEFT_ASSERT(weft_reactor_here() == ring->reactor && ring->stopping);
 	slots_abort(ring->reactor, &ring->session, -ESHUTDOWN);
-	weft_timer_arm(ring->reactor, &ring->patience, weft_reactor_now(ring->reactor) + PATIENCE_NS);
+	weft_timer_arm(ring->reactor, &ring->patience, weft_reactor_now(ring->reactor) + VUX_PATIENCE_NS);
 }
 
 static void ring_stop_msg(void *self)
@@ -110,7 +107,7 @@ static void ring_leave_msg(void *self)
 	WEFT_ASSERT(weft_reactor_here() == ring->reactor && ring->stopping && !ring->patience.armed);
 	ring->patience = (struct weft_timer){ .fn = ring_out_of_patience, .self = ring };
 	if (ring->session.reactor != NULL)
-		weft_timer_arm(ring->reactor, &ring->patience, weft_reactor_now(ring->reactor) + PATIENCE_NS);
+		weft_timer_arm(ring->reactor, &ring->patience, weft_reactor_now(ring->reactor) + VUX_PATIENCE_NS);
 	weft_reactor_post(ring_control(ring), &ring->left_msg);
 }
 

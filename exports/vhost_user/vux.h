@@ -26,6 +26,9 @@ enum {
 	VUX_SEGS_MAX = WEFT_VECTOR_SEGS, /* segments of one chain: room for borders between regions */
 };
 
+/* What has not ended by then is aborted: requests of a front end that has gone, the flush of a cache that is switched. */
+#define VUX_PATIENCE_NS 5000000000ull
+
 /* ---- memory.c: one region of guest memory, and the map of all ---- */
 struct vux_memory {
 	struct env_mapping *mapping;
@@ -149,8 +152,14 @@ struct vux_flush {
 	struct weft_why why;
 	int status;
 	/* Of control. */
-	bool wanted, under_way;
-	struct weft_msg begin_msg, end_msg, ended_msg;
+	bool wanted;                   /* a message waits for it */
+	bool under_way, aborting;      /* until ended_msg; until aborted_msg */
+	bool late;                     /* under way, but nobody waits for it any longer */
+	int result;                    /* of the one that was wanted last */
+	const char *reason;            /* why it failed */
+	struct weft_reactor *reactor;
+	struct weft_timer patience;
+	struct weft_msg begin_msg, end_msg, ended_msg, abort_msg, aborted_msg;
 };
 
 /* ---- connection.c ---- */
@@ -228,6 +237,10 @@ int message_handle(struct vux_connection *c);
 int cache_switch(struct vux_connection *c, bool on);
 /* Begins the flush when one is wanted and can be. */
 void cache_settle(struct vux_connection *c);
+/* Nothing of a flush is under way. */
+bool cache_is_settled(const struct vux_connection *c);
+/* The connection is freed. */
+void cache_drop(struct vux_connection *c);
 
 /* memory.c: handlers as above. */
 int memory_set_table(struct vux_connection *c);
