@@ -73,6 +73,19 @@ static void cache_set(struct vu_link *link)
 	vu_send(link, VHOST_USER_SET_CONFIG, &payload, VHOST_USER_CONFIG_HEAD + 1, NULL, 0, false);
 }
 
+/* It may hold back what it acknowledges: so that is believed, but for those to whom the opposite was said before. */
+static void cache_refused(struct vu_link *link)
+{
+	struct vu_device *device = link->device;
+
+	if (link->agreed_once && !device->blk.volatile_cache) {
+		vu_link_lost(link, -EIO, "the server refuses to switch its write cache off again");
+		return;
+	}
+	weft_log(device->object.core, WEFT_LOG_WARN, "%s: the server refuses to change its write cache", device->object.name);
+	device->config.writeback = 1;
+}
+
 static void inflight_ask(struct vu_link *link)
 {
 	struct vhost_user_inflight payload = {
@@ -249,8 +262,7 @@ void vu_agree_answer(struct vu_link *link, const struct vhost_user_msg *msg)
 		break;
 	case VHOST_USER_SET_CONFIG:
 		if (value != 0)
-			weft_log(link->device->object.core, WEFT_LOG_WARN, "%s: the server refuses to change its write cache",
-				link->device->object.name);
+			cache_refused(link);
 		break;
 	default:
 		vu_rings_answer(link, msg);
