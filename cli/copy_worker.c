@@ -121,6 +121,20 @@ static uint64_t least(uint64_t a, uint64_t b)
 	return a < b ? a : b;
 }
 
+/* Timers are late, and devices stop for a moment: what is lost by that is made good, but no more than of so long. */
+#define RATE_LATE_NS 100000000u
+
+static void rate_spend(struct copy_worker *w, uint64_t len)
+{
+	const struct copy_options *o = &w->copy->options;
+	uint64_t now = weft_reactor_now(w->reactor), from = now < RATE_LATE_NS ? 0 : now - RATE_LATE_NS;
+
+	WEFT_ASSERT(o->rate > 0);
+	if (from < w->next_at_ns)
+		from = w->next_at_ns;
+	w->next_at_ns = from + (uint64_t)((double)len * 1e9 * (double)o->queues / (double)o->rate);
+}
+
 static void hand_out(struct copy_worker *w, uint64_t to, bool zero, bool target_zero)
 {
 	const struct copy_options *o = &w->copy->options;
@@ -137,11 +151,8 @@ static void hand_out(struct copy_worker *w, uint64_t to, bool zero, bool target_
 	piece->target_zero = target_zero;
 	w->at = to;
 	w->in_flight++;
-	if (o->rate != 0 && (!zero || (w->copy->target->ops_can & WEFT_OP_BIT(WEFT_ZERO)) == 0)) {
-		uint64_t now = weft_reactor_now(w->reactor), from = w->next_at_ns > now ? w->next_at_ns : now;
-
-		w->next_at_ns = from + (uint64_t)((double)piece->len * 1e9 * (double)o->queues / (double)o->rate);
-	}
+	if (o->rate != 0 && (!zero || (w->copy->target->ops_can & WEFT_OP_BIT(WEFT_ZERO)) == 0))
+		rate_spend(w, piece->len);
 	copy_piece_begin(piece);
 }
 
@@ -430,6 +441,7 @@ void copy_worker_go(void *worker)
 	atomic_store_explicit(&w->mark, w->from, memory_order_release);
 	w->source_map.told.to = w->source_map.told.from;
 	w->target_map.told.to = w->target_map.told.from;
+	w->next_at_ns = weft_reactor_now(w->reactor);
 	w->running = true;
 	w->told = false;
 }

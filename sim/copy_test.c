@@ -260,6 +260,34 @@ static void a_flush_ahead_that_fails_stops_all_workers(void **state)
 	}
 }
 
+/* Threads of the simulated world are late for each timer. */
+static void a_limit_is_kept_and_made_use_of(void **state)
+{
+	static const struct copy_options o = { .piece_bytes = PAGE, .depth = 8, .queues = 1, .ahead_bytes = COPY_AHEAD,
+		.rate = 100u << 20 };
+	const uint64_t wanted_ns = (uint64_t)SIZE * 1000000000 / o.rate, piece_ns = wanted_ns / (SIZE / PAGE);
+
+	(void)state;
+	for (uint64_t seed = first_seed; seed < first_seed + 20; seed++) {
+		struct weft_why why;
+		struct env *env;
+
+		memset(&run, 0, sizeof(run));
+		run.world = sim_world_open(seed);
+		images_make();
+		memset(run.source, 'd', SIZE); /* zeroes are not counted */
+		env = sim_node_open(run.world, "before, too");
+		assert_int_equal(env_file_write(env, SOURCE, (const char *)run.source, SIZE, &why), 0);
+		sim_node_close(env);
+		attempt_open(&o);
+		assert_true(sim_run(run.world, has_ended, NULL, 10000000));
+		assert_int_equal(run.status, 0);
+		assert_in_range(run.copy.elapsed_ns, wanted_ns - piece_ns, wanted_ns + wanted_ns / 20);
+		attempt_close();
+		sim_world_close(run.world);
+	}
+}
+
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
@@ -269,6 +297,7 @@ int main(int argc, char **argv)
 		{ "all_is_copied_at_last, the disk fails", all_is_copied_at_last, NULL, NULL, (void *)HARM_ERROR },
 		{ "all_is_copied_at_last, stopped", all_is_copied_at_last, NULL, NULL, (void *)HARM_STOP },
 		cmocka_unit_test(a_flush_ahead_that_fails_stops_all_workers),
+		cmocka_unit_test(a_limit_is_kept_and_made_use_of),
 	};
 
 	if (argc > 1)
