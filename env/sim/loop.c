@@ -79,14 +79,14 @@ static bool loop_may_go_on(void *arg)
 	return sim_loop_ready(arg);
 }
 
-/* A scenario's own thread that does not sleep (it polls, or lingers) takes that long for a turn; else time would stand still. */
+/* A program that does not sleep (it polls, or lingers) takes that long for a turn; else time would stand still. */
 #define TURN_NS 100
 
 static void loop_submit(struct env_loop *base)
 {
 	struct sim_loop *loop = loop_of(base);
 
-	if (loop->node->world->stepping == NULL)
+	if (loop->movable && loop->node->world->stepping == NULL)
 		sim_wait(loop->node, loop_may_go_on, loop, TURN_NS);
 }
 
@@ -171,12 +171,12 @@ int sim_loop_open(struct env *env, bool movable, struct env_loop **out, struct w
 {
 	struct sim_loop *loop = sim_node_alloc(env, 16, sizeof(*loop));
 
-	(void)movable;
 	if (loop == NULL)
 		return weft_why(why, -ENOMEM, "no memory for a loop");
 	loop->base.ops = &sim_loop_ops;
 	loop->base.env = env;
 	loop->node = node_of(env);
+	loop->movable = movable;
 	loop->work_tail = &loop->work;
 	loop->next = loop->node->loops;
 	loop->node->loops = loop;

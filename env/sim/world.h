@@ -68,6 +68,7 @@ struct sim_loop {
 	struct sim_node *node;
 	struct sim_loop *next;
 	bool woken;
+	bool movable;                   /* a program's: who steps it is none of our threads */
 	struct env_work *work;
 	struct env_work **work_tail;
 	struct sim_watch *watches;      /* notifiers */
