@@ -102,9 +102,15 @@ static uint64_t loop_wake_cost(const struct env_loop *loop)
 	return 5000;
 }
 
+static void loop_stats(const struct env_loop *loop, struct env_loop_stats *out)
+{
+	(void)loop;
+	*out = (struct env_loop_stats){ 0 };
+}
+
 static const struct env_loop_ops loop_ops = {
 	.close = loop_nothing, .poll = loop_poll, .submit = loop_nothing, .wait = loop_wait, .wake = loop_nothing,
-	.wake_cost_ns = loop_wake_cost,
+	.wake_cost_ns = loop_wake_cost, .stats = loop_stats,
 };
 
 static int world_loop_open(struct env *env, bool movable, struct env_loop **out, struct weft_why *why)
