@@ -124,12 +124,11 @@ static int refusal(const struct weft_blk *blk, const struct weft_hop *hop)
 		return -EROFS;
 	if (hop->op == WEFT_FLUSH)
 		return hop->len == 0 && hop->offset == 0 ? 0 : -EINVAL;
-	if (((hop->offset | hop->len) & (blk->block - 1)) != 0)
+	if (((hop->offset | hop->len) & (blk->block - 1)) != 0 || (hop->op == WEFT_COPY && (hop->source & (blk->block - 1)) != 0))
 		return -EINVAL;
 	if (hop->offset > size || hop->len > size - hop->offset)
 		return -ERANGE;
-	if (hop->op == WEFT_COPY && ((hop->source & (blk->block - 1)) != 0 || hop->source > size ||
-			hop->len > size - hop->source))
+	if (hop->op == WEFT_COPY && (hop->source > size || hop->len > size - hop->source))
 		return -ERANGE;
 	if ((bit & OPS_DATA) != 0 && hop->len > WEFT_MAX_LEN)
 		return -EMSGSIZE;

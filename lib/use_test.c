@@ -203,6 +203,67 @@ static void what_is_wrong_with_a_request_its_completion_tells(void **state)
 	assert_int_equal(one(u->queue, a), 0);
 }
 
+/* Each operation with each of these, at an edge or near 2^64: refused, and nothing else has happened. */
+static void ranges_that_are_none_are_refused(void **state)
+{
+	static const struct { uint64_t offset, len; int status; } wrong[] = {
+		{ 1 << 20, 512, -ERANGE }, { (1 << 20) - 512, 1024, -ERANGE }, { 512, UINT64_MAX - 511, -ERANGE },
+		{ UINT64_MAX - 511, 512, -ERANGE }, { UINT64_MAX - 511, UINT64_MAX - 511, -ERANGE },
+		{ UINT64_C(1) << 63, UINT64_C(1) << 63, -ERANGE }, { 0, (UINT64_C(1) << 32) + 512, -ERANGE },
+		{ 0, UINT64_MAX, -EINVAL }, { UINT64_MAX, 512, -EINVAL }, { 1, 512, -EINVAL }, { 0, 1, -EINVAL },
+	};
+	static char a[BLOCK], b[BLOCK];
+	struct use *u = *state;
+	struct weft_extent extent;
+
+	memset(a, 'a', sizeof(a));
+	assert_int_equal(weft_queue_write(u->queue, 0, a, BLOCK, u, 0), 0);
+	assert_int_equal(one(u->queue, u), 0);
+	for (unsigned i = 0; i < WEFT_COUNT(wrong); i++) {
+		uint64_t offset = wrong[i].offset, len = wrong[i].len;
+		int status = wrong[i].status;
+
+		assert_int_equal(weft_queue_discard(u->queue, offset, len, u, 0), 0);
+		assert_int_equal(one(u->queue, u), status);
+		assert_int_equal(weft_queue_zero(u->queue, offset, len, u, 0), 0);
+		assert_int_equal(one(u->queue, u), status);
+		assert_int_equal(weft_queue_copy(u->queue, offset, 8 * BLOCK, len, u, 0), 0);
+		assert_int_equal(one(u->queue, u), status);
+		assert_int_equal(weft_queue_copy(u->queue, 0, offset, len, u, 0), 0);
+		assert_int_equal(one(u->queue, u), status);
+		assert_int_equal(weft_queue_status(u->queue, offset, len, &extent, 1, u, 0), 0);
+		assert_int_equal(one(u->queue, u), status);
+		if (len > BLOCK)
+			continue;
+		assert_int_equal(weft_queue_read(u->queue, offset, b, len, u, 0), 0);
+		assert_int_equal(one(u->queue, u), status);
+		assert_int_equal(weft_queue_write(u->queue, offset, b, len, u, 0), 0);
+		assert_int_equal(one(u->queue, u), status);
+	}
+	assert_int_equal(weft_queue_read(u->queue, 0, b, BLOCK, u, 0), 0);
+	assert_int_equal(one(u->queue, u), 0);
+	assert_memory_equal(a, b, BLOCK);
+}
+
+static void pieces_may_be_empty(void **state)
+{
+	struct use *u = *state;
+	static char a[2 * BLOCK], b[2 * BLOCK];
+	struct iovec out[] = { { NULL, 0 }, { a, BLOCK }, { a, 0 }, { a + BLOCK, BLOCK }, { NULL, 0 } };
+	struct iovec in[] = { { b, 512 }, { NULL, 0 }, { b + 512, 2 * BLOCK - 512 } };
+
+	memset(a, 'p', sizeof(a));
+	assert_int_equal(weft_queue_writev(u->queue, 0, out, 5, u, 0), 0);
+	assert_int_equal(one(u->queue, u), 0);
+	assert_int_equal(weft_queue_readv(u->queue, 0, in, 3, u, 0), 0);
+	assert_int_equal(one(u->queue, u), 0);
+	assert_memory_equal(a, b, sizeof(a));
+	assert_int_equal(weft_queue_writev(u->queue, 0, out + 2, 1, u, 0), 0);
+	assert_int_equal(one(u->queue, u), 0);
+	assert_int_equal(weft_queue_readv(u->queue, 0, NULL, 0, u, 0), 0);
+	assert_int_equal(one(u->queue, u), 0);
+}
+
 static void a_full_queue_says_so_and_goes_on(void **state)
 {
 	struct use *u = *state;
@@ -781,6 +842,8 @@ int main(void)
 		TEST(the_other_operations),
 		TEST(compare_and_write_is_one_step),
 		TEST(what_is_wrong_with_a_request_its_completion_tells),
+		TEST(ranges_that_are_none_are_refused),
+		TEST(pieces_may_be_empty),
 		TEST(a_full_queue_says_so_and_goes_on),
 		TEST(registered_memory_is_found_and_not_released_under_a_request),
 		TEST(a_wait_that_a_nudge_ends_has_sent_what_was_staged),

@@ -243,7 +243,7 @@ WEFT_API int weft_queue_zero(struct weft_queue *queue, uint64_t offset, uint64_t
  * `compare-write:[DEVICE]` has it. -EOPNOTSUPP: this one does not; -EMSGSIZE: more than max_compare bytes. */
 WEFT_API int weft_queue_compare_write(struct weft_queue *queue, uint64_t offset, const void *compare, const void *write, size_t len,
 	void *user_data, unsigned flags);
-/* Within the device, from `source` to `offset`. */
+/* Within the device, from `source` to `offset`. Ranges that overlap: -EINVAL, where the device does not copy by itself. */
 WEFT_API int weft_queue_copy(struct weft_queue *queue, uint64_t offset, uint64_t source, uint64_t len, void *user_data,
 	unsigned flags);
 /* What is allocated and what is zero, in order from `offset`; an entry with len 0 ends the list. */
