@@ -195,7 +195,8 @@ static int memory_new(struct weft *weft, struct memory_call *m, unsigned flags, 
 
 int weft_memory_alloc(struct weft *weft, uint64_t size, unsigned flags, struct weft_memory **out, struct weft_why *why)
 {
-	struct memory_call m = { .fd = -1, .size = (size + PAGE - 1) & ~(uint64_t)(PAGE - 1) };
+	uint64_t up = size > UINT64_MAX - PAGE ? size : (size + PAGE - 1) & ~(uint64_t)(PAGE - 1); /* refused as it was passed */
+	struct memory_call m = { .fd = -1, .size = up };
 
 	return memory_new(weft, &m, flags, out, why);
 }

@@ -228,6 +228,8 @@ static void settings_and_memory_are_checked(void **state)
 	q.depth = 1024;
 	REFUSED(u, weft_queue_open(u->device, u->reactor, &q, &queue, &u->why), -ENOSPC);
 	REFUSED(u, weft_memory_alloc(u->weft, 0, 0, &memory, &u->why), -EINVAL);
+	REFUSED(u, weft_memory_alloc(u->weft, UINT64_MAX, 0, &memory, &u->why), -EINVAL);
+	assert_non_null(strstr(u->why.text, "size 18446744073709551615"));
 	REFUSED(u, weft_memory_alloc(u->weft, 4096, 0x80, &memory, &u->why), -EINVAL);
 	REFUSED(u, weft_memory_map(u->weft, -1, 0, 4096, 0, &memory, &u->why), -EBADF);
 	REFUSED(u, weft_memory_map(u->weft, weft_memory_fd(u->memory), 0, 1 << 20, 0, &memory, &u->why), -EINVAL);
