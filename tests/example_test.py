@@ -144,6 +144,13 @@ def test_a_program_asks_a_device(programs, disk, name, told, on):
     assert run(*programs(name, *device), timeout=60).stdout.startswith(told)
 
 
+def test_a_program_asks_for_versions_of_symbols(programs):
+    shown = run('readelf', '--dynamic', '--dyn-syms', '--wide', *programs('poll')).stdout
+    asked = re.findall(r' (weft_\w+)(@\w+)?', shown)
+    assert len(asked) > 5 and {version for _, version in asked} == {'@WEFT_0'}
+    assert 'Shared library: [libweft.so.0]' in shown
+
+
 def test_what_takes_too_long_is_cancelled(programs):
     assert run(*programs('wait', 'delay:[mem:1MiB],write=1h'), timeout=60).stdout == '16 sent\n16 ended, 16 cancelled\n'
 

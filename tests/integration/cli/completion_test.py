@@ -126,17 +126,17 @@ def test_the_build_makes_what_is_installed(scripts):
             assert built.read() == (scripts / name).read_text()
 
 
-# ---- zsh, as a user sits at it ----
+# ---- shells, as a user sits at them ----
 
-class Zsh:
-    def __init__(self, scripts, folder):
+class Shell:
+    def __init__(self, folder, command, prepare):
         pid, self.terminal = pty.fork()
         if pid == 0:
             end_with_parent()
             os.chdir(folder)
-            os.execvpe('zsh', ['zsh', '-f', '-i'], {**os.environ, 'TERM': 'vt100', 'LC_ALL': 'C', 'HOME': folder})
+            os.execvpe(command[0], command, {**os.environ, 'TERM': 'vt100', 'LC_ALL': 'C', 'HOME': folder})
         self.pid = pid
-        self.type(f"PS1='{READY}' fpath=({scripts} $fpath) LISTMAX=1000 COLUMNS=200; autoload -Uz compinit; compinit -u -D\n")
+        self.type(f"PS1='{READY}' COLUMNS=200; {prepare}\n")
         self.until(READY.strip(), 2)
 
     def type(self, text):
@@ -160,9 +160,30 @@ class Zsh:
 def zsh(scripts, folder):
     with open(f'{folder}/disk.img', 'w', encoding='utf-8'):
         pass
-    shell = Zsh(scripts, folder)
+    prepare = f'fpath=({scripts} $fpath) LISTMAX=1000; autoload -Uz compinit; compinit -u -D'
+    shell = Shell(folder, ['zsh', '-f', '-i'], prepare)
     yield shell
     shell.close()
+
+
+@pytest.fixture
+def typed_bash(scripts, folder):
+    with open(f'{folder}/disk.img', 'w', encoding='utf-8'):
+        pass
+    shell = Shell(folder, ['bash', '--norc', '--noprofile', '-i'], f'source {scripts}/weft.bash')
+    yield shell
+    shell.close()
+
+
+@pytest.mark.parametrize('typed, wanted', [
+    ('weft check-\t', 'check-contract '), ('weft bench --toler\t', '--tolerance'), ('weft bench --mode=noti\t', '--mode=notify'),
+    ('weft info fil\t', 'file:'), ('weft info file:disk.img,readon\t', 'readonly='), ('weft info file:dis\t\t', 'disk.img'),
+    ('weft info file:disk.img,direct=au\t', 'direct=auto'), ('weft serve mem:1MiB --through del\t', 'delay:'),
+    ('weft ctl sock requ\t', 'requests'), ('weft explain strip\t', 'stripe'),
+])
+def test_bash_completes(typed_bash, typed, wanted):
+    typed_bash.type(typed)
+    assert wanted in typed_bash.until(wanted)
 
 
 @pytest.mark.skipif(not shutil.which('zsh'), reason='no zsh')
