@@ -291,33 +291,52 @@ static inline int rig_job_wait(struct rig *rig, struct rig_job *job)
 	return job->status;
 }
 
-/* A leaf that takes everything but what `change` (may be NULL) takes away. */
-static inline struct leaf *leaf_open(struct rig *rig, const struct weft_blk_ops *ops,
-	void (*change)(struct weft_core *core, struct weft_blk *blk))
+/* Takes the tree. */
+static inline struct weft_object *rig_build(struct rig *rig, struct tree *tree)
 {
 	struct rig_job job = { .job.task.done = rig_job_done };
 	struct weft_object *object;
+
+	objects_build(rig->core, tree, &weft_blk_iface, &object, &job.job);
+	assert_int_equal(rig_job_wait(rig, &job), 0);
+	tree_free(rig->core, tree);
+	return object;
+}
+
+static inline void rig_release(struct rig *rig, struct weft_object *object)
+{
+	struct rig_job job = { .job.task.done = rig_job_done };
+
+	objects_release(object, &job.job);
+	assert_int_equal(rig_job_wait(rig, &job), 0);
+}
+
+/* From now on there is the kind `leaf`: it takes everything but what `change` (may be NULL) takes away. */
+static inline void leaf_module_add(struct rig *rig, const struct weft_blk_ops *ops,
+	void (*change)(struct weft_core *core, struct weft_blk *blk))
+{
 	struct weft_why why;
-	struct tree *tree;
 
 	leaf_template = (struct weft_blk){ .ops = ops, .size = RIG_SIZE, .block = 512, .ops_can = WEFT_OPS_ALL,
 		.flags_can = WEFT_FUA | WEFT_NO_UNMAP | WEFT_FAST };
 	if (change != NULL)
 		change(rig->core, &leaf_template);
 	assert_int_equal(objects_module_add(rig->core, &leaf_module, &why), 0);
+}
+
+static inline struct leaf *leaf_open(struct rig *rig, const struct weft_blk_ops *ops,
+	void (*change)(struct weft_core *core, struct weft_blk *blk))
+{
+	struct tree *tree;
+
+	leaf_module_add(rig, ops, change);
 	assert_int_equal(tree_new(rig->core, "leaf", &tree), 0);
-	objects_build(rig->core, tree, &weft_blk_iface, &object, &job.job);
-	assert_int_equal(rig_job_wait(rig, &job), 0);
-	tree_free(rig->core, tree);
-	return WEFT_CONTAINER(object, struct leaf, object);
+	return WEFT_CONTAINER(rig_build(rig, tree), struct leaf, object);
 }
 
 static inline void leaf_close(struct rig *rig, struct leaf *leaf)
 {
-	struct rig_job job = { .job.task.done = rig_job_done };
-
-	objects_release(&leaf->object, &job.job);
-	assert_int_equal(rig_job_wait(rig, &job), 0);
+	rig_release(rig, &leaf->object);
 }
 
 #endif
