@@ -560,6 +560,27 @@ static void what_was_begun_ends_by_an_event(void **state)
 	assert_false(readable(weft_event_fd(u->weft), 0));
 }
 
+/* Between the check of the call and its turn another thread may have closed the device. */
+static void a_resize_that_was_begun_finds_its_device_closed(void **state)
+{
+	struct use *u = *state;
+	struct weft_device *device;
+	struct weft_event event;
+	unsigned seen = 0;
+
+	must(u, weft_device_open(u->weft, "null:2MiB", &device, &u->why));
+	must(u, weft_device_resize_begin(device, 1 << 20, u, &u->why));
+	must(u, weft_device_close_begin(device, u, &u->why));
+	for (unsigned i = 0; i < 2; i++) {
+		assert_int_equal(weft_event_wait(u->weft, &event, WEFT_FOREVER), 1);
+		assert_int_equal(event.status, event.type == WEFT_EVENT_RESIZE ? -EBADF : 0);
+		if (event.type == WEFT_EVENT_RESIZE)
+			assert_non_null(strstr(event.why.text, "closed"));
+		seen |= 1u << event.type;
+	}
+	assert_int_equal(seen, 1u << WEFT_EVENT_RESIZE | 1u << WEFT_EVENT_CLOSED);
+}
+
 /* What is in flight must end first; and the thread that would take the turns is the one that waits. */
 static void a_file_becomes_smaller_whatever_its_reactors_do(void **state)
 {
@@ -863,6 +884,7 @@ int main(void)
 		TEST(a_device_that_lives_at_the_service_is_asked_from_here),
 		TEST_CALLER(what_is_written_is_read),
 		TEST_CALLER(what_was_begun_ends_by_an_event),
+		TEST_CALLER(a_resize_that_was_begun_finds_its_device_closed), /* nobody but us makes it take its turn */
 		TEST_CALLER(a_device_of_the_programs_own_is_served_to_itself),
 		TEST_CALLER(a_device_that_lives_at_the_service_is_asked_from_here),
 		TEST_CALLER(the_callers_thread_can_be_the_control_side),
