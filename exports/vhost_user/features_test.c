@@ -9,15 +9,21 @@
 
 #include "exports/vhost_user/vux.h"
 
-static uint32_t seg_max(uint64_t queue_size, uint16_t device_segs)
+/* Of an export of such a device. */
+static struct virtio_blk_config config_of(struct weft_blk blk, uint64_t queue_size)
 {
-	struct weft_blk blk = { .block = 512, .max_segs = device_segs, .size = 1u << 20 };
 	struct vux_export exp = { .exp.device = &blk, .queue_size = queue_size, .queues = 1 };
 	struct vux_connection c = { .exp = &exp };
 	struct virtio_blk_config config;
 
+	blk.size = 1u << 20;
 	config_fill(&c, &config);
-	return le32toh(config.seg_max);
+	return config;
+}
+
+static uint32_t seg_max(uint64_t queue_size, uint16_t device_segs)
+{
+	return le32toh(config_of((struct weft_blk){ .block = 512, .max_segs = device_segs }, queue_size).seg_max);
 }
 
 static void segments_follow_the_ring_and_the_device(void **state)
@@ -53,11 +59,55 @@ static void writes_are_durable_for_who_cannot_flush(void **state)
 	}
 }
 
+#define CAN(op) WEFT_OP_BIT(WEFT_##op)
+
+static void expect_ranges(unsigned can, bool discards, bool zero_unmaps)
+{
+	const uint32_t discard_most = 4194304, zero_most = 65536; /* sectors: 2 GiB, 32 MiB */
+	struct weft_blk blk = { .block = 512, .max_segs = 64, .ops_can = CAN(READ) | CAN(WRITE) | can };
+	struct virtio_blk_config config = config_of(blk, 128);
+
+	assert_int_equal(le32toh(config.max_discard_sectors), discards ? discard_most : 0);
+	assert_int_equal(le32toh(config.max_discard_seg), discards);
+	assert_int_equal(le32toh(config.discard_sector_alignment), discards);
+	assert_int_equal(le32toh(config.max_write_zeroes_sectors), zero_most);
+	assert_int_equal(le32toh(config.max_write_zeroes_seg), 1);
+	assert_int_equal(config.write_zeroes_may_unmap, zero_unmaps);
+}
+
+/* One range in each request. Zeroes are offered whether the device has them or they have to be written. */
+static void ranges_follow_what_the_device_can(void **state)
+{
+	(void)state;
+	expect_ranges(0, false, false);
+	expect_ranges(CAN(DISCARD), true, false);
+	expect_ranges(CAN(ZERO), false, false);
+	expect_ranges(CAN(DISCARD) | CAN(ZERO), true, true);
+}
+
+static uint32_t discard_alignment(uint32_t block, uint32_t device_align)
+{
+	struct weft_blk blk = { .block = block, .max_segs = 64, .discard_align = device_align, .ops_can = CAN(DISCARD) };
+
+	return le32toh(config_of(blk, 128).discard_sector_alignment);
+}
+
+static void discards_are_aligned_for_the_device_and_to_its_blocks(void **state)
+{
+	(void)state;
+	assert_int_equal(discard_alignment(512, 0), 1);
+	assert_int_equal(discard_alignment(512, 65536), 128);
+	assert_int_equal(discard_alignment(4096, 512), 8);
+	assert_int_equal(discard_alignment(4096, 0), 8);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(segments_follow_the_ring_and_the_device),
 		cmocka_unit_test(writes_are_durable_for_who_cannot_flush),
+		cmocka_unit_test(ranges_follow_what_the_device_can),
+		cmocka_unit_test(discards_are_aligned_for_the_device_and_to_its_blocks),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
