@@ -5,6 +5,7 @@ import time
 
 import pytest
 
+from cli.command import Server
 from identity_test import fake  # noqa: F401 (fixture)
 from listening import SECONDS, WEFT
 from vhost_user.frontend import OK
@@ -30,3 +31,22 @@ def test_requests_do_not_wait_for_ever(fake, rude, how):  # noqa: F811
     assert err.count('open this device again') == 1 and '.sock: a server is back' not in err, err
     assert err.count('refused 3 times in a row') == ('refusals=3' in how), err
     assert len(server.rings) >= 2 + (3 if 'refusals=3' in how else 1)
+
+
+def test_ctl_tells_why(fake, folder):  # noqa: F811
+    server = fake(answer=lambda header: (OK, b'was good'))
+    serve = Server(folder, f'vhost-user:{server.path},reconnect=5ms,refusals=3')
+
+    def until_told(what):
+        until = time.monotonic() + SECONDS
+        while what not in (told := serve.ctl('info')['devices'][0]['facts']['connection']):
+            assert time.monotonic() < until, told
+        return told
+
+    until_told('up')
+    server.largest = 64
+    server.drop()
+    assert 'choose a smaller depth' in until_told('requests fail')
+    server.largest = 1024
+    until_told('up')
+    assert serve.stop() == 0
