@@ -142,6 +142,7 @@ static void refusal_note(struct vu_link *link, const char *text)
 		weft_log(device->object.core, WEFT_LOG_WARN, "%s: %s: the server does not take us: %s: start one that takes what "
 			"the first one took, or open this device again", device->object.name, device->path, text);
 	snprintf(link->refusal, sizeof(link->refusal), "%s", text);
+	link->rings_refused = link->rings_given;
 	link->refused += link->refused < UINT_MAX;
 	if (link->refused == device->refusals)
 		weft_log(device->object.core, WEFT_LOG_ERROR, "%s: %s: refused %u times in a row (refusals=): requests fail until "
@@ -203,20 +204,25 @@ void vu_link_refused(struct vu_link *link, int error, const char *format, ...)
 	va_end(args);
 }
 
-/* Some servers end the connection rather than refuse: what they were told last may be why. */
+/* Some servers end the connection rather than refuse: what they were told may be why. The sentence is the same however far we
+ * came meanwhile. */
 static void connection_lost(struct vu_link *link, int error, const char *what)
 {
 	const struct vu_device *device = link->device;
 	bool cut = error == -ECONNRESET || error == -EPIPE;
 
 	WEFT_ASSERT(error < 0);
-	if (link->taken || (cut ? !link->heard : error != -EPROTO))
+	if (link->taken || (cut ? link->heard == 0 : error != -EPROTO))
 		vu_link_lost(link, error, "%s", what);
 	else if (cut && link->rings_given)
-		vu_link_refused(link, error, "depth=%llu: %s when the server was given a ring of %u entries: if that is too many "
-			"for it, choose a smaller depth", (unsigned long long)device->depth, what, device->num);
+		vu_link_refused(link, error, "depth=%llu: the connection was closed when the server was given a ring of %u "
+			"entries: if that is too many for it, choose a smaller depth",
+			(unsigned long long)device->depth, device->num);
+	else if (cut)
+		vu_link_refused(link, error, "the connection was closed when the server had answered %s",
+			vhost_user_name(link->heard));
 	else
-		vu_link_refused(link, error, "%s behind %s", what, vhost_user_name(link->told));
+		vu_link_refused(link, error, "%s", what);
 }
 
 /* ---- sending ---- */
@@ -234,7 +240,6 @@ void vu_send(struct vu_link *link, uint32_t request, const void *payload, uint32
 	vhost_user_request(&msg, request, size, ack);
 	if (size > 0)
 		memcpy(&msg.payload, payload, size);
-	link->told = request;
 	error = env_stream_write(link->stream, &msg.header, HEADER + size, fds, nfds);
 	if (error != 0) {
 		snprintf(what, sizeof(what), "cannot send %s", vhost_user_name(request));
@@ -286,8 +291,8 @@ static void answered(struct vu_link *link, const struct vhost_user_msg *msg)
 			vhost_user_name(msg->header.request));
 		return;
 	}
+	link->heard = link->awaited;
 	link->awaited = 0;
-	link->heard = true;
 	weft_timer_disarm(control(link), &link->timer);
 	if (msg->header.request == VHOST_USER_GET_CONFIG)
 		vu_config_take(link, msg);
@@ -412,7 +417,8 @@ void vu_link_go_on(struct vu_link *link)
 			more = vu_rings_step(link);
 		}
 	}
-	if (!more && link->state == VU_READY && link->agreed_once && !link->taken && vu_rings_taken(link))
+	if (!more && link->state == VU_READY && link->agreed_once && !link->taken &&
+			vu_rings_taken(link, link->rings_refused && link->refused > 0 ? 1 : 0))
 		taken(link);
 }
 
@@ -467,7 +473,8 @@ static int link_connect(struct vu_link *link, struct weft_why *why)
 		return error;
 	}
 	link->state = VU_AGREEING;
-	link->rings_given = link->closed = link->heard = link->taken = false;
+	link->rings_given = link->closed = link->taken = false;
+	link->heard = 0;
 	link->step = 0;
 	device->protocol = 0;
 	env_stream_watch(link->stream, readable, link);

@@ -21,9 +21,9 @@
  *      failed (timeout=), or aborted. An aborted request is taken out of the ring before the next server is asked.
  *  L3  What waits outside of the rings can end at any time.
  *  L4  When the device stops, nothing is in flight, and our own memory is not used for anything else afterwards: nobody has to go.
- *  L5  A server is back when it has taken our memory and every ring that is wanted. Until then the time that we are without one
- *      runs on (timeout=), and a connection that ends by its doing is a refusal (refusals=), but for one that has answered
- *      nothing: that may be nobody, or somebody who serves another one first.
+ *  L5  A server is back when it has taken our memory and every ring that is wanted; one of them at least, when rings were refused.
+ *      Until then the time that we are without one runs on (timeout=), and a connection that ends by its doing is a refusal
+ *      (refusals=), but for one that has answered nothing: that may be nobody, or somebody who serves another one first.
  */
 #ifndef DEVICES_VHOST_USER_LINK_H
 #define DEVICES_VHOST_USER_LINK_H
@@ -81,8 +81,7 @@ struct vu_link {
 	enum vu_link_state state;
 	uint8_t step, identity;           /* identity: enum vu_identity */
 	uint32_t awaited;                 /* request whose answer is awaited; 0: none */
-	uint32_t told;                    /* request that was sent last */
-	bool heard;                       /* on this connection: the server has answered something */
+	uint32_t heard;                   /* on this connection: request that the server has answered last; 0: none */
 	bool taken;                       /* on this connection: it serves us (L5) */
 	bool rings_given;                 /* on this connection: the server may touch memory (L1) */
 	bool closed;                      /* the server has closed its end */
@@ -95,6 +94,7 @@ struct vu_link {
 	uint64_t away_since_ns;           /* 0: there is a server */
 	unsigned refused;                 /* how often, since a server has taken us last */
 	char refusal[160];                /* why, the last time */
+	bool rings_refused;               /* that time it was when it had been given rings */
 	unsigned orders;                  /* given to reactors and not yet answered */
 	struct vu_queue *turn;            /* its ring is being set up or stopped */
 	struct vu_region region[VU_SHARED_MAX];
@@ -152,7 +152,8 @@ bool vu_ring_step(struct vu_link *link, struct vu_queue *queue);
 /* Asks the server to stop a ring; vu_rings_answer finds it off. */
 void vu_ring_stop(struct vu_link *link, struct vu_queue *queue);
 void vu_rings_answer(struct vu_link *link, const struct vhost_user_msg *msg);
-bool vu_rings_taken(const struct vu_link *link);              /* the server runs all that are wanted */
+/* The server runs all that are wanted, and these are at least so many. */
+bool vu_rings_taken(const struct vu_link *link, unsigned least);
 void vu_inflight_drop(struct vu_link *link);
 void vu_rings_lost(struct vu_link *link);                     /* the server runs no ring any more */
 void vu_ring_noted(struct vu_link *link, struct vu_queue *queue); /* its reactor has something to say */

@@ -415,18 +415,22 @@ bool vu_rings_stop_step(struct vu_link *link)
 	return false;
 }
 
-bool vu_rings_taken(const struct vu_link *link)
+bool vu_rings_taken(const struct vu_link *link, unsigned least)
 {
 	const struct vu_device *device = link->device;
+	unsigned taken = 0;
 
 	WEFT_ASSERT(link->agreed_once);
 	for (unsigned i = 0; i < device->queues; i++) {
 		const struct vu_queue *q = &device->queue[i];
 
-		if (atomic_load(&q->wanted) && (q->lost || (q->state != VU_RING_STARTING && q->state != VU_RING_ON)))
+		if (!atomic_load(&q->wanted))
+			continue;
+		if (q->lost || (q->state != VU_RING_STARTING && q->state != VU_RING_ON))
 			return false;
+		taken++;
 	}
-	return true;
+	return taken >= least;
 }
 
 void vu_rings_answer(struct vu_link *link, const struct vhost_user_msg *msg)
