@@ -47,6 +47,7 @@ bool virtio_blk_cut(struct weft_seg *segs, const struct virtq_chain *chain, stru
 {
 	struct virtio_blk_req_header *header = &request->header;
 
+	WEFT_ASSERT(chain->nread <= chain->nsegs);
 	request->read = segs;
 	request->nread = chain->nread;
 	request->write = segs + chain->nread;

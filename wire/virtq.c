@@ -104,6 +104,7 @@ void virtq_log_all(const struct virtq *vq)
 
 uint32_t virtq_base(const struct virtq *vq)
 {
+	WEFT_ASSERT(vq->num > 0 && (!vq->packed || (vq->avail < vq->num && vq->used < vq->num)));
 	if (!vq->packed)
 		return vq->avail;
 	return (uint32_t)vq->avail | (uint32_t)vq->avail_wrap << 15 | (uint32_t)vq->used << 16 |
@@ -170,12 +171,14 @@ bool virtq_notify_enable(struct virtq *vq)
 		virtq_packed_notify(vq, true);
 	else
 		virtq_split_notify(vq, true);
+	WEFT_ASSERT(vq->num > 0);
 	shm_fence();
 	return virtq_has_work(vq);
 }
 
 static void virtq_walk_seg(struct virtq_walk *w, void *base, uint32_t len, bool write)
 {
+	WEFT_ASSERT(w->nsegs < w->max && w->nread <= w->nsegs && len > 0 && w->vq->region_hint < w->map->count);
 	w->segs[w->nsegs++] = (struct weft_seg){
 		.base = base, .len = len, .region = w->map->regions[w->vq->region_hint].region, .foreign = 1};
 	w->len += len;
@@ -190,6 +193,7 @@ int virtq_walk_add(struct virtq_walk *w, const struct virtq_desc *d)
 	uint64_t gpa = d->addr, rest = d->len;
 	bool write = d->flags & DESC_WRITE;
 
+	WEFT_ASSERT(w->nread <= w->nsegs && w->nsegs <= w->max);
 	if (rest == 0)
 		return virtq_break(w->vq, "a buffer has length 0");
 	if (w->left-- == 0)
@@ -218,6 +222,7 @@ int virtq_walk_add(struct virtq_walk *w, const struct virtq_desc *d)
 static bool virtq_table_read(const struct virtq_walk *w, const uint8_t *table, uint64_t gpa, uint32_t index,
 			     uint64_t word[2])
 {
+	WEFT_ASSERT(index < w->vq->max_chain);
 	if (WEFT_LIKELY(table != NULL))
 		shm_copy_in(word, table + (size_t)index * DESC_BYTES, DESC_BYTES);
 	else if (!vmap_copy_in(w->map, word, gpa + (uint64_t)index * DESC_BYTES, DESC_BYTES))
@@ -233,6 +238,7 @@ static int virtq_walk_entry(struct virtq_walk *w, const uint64_t word[2], uint32
 	struct virtq_desc d;
 	int error;
 
+	WEFT_ASSERT(*index < count && count <= w->vq->max_chain);
 	if (w->vq->packed) {
 		virtq_desc_packed(&d, word[0], word[1]);
 		error = virtq_walk_add(w, &d);
@@ -303,6 +309,7 @@ static void virtq_resubmit_sift(struct virtq_resubmit *list, uint32_t root, uint
 
 void virtq_resubmit_sort(struct virtq_resubmit *list, uint32_t count)
 {
+	WEFT_ASSERT(count <= VIRTQ_MAX_NUM && (list != NULL || count == 0));
 	for (uint32_t i = count / 2; i-- > 0;)
 		virtq_resubmit_sift(list, i, count);
 	for (uint32_t end = count; end > 1; end--) {

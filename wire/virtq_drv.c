@@ -93,6 +93,7 @@ bool virtq_drv_publish(struct virtq_drv *d)
 	bool kick;
 
 	virtq_drv_show(d);
+	WEFT_ASSERT(d->pending == 0);
 	if (d->unkicked == 0)
 		return false;
 	shm_fence();
@@ -128,6 +129,7 @@ bool virtq_drv_notify_enable(struct virtq_drv *d)
 		drv_packed_notify(d, true);
 	else
 		drv_split_notify(d, true);
+	WEFT_ASSERT(d->num > 0);
 	shm_fence();
 	return virtq_drv_has_done(d);
 }

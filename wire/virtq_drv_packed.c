@@ -44,6 +44,7 @@ int drv_packed_add(struct virtq_drv *d, const struct drv_chain *chain, void *coo
 
 void drv_packed_show(struct virtq_drv *d)
 {
+	WEFT_ASSERT(d->pending > 0 && d->published < d->num);
 	shm_store64_release(d->desc + (size_t)d->published * DESC_BYTES + 8, d->first_word);
 	d->published = d->avail;
 }
@@ -53,6 +54,7 @@ bool drv_packed_wants_kick(const struct virtq_drv *d)
 	uint32_t word = shm_load32(d->device);
 	uint16_t flags = word >> 16 & 3, event = word & 0x7fff;
 
+	WEFT_ASSERT(d->unkicked > 0 && d->avail < d->num);
 	if (flags != EVENT_DESC || !d->event_idx || d->unkicked >= d->num)
 		return flags != EVENT_DISABLE;
 	if ((word >> 15 & 1) != d->avail_wrap)
@@ -102,6 +104,7 @@ void drv_packed_notify(struct virtq_drv *d, bool enable)
 {
 	uint32_t word = EVENT_DISABLE << 16;
 
+	WEFT_ASSERT(d->used < d->num);
 	if (enable && d->event_idx)
 		word = (uint32_t)EVENT_DESC << 16 | (uint32_t)d->used_wrap << 15 | d->used;
 	else if (enable)

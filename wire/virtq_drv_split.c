@@ -36,11 +36,13 @@ int drv_split_add(struct virtq_drv *d, const struct drv_chain *chain, void *cook
 
 void drv_split_show(struct virtq_drv *d)
 {
+	WEFT_ASSERT(d->pending > 0);
 	shm_store16_release(d->driver + RING_IDX, d->avail);
 }
 
 bool drv_split_wants_kick(const struct virtq_drv *d)
 {
+	WEFT_ASSERT(d->unkicked > 0 && d->pending == 0);
 	if (d->event_idx)
 		return virtq_event_passed(shm_load16(d->device + RING_ENTRIES + USED_ENTRY * (size_t)d->num), d->avail,
 					  (uint16_t)(d->avail - d->unkicked));
@@ -66,6 +68,7 @@ int drv_split_take(struct virtq_drv *d, struct virtq_done *done)
 	const uint8_t *entry = d->device + RING_ENTRIES + USED_ENTRY * (size_t)(d->used & d->mask);
 	uint32_t id;
 
+	WEFT_ASSERT((uint16_t)(d->avail - d->used) <= d->num);
 	if (d->used == d->used_seen) {
 		uint16_t idx = shm_load16_acquire(d->device + RING_IDX);
 

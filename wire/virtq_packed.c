@@ -22,6 +22,7 @@ int virtq_packed_init(struct virtq *vq, uint32_t base)
 	uint32_t used = base >> 16 ? base >> 16 : base; /* a front end may give the lower half only: then the ring is drained */
 	int state = 0;
 
+	WEFT_ASSERT(vq->in_use == 0 && vq->pending == 0);
 	vq->avail = base & 0x7fff;
 	vq->avail_wrap = base >> 15 & 1;
 	vq->used = used & 0x7fff;
@@ -55,6 +56,7 @@ static inline bool packed_table_plain(struct virtq_plain *p, const struct virtq 
 	const uint8_t *table = virtq_plain_table(p, vq, indirect, &count);
 	struct virtq_desc d;
 
+	WEFT_ASSERT((indirect->flags & DESC_INDIRECT) != 0);
 	for (uint32_t i = 0; table && i < count; i++) {
 		virtq_desc_packed(&d, shm_load64(table), shm_load64(table + 8));
 		if (!virtq_plain_add(p, d.addr, d.len, d.flags & DESC_WRITE))
@@ -109,6 +111,7 @@ static int packed_walk(struct virtq *vq, const struct vmap *map, struct weft_seg
 	struct virtq_desc d;
 	int error;
 
+	WEFT_ASSERT(slot < vq->num);
 	*list = (struct packed_list){.entry = vq->free_head};
 	virtq_walk_start(&w, vq, map, segs, max);
 	do {
@@ -168,6 +171,7 @@ int virtq_packed_pop(struct virtq *vq, const struct vmap *map, struct weft_seg *
 		if (error != 0)
 			return error;
 	}
+	WEFT_ASSERT(list.count > 0 && list.count <= vq->num - vq->in_use);
 	chain->tag = packed_tag(list.id, list.count, vq->free_head, list.last);
 	if (vq->inflight)
 		packed_track(vq, list.count, list.last, list.entry);
@@ -180,6 +184,7 @@ int virtq_packed_pop(struct virtq *vq, const struct vmap *map, struct weft_seg *
 
 void virtq_packed_push(struct virtq *vq, uint64_t tag, uint32_t written)
 {
+	WEFT_ASSERT(packed_tag_count(tag) - 1u < vq->in_use);
 	if (vq->pending == VIRTQ_BATCH)
 		virtq_packed_show(vq);
 	vq->batch[vq->pending].tag = tag;
@@ -240,6 +245,7 @@ static bool packed_wants_notice(const struct virtq *vq)
 	uint16_t flags, event, old = (uint16_t)(vq->used - vq->unsignalled);
 	uint32_t word;
 
+	WEFT_ASSERT(vq->pending == 0 && vq->unsignalled > 0 && vq->unsignalled <= vq->num);
 	shm_fence();
 	word = shm_load32(vq->driver);
 	flags = word >> 16 & 3;
@@ -268,6 +274,7 @@ bool virtq_packed_has_work(struct virtq *vq)
 {
 	uint64_t word = shm_load64_acquire(vq->desc + (size_t)vq->avail * DESC_BYTES + 8);
 
+	WEFT_ASSERT(vq->avail < vq->num);
 	return packed_is_avail((uint16_t)(word >> 48), vq->avail_wrap);
 }
 
@@ -275,6 +282,7 @@ void virtq_packed_notify(struct virtq *vq, bool enable)
 {
 	uint32_t word = EVENT_DISABLE << 16;
 
+	WEFT_ASSERT(vq->avail < vq->num);
 	if (enable && vq->event_idx)
 		word = (uint32_t)EVENT_DESC << 16 | (uint32_t)vq->avail_wrap << 15 | vq->avail;
 	else if (enable)

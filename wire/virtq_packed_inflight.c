@@ -38,6 +38,7 @@ static uint8_t *region_state(const struct virtq *vq, uint16_t entry)
 
 void packed_region_start(struct virtq *vq)
 {
+	WEFT_ASSERT(vq->inflight_num >= vq->num && vq->used < vq->num && vq->in_use == 0);
 	for (uint32_t i = 0; i < vq->inflight_num; i++) {
 		uint8_t *state = region_state(vq, (uint16_t)i);
 
@@ -58,6 +59,7 @@ bool packed_track_desc(struct virtq *vq, const struct virtq_desc *d, uint16_t *e
 {
 	uint8_t *state;
 
+	WEFT_ASSERT(vq->inflight);
 	if (*entry >= vq->inflight_num)
 		return false;
 	state = region_state(vq, *entry);
@@ -74,6 +76,7 @@ void packed_track(struct virtq *vq, uint16_t count, uint16_t last, uint16_t free
 {
 	uint8_t *state = region_state(vq, vq->free_head);
 
+	WEFT_ASSERT(count > 0 && count <= vq->num - vq->in_use && last < vq->inflight_num);
 	shm_store16(state + STATE_NUM, count);
 	shm_store16(state + STATE_LAST, last);
 	shm_store64(state + STATE_COUNTER, vq->counter++);
@@ -90,6 +93,7 @@ void packed_untrack_begin(struct virtq *vq, uint16_t slots)
 	uint32_t used = (uint32_t)vq->used + slots;
 	bool wrap = vq->used_wrap;
 
+	WEFT_ASSERT(slots > 0 && slots <= vq->in_use && vq->pending <= slots);
 	if (used >= vq->num) {
 		used -= vq->num;
 		wrap = !wrap;
@@ -110,6 +114,7 @@ void packed_untrack_begin(struct virtq *vq, uint16_t slots)
 /* The driver has seen the batch: it cannot be taken back any more. vq->used is behind it already. */
 void packed_untrack_end(struct virtq *vq)
 {
+	WEFT_ASSERT(vq->used < vq->num && vq->pending > 0);
 	shm_order();
 	for (uint16_t i = 0; i < vq->pending; i++)
 		shm_store8(region_state(vq, packed_tag_entry(vq->batch[i].tag)) + STATE_INFLIGHT, 0);
@@ -136,6 +141,7 @@ static int recover_positions(struct virtq *vq)
 	bool wrap = word >> 32 & 1, old_wrap = word >> 40 & 1, done;
 	uint16_t flags;
 
+	WEFT_ASSERT(vq->in_use == 0 && vq->resubmits == 0);
 	if (used >= vq->num || old >= vq->num)
 		return region_damaged(vq);
 	flags = (uint16_t)(shm_load64(vq->desc + (size_t)old * DESC_BYTES + 8) >> 48);
@@ -155,6 +161,7 @@ static void recover_free_list(struct virtq *vq)
 {
 	uint16_t entry = vq->free_head;
 
+	WEFT_ASSERT(vq->in_use == 0);
 	for (uint32_t i = 0; i < vq->inflight_num && entry < vq->inflight_num; i++) {
 		shm_store8(region_state(vq, entry) + STATE_INFLIGHT, 0);
 		entry = shm_load16(region_state(vq, entry) + STATE_NEXT);
@@ -178,6 +185,7 @@ static int recover_list(struct virtq *vq)
 		vq->resubmit[vq->resubmits].count = count;
 		vq->resubmits++;
 	}
+	WEFT_ASSERT(vq->in_use <= vq->num && vq->resubmits <= vq->in_use);
 	virtq_resubmit_sort(vq->resubmit, vq->resubmits);
 	if (vq->resubmits > 0)
 		vq->counter = vq->resubmit[vq->resubmits - 1].counter + 1;
@@ -193,6 +201,7 @@ static void recover_slots(struct virtq *vq)
 	uint16_t slot = vq->used;
 	bool wrap = vq->used_wrap;
 
+	WEFT_ASSERT(slot < vq->num && vq->in_use <= vq->num);
 	for (uint32_t i = 0; i < vq->in_use; i++) {
 		uint8_t *at = vq->desc + (size_t)slot * DESC_BYTES + 14;
 		uint16_t flags = shm_load16(at);
@@ -210,6 +219,7 @@ int packed_recover(struct virtq *vq)
 {
 	int error = recover_positions(vq);
 
+	WEFT_ASSERT(vq->inflight_num >= vq->num && vq->resubmit != NULL);
 	if (error)
 		return error;
 	recover_free_list(vq);
@@ -232,6 +242,7 @@ int packed_pop_again(struct virtq *vq, const struct vmap *map, struct weft_seg *
 	struct virtq_walk w;
 	int error = 0;
 
+	WEFT_ASSERT(again->count > 0 && again->count <= vq->in_use && vq->resubmit_at < vq->resubmits);
 	virtq_walk_start(&w, vq, map, segs, max);
 	for (uint16_t i = 0; i < again->count && error == 0; i++) {
 		struct virtq_desc d;

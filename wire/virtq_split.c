@@ -43,6 +43,7 @@ static int split_region_finish_batch(struct virtq *vq)
 	uint16_t batch = (uint16_t)(vq->used - shm_load16(vq->inflight + REGION_USED_IDX));
 	uint16_t head = vq->batch_head;
 
+	WEFT_ASSERT(vq->inflight && vq->in_use == 0 && vq->pending == 0);
 	if (batch <= vq->num) {
 		for (; batch > 0; batch--) {
 			if (head >= vq->num) {
@@ -89,6 +90,7 @@ int virtq_split_init(struct virtq *vq, uint32_t base)
 {
 	int state = 0;
 
+	WEFT_ASSERT(vq->mask == vq->num - 1 && (vq->num & vq->mask) == 0 && vq->pending == 0);
 	vq->used = shm_load16(vq->device + RING_IDX);
 	vq->avail = (uint16_t)base;
 	if (vq->inflight) {
@@ -128,6 +130,7 @@ static int split_look(struct virtq *vq, const struct vmap *map)
 	uint16_t idx = shm_load16_acquire(vq->driver + RING_IDX);
 	uint16_t count = (uint16_t)(idx - vq->avail);
 
+	WEFT_ASSERT(vq->avail == vq->avail_seen && vq->in_use <= vq->num);
 	/* Also while there is nothing: the driver changes these lines just before the index, and they travel together. */
 	shm_prefetch(vq->last_desc);
 	shm_prefetch(vq->last_header);
@@ -200,6 +203,7 @@ static int split_walk(struct virtq *vq, const struct vmap *map, struct weft_seg 
 	struct virtq_desc d;
 	int error;
 
+	WEFT_ASSERT(!vq->packed && vq->resubmit_at <= vq->resubmits);
 	virtq_walk_start(&w, vq, map, segs, max);
 	do {
 		const uint8_t *shared = vq->desc + (size_t)at * DESC_BYTES;
@@ -263,6 +267,7 @@ int virtq_split_pop(struct virtq *vq, const struct vmap *map, struct weft_seg *s
 		if (status != 0)
 			return status;
 	}
+	WEFT_ASSERT(vq->in_use < vq->num);
 	if (vq->inflight)
 		split_track(vq, head);
 	vq->last_desc = vq->desc + (size_t)head * DESC_BYTES;
@@ -321,6 +326,7 @@ static void split_log_batch(const struct virtq *vq)
 
 static bool split_wants_notice(const struct virtq *vq, uint16_t old)
 {
+	WEFT_ASSERT(vq->pending == 0);
 	shm_fence();
 	if (vq->event_idx)
 		return virtq_event_passed(shm_load16(vq->driver + RING_ENTRIES + AVAIL_ENTRY * (size_t)vq->num),

@@ -42,6 +42,7 @@ struct virtq_walk {
 
 static inline int virtq_break(struct virtq *vq, const char *fault)
 {
+	WEFT_ASSERT(vq->fault == NULL);
 	vq->fault = fault;
 	return -EPROTO;
 }
@@ -66,6 +67,7 @@ static inline void virtq_desc_packed(struct virtq_desc *d, uint64_t addr, uint64
 static inline void virtq_walk_start(struct virtq_walk *w, struct virtq *vq, const struct vmap *map,
 				    struct weft_seg *segs, uint32_t max)
 {
+	WEFT_ASSERT(vq->fault == NULL && vq->in_use <= vq->num);
 	w->vq = vq;
 	w->map = map;
 	w->segs = segs;
@@ -80,7 +82,7 @@ int virtq_walk_add(struct virtq_walk *w, const struct virtq_desc *d);
 
 static inline void virtq_walk_done(const struct virtq_walk *w, struct virtq_chain *chain, bool again)
 {
-	WEFT_ASSERT(w->nsegs > 0);
+	WEFT_ASSERT(w->nsegs > 0 && w->nsegs <= w->max && w->nread <= w->nsegs && w->read_len <= w->len);
 	chain->nsegs = w->nsegs;
 	chain->nread = w->nread;
 	chain->read_len = w->read_len;

@@ -51,6 +51,8 @@ int vmap_init(struct vmap *map, struct vmap_region *regions, uint32_t count, con
 		}
 	}
 	vmap_sort(regions, count);
+	for (uint32_t i = 1; i < count; i++)
+		WEFT_ASSERT(regions[i - 1].gpa + regions[i - 1].size <= regions[i].gpa);
 	map->regions = regions;
 	map->count = count;
 	return 0;
@@ -60,6 +62,7 @@ int vmap_find(const struct vmap *map, uint64_t gpa)
 {
 	uint32_t low = 0, high = map->count;
 
+	WEFT_ASSERT(map->regions != NULL || map->count == 0);
 	while (low < high) {
 		uint32_t middle = low + (high - low) / 2;
 

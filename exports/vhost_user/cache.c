@@ -31,6 +31,7 @@ static void flush_end_msg(void *self)
 	struct vux_flush *flush = self;
 	struct vux_connection *c = connection_of(flush);
 
+	WEFT_ASSERT(flush->session.slots == 0 && flush->status <= 0);
 	if (flush->session.reactor != NULL)
 		weft_session_close(&flush->session);
 	weft_reactor_post(export_core(c->exp)->reactor[0], &flush->ended_msg);
@@ -50,6 +51,7 @@ static void flush_done(struct weft_hop *root, struct weft_hop *child, int status
 	struct vux_flush *flush = WEFT_CONTAINER(slot->session, struct vux_flush, session);
 
 	(void)child;
+	WEFT_ASSERT(slot->in_use && flush->session.slots == 1 && status <= 0);
 	weft_slot_give(slot);
 	if (status != 0)
 		weft_why(&flush->why, status, "%s", strerrordesc_np(-status));

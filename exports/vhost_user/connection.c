@@ -73,6 +73,7 @@ static void connection_acknowledge(struct vux_connection *c, bool failed)
 {
 	uint64_t value = failed;
 
+	WEFT_ASSERT(connection_wants_acknowledgement(c));
 	connection_reply(c, &value, sizeof(value), -1);
 }
 
@@ -93,6 +94,7 @@ static void connection_protocol_error(struct vux_connection *c, const char *why)
 {
 	struct weft_why text;
 
+	WEFT_ASSERT(c->received >= sizeof(c->msg.header) && why != NULL);
 	weft_why(&text, 0, "message %s (%u): %s", vhost_user_name(c->msg.header.request),
 		c->msg.header.request, why);
 	connection_close(c, text.text);
@@ -252,6 +254,7 @@ void connection_settle(struct vux_connection *c)
 
 static bool connection_rings_are_settled(const struct vux_connection *c)
 {
+	WEFT_ASSERT(control_is_here(c->exp));
 	for (unsigned i = 0; i < c->exp->queues; i++)
 		if (c->ring[i] != NULL && !ring_is_settled(c->ring[i]))
 			return false;

@@ -33,6 +33,7 @@ static struct vux_ring *ring_named(struct vux_connection *c, uint64_t index)
 {
 	struct vux_ring *ring;
 
+	WEFT_ASSERT(control_is_here(c->exp) && c->state == VUX_OPEN && c->exp->queues <= VUX_QUEUES_MAX);
 	if (index >= c->exp->queues) {
 		weft_why(&c->why, -EINVAL, "%s: ring %" PRIu64 ": there are %" PRIu64 " (queues=)",
 			vhost_user_name(c->msg.header.request), index, c->exp->queues);

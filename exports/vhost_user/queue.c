@@ -23,6 +23,7 @@ static void queue_log(struct vux_ring *ring, const void *base, uint64_t len)
 {
 	uint64_t gpa;
 
+	WEFT_ASSERT(ring->logging && base != NULL);
 	if (vmap_gpa_of(&ring->map->vmap, base, &gpa))
 		vhost_log_mark(&ring->log, gpa, len);
 }
@@ -115,6 +116,7 @@ static void queue_get_id(struct vux_ring *ring, struct weft_slot *slot, const st
 			queue_log(ring, r->write[i].base, part);
 		at += part;
 	}
+	WEFT_ASSERT(at <= sizeof(id));
 	queue_answer(ring, slot, VIRTIO_BLK_S_OK);
 }
 
@@ -126,6 +128,7 @@ static void queue_range(struct vux_ring *ring, struct weft_slot *slot, struct vi
 	uint32_t flags, sectors;
 	uint64_t sector, len;
 
+	WEFT_ASSERT(r->status != NULL && slot->in_use);
 	if (r->read_len != sizeof(range)) {
 		queue_answer(ring, slot, r->read_len % sizeof(range) == 0 ? VIRTIO_BLK_S_UNSUPP : VIRTIO_BLK_S_IOERR);
 		return;
@@ -175,6 +178,7 @@ static bool queue_start(struct vux_ring *ring, struct weft_slot *slot, const str
 	struct virtio_blk_request r;
 	uint64_t sector;
 
+	WEFT_ASSERT(chain->nsegs > 0 && chain->nsegs <= VUX_SEGS_MAX);
 	/* Header and status usually have a segment of their own: up to two more than the data needs. */
 	if (WEFT_UNLIKELY(chain->nsegs > slot->room) && !weft_slot_borrow(slot))
 		return false;
@@ -219,6 +223,7 @@ static bool queue_unpark(struct vux_ring *ring)
 
 	if (WEFT_LIKELY(slot == NULL))
 		return true;
+	WEFT_ASSERT(slot->in_use && slot->session == &ring->session);
 	if (!queue_start(ring, slot, &ring->chain)) {
 		ring->starved = true;
 		return false;
