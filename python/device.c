@@ -83,38 +83,39 @@ static void device_dealloc(struct device *self)
 
 /* ---- what ends by an event with `tag` ---- */
 
-static PyObject *begun(int error, const struct weft_why *why, PyObject *tag)
+static PyObject *begun(int error, const struct weft_why *why, struct begun *begun)
 {
 	if (error == 0)
 		Py_RETURN_NONE;
-	Py_DECREF(tag);
+	Py_DECREF(begun_end(begun));
 	return raise_weft(error, why->text);
 }
 
 static PyObject *device_close_begin(struct device *self, PyObject *tag)
 {
+	struct begun *call = usable(self) ? begun_new(self->instance, tag) : NULL;
 	struct weft_why why;
 	int error;
 
-	if (!usable(self))
+	if (call == NULL)
 		return NULL;
-	Py_INCREF(tag);
-	error = weft_device_close_begin(self->handle, tag, &why);
+	error = weft_device_close_begin(self->handle, call, &why);
 	if (error == 0)
 		forget(self);
-	return begun(error, &why, tag);
+	return begun(error, &why, call);
 }
 
 static PyObject *device_resize_begin(struct device *self, PyObject *args)
 {
 	struct weft_why why;
+	struct begun *call;
 	uint64_t size;
 	PyObject *tag;
 
 	if (!PyArg_ParseTuple(args, "O&O:resize_begin", to_u64, &size, &tag) || !usable(self))
 		return NULL;
-	Py_INCREF(tag);
-	return begun(weft_device_resize_begin(self->handle, size, tag, &why), &why, tag);
+	call = begun_new(self->instance, tag);
+	return call == NULL ? NULL : begun(weft_device_resize_begin(self->handle, size, call, &why), &why, call);
 }
 
 static PyObject *device_resize(struct device *self, PyObject *args)

@@ -53,6 +53,61 @@ static int instance_init(struct instance *self, PyObject *args, PyObject *names)
 	return error == 0 ? 0 : -1;
 }
 
+/* ---- what ends by an event ---- */
+
+struct begun *begun_new(struct instance *instance, PyObject *tag)
+{
+	struct begun *begun = PyMem_Malloc(sizeof(*begun));
+
+	if (begun == NULL) {
+		PyErr_NoMemory();
+		return NULL;
+	}
+	*begun = (struct begun){ .tag = Py_NewRef(tag), .next = instance->begun, .link = &instance->begun };
+	if (begun->next != NULL)
+		begun->next->link = &begun->next;
+	instance->begun = begun;
+	return begun;
+}
+
+PyObject *begun_end(struct begun *begun)
+{
+	PyObject *tag = begun->tag;
+
+	*begun->link = begun->next;
+	if (begun->next != NULL)
+		begun->next->link = begun->link;
+	PyMem_Free(begun);
+	return tag;
+}
+
+/* No event comes any more. Letting go of a tag may run Python. */
+static void begun_forget(struct instance *self)
+{
+	while (self->begun != NULL)
+		Py_DECREF(begun_end(self->begun));
+}
+
+/* Nobody will take the events: each is waited for, and a device that was opened meanwhile is closed. */
+static void begun_drop(struct instance *self)
+{
+	struct weft_event event;
+
+	while (self->begun != NULL) {
+		int got;
+
+		Py_BEGIN_ALLOW_THREADS
+		got = weft_event_wait(self->weft, &event, WEFT_FOREVER);
+		if (got > 0 && event.type == WEFT_EVENT_OPENED && event.status == 0)
+			weft_device_close(event.device, NULL);
+		Py_END_ALLOW_THREADS
+		if (got <= 0)
+			return;
+		if (event.type != WEFT_EVENT_RESIZED)
+			Py_DECREF(begun_end(event.user_data));
+	}
+}
+
 static bool usable(struct instance *self)
 {
 	if (forked())
@@ -83,17 +138,23 @@ static PyObject *instance_close(struct instance *self, PyObject *unused)
 		self->weft = weft;
 		return raise_weft(error, why.text);
 	}
+	begun_forget(self);
 	Py_RETURN_NONE;
 }
 
 static void instance_dealloc(struct instance *self)
 {
+	PyObject *error_type, *error, *traceback;
 
+	PyErr_Fetch(&error_type, &error, &traceback);
 	if (self->weft != NULL && !forked_quiet()) {
+		begun_drop(self);
 		Py_BEGIN_ALLOW_THREADS
 		weft_close(self->weft, NULL);
 		Py_END_ALLOW_THREADS
 	}
+	begun_forget(self);
+	PyErr_Restore(error_type, error, traceback);
 	object_free(self);
 }
 
@@ -119,20 +180,23 @@ static PyObject *instance_open(struct instance *self, PyObject *args)
 	return error != 0 ? raise_weft(error, why.text) : device_new(type, self, handle);
 }
 
-/* Its end is an event with `tag`, referenced until then. */
+/* Its end is an event with `tag`. */
 static PyObject *instance_open_begin(struct instance *self, PyObject *args)
 {
 	struct weft_why why;
+	struct begun *begun;
 	const char *text;
 	PyObject *tag;
 	int error;
 
 	if (!PyArg_ParseTuple(args, "sO:open_begin", &text, &tag) || !usable(self))
 		return NULL;
-	Py_INCREF(tag);
-	error = weft_device_open_begin(self->weft, text, tag, &why);
+	begun = begun_new(self, tag);
+	if (begun == NULL)
+		return NULL;
+	error = weft_device_open_begin(self->weft, text, begun, &why);
 	if (error != 0) {
-		Py_DECREF(tag);
+		Py_DECREF(begun_end(begun));
 		return raise_weft(error, why.text);
 	}
 	Py_RETURN_NONE;
@@ -151,7 +215,7 @@ static struct device *device_of(const struct instance *self, const struct weft_d
 static PyObject *event_tuple(struct instance *self, PyTypeObject *type, const struct weft_event *event)
 {
 	bool resized = event->type == WEFT_EVENT_RESIZED, made = event->type == WEFT_EVENT_OPENED && event->status == 0;
-	PyObject *tag = resized ? NULL : event->user_data; /* its reference is ours now */
+	PyObject *tag = resized ? NULL : begun_end(event->user_data);
 	PyObject *device = NULL, *result = NULL;
 
 	if (made) {

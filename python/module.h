@@ -11,6 +11,7 @@
  *  P4  A queue that is dropped cancels what is in flight and waits for it; nothing is torn down under a request.
  *  P5  In a child after fork() no call reaches the library, and handles are forgotten.
  *  P6  An instance is not closed while a call of it is under way in another thread.
+ *  P7  What was begun is linked in its instance until its event was taken, or the instance is gone: so its tag is let go, once.
  */
 #ifndef PYTHON_MODULE_H
 #define PYTHON_MODULE_H
@@ -19,11 +20,18 @@
 #include <stdbool.h>
 #include <weft/weft.h>
 
+/* A call that ends by an event, whose user_data this is. */
+struct begun {
+	PyObject *tag; /* a reference */
+	struct begun *next, **link; /* of the instance's */
+};
+
 struct instance {
 	PyObject_HEAD
 	struct weft *weft; /* NULL: closed */
 	unsigned calls;    /* under way without the GIL */
 	struct device *devices;
+	struct begun *begun;
 };
 /* Around calls that can wait: the GIL is away, the instance stays (P1, P6). */
 #define WAITING_BEGIN(instance) (instance)->calls++; Py_BEGIN_ALLOW_THREADS
@@ -107,6 +115,13 @@ bool to_timeout(PyObject *seconds, uint64_t *ns);
 /* The main thread is to see signals, while it waits: at most so long at a time. */
 uint64_t wait_slice(uint64_t left_ns);
 uint64_t now_ns(void);
+
+/* ---- what ends by an event (instance.c) ---- */
+
+/* NULL with an exception. */
+struct begun *begun_new(struct instance *instance, PyObject *tag);
+/* Its event was taken, or will not come: the tag's reference is the caller's. */
+PyObject *begun_end(struct begun *begun);
 
 /* ---- devices ---- */
 

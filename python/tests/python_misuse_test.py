@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """What programs do wrong is an exception, never a crash; what they leave lying about is cleared away."""
+import contextlib
 import gc
 import os
 import subprocess
@@ -257,6 +258,50 @@ def test_nothing_grows(instance):
         once()
     after = counts()
     assert after[0] <= before[0] and after[1] <= before[1] and after[2] - before[2] < 100
+
+
+class Tag:
+    """Of something that was begun; never called here."""
+
+
+def begin_open(instance, tag, text='mem:1MiB'):
+    instance._open_begin(text, tag)
+
+
+def begin_close(instance, tag):
+    instance.open('mem:1MiB')._close_begin(tag)
+
+
+@pytest.mark.parametrize('begin', [begin_open, lambda i, t: begin_open(i, t, 'nope:'), begin_close])
+@pytest.mark.parametrize('taken', [True, False])
+def test_what_was_begun_in_a_dropped_instance_ends(begin, taken):
+    """Its event comes or is dropped, its tag is let go, and no thread is left."""
+    def threads():
+        return len(os.listdir('/proc/self/task'))
+
+    before = threads()
+    instance, tag = weft.Instance(quiet=True), Tag()
+    gone = weakref.ref(tag)
+    begin(instance, tag)
+    del tag
+    if taken:
+        event = instance._event(weft.Device, 10)
+        assert event[2] is gone()
+        del event
+    del instance
+    gc.collect()
+    assert gone() is None and threads() == before
+
+
+def test_a_closed_instance_lets_go_of_what_was_begun():
+    instance, tag = weft.Instance(quiet=True), Tag()
+    gone = weakref.ref(tag)
+    instance.open('mem:1MiB')._close_begin(tag)
+    del tag
+    while not instance.closed:
+        with contextlib.suppress(weft.BusyError):  # it has not ended yet
+            instance.close()
+    assert gone() is None
 
 
 def test_an_instance_with_something_open_stays_open():
