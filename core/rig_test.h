@@ -222,7 +222,7 @@ static inline void rig_unserve(struct rig *rig)
 static inline struct rig *rig_open(uint32_t budget)
 {
 	struct rig *rig = test_calloc(1, sizeof(*rig));
-	struct core_wants wants = { .io_reactors = 2, .mode = WEFT_MODE_POLL, .budget = budget };
+	struct core_wants wants = { .io_reactors = 2, .mode = WEFT_MODE_POLL, .budget = budget, .no_threads = true };
 	struct weft_why why;
 
 	rig->world = sim_world_open(1);
