@@ -17,20 +17,6 @@
 #include "core/world_test.h"
 #include "core/tree.h"
 
-static int open_world(void **state)
-{
-	struct world *world = world_open();
-
-	*state = world;
-	return objects_module_add(&world->core, &test_module, NULL);
-}
-
-static int close_world(void **state)
-{
-	world_close(*state);
-	return 0;
-}
-
 static int parse(struct world *world, const char *text, struct tree **out, struct weft_why *why)
 {
 	struct tree_reader reader = objects_reader(&world->core);
@@ -269,13 +255,13 @@ static void each_allocation_may_fail(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(canonical_form, open_world, close_world),
-		cmocka_unit_test_setup_teardown(what_is_read, open_world, close_world),
-		cmocka_unit_test_setup_teardown(a_layer_gets_what_is_below_it, open_world, close_world),
-		cmocka_unit_test_setup_teardown(refusals, open_world, close_world),
-		cmocka_unit_test_setup_teardown(nesting_is_limited, open_world, close_world),
-		cmocka_unit_test_setup_teardown(the_number_of_devices_is_limited, open_world, close_world),
-		cmocka_unit_test_setup_teardown(each_allocation_may_fail, open_world, close_world),
+		WORLD_KINDS_TEST(canonical_form),
+		WORLD_KINDS_TEST(what_is_read),
+		WORLD_KINDS_TEST(a_layer_gets_what_is_below_it),
+		WORLD_KINDS_TEST(refusals),
+		WORLD_KINDS_TEST(nesting_is_limited),
+		WORLD_KINDS_TEST(the_number_of_devices_is_limited),
+		WORLD_KINDS_TEST(each_allocation_may_fail),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -14,18 +14,6 @@
 #include "core/kinds_test.h"
 #include "core/world_test.h"
 
-static int open_world(void **state)
-{
-	*state = world_open();
-	return 0;
-}
-
-static int close_world(void **state)
-{
-	world_close(*state);
-	return 0;
-}
-
 static int add(struct world *world, const struct weft_kind *kind, struct weft_why *why)
 {
 	static struct weft_kind fresh;
@@ -243,10 +231,13 @@ static void devices_go_to_ports_in_order(void **state)
 
 int main(void)
 {
-#define TEST(f) cmocka_unit_test_setup_teardown(f, open_world, close_world)
 	const struct CMUnitTest tests[] = {
-		TEST(a_foreign_module_is_refused), TEST(a_kind_is_added_once), TEST(a_kind_is_found_by_name_and_interface),
-		TEST(tables_that_make_no_sense_are_refused), TEST(adding_needs_memory), TEST(a_shared_object_that_is_none),
+		WORLD_TEST(a_foreign_module_is_refused),
+		WORLD_TEST(a_kind_is_added_once),
+		WORLD_TEST(a_kind_is_found_by_name_and_interface),
+		WORLD_TEST(tables_that_make_no_sense_are_refused),
+		WORLD_TEST(adding_needs_memory),
+		WORLD_TEST(a_shared_object_that_is_none),
 		cmocka_unit_test(devices_go_to_ports_in_order),
 	};
 

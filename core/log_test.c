@@ -13,18 +13,6 @@
 #include "core/log.h"
 #include "core/world_test.h"
 
-static int open_world(void **state)
-{
-	*state = world_open();
-	return 0;
-}
-
-static int close_world(void **state)
-{
-	world_close(*state);
-	return 0;
-}
-
 static void say(struct world *world, unsigned n)
 {
 	weft_log(&world->core, WEFT_LOG_WARN, "ring %u is broken", n);
@@ -124,10 +112,12 @@ static void sentences(void **state)
 
 int main(void)
 {
-#define TEST(f) cmocka_unit_test_setup_teardown(f, open_world, close_world)
 	const struct CMUnitTest tests[] = {
-		TEST(a_message_is_limited), TEST(what_was_suppressed_is_told_at_last),
-		TEST(more_messages_than_places), TEST(levels), TEST(one_line_whatever_is_in_it),
+		WORLD_TEST(a_message_is_limited),
+		WORLD_TEST(what_was_suppressed_is_told_at_last),
+		WORLD_TEST(more_messages_than_places),
+		WORLD_TEST(levels),
+		WORLD_TEST(one_line_whatever_is_in_it),
 		cmocka_unit_test(sentences),
 	};
 

@@ -149,21 +149,25 @@ static int read_option(struct doc *doc, struct tree *tree, const struct weft_kin
 	return 0;
 }
 
-static int read_options(struct doc *doc, struct tree *tree, const struct weft_kind *kind, const json_t *options)
+typedef int read_member(struct doc *doc, struct tree *tree, const struct weft_kind *kind, const char *key, const json_t *value);
+
+/* The members of a map, each by `read`; `form`: what one looks like. */
+static int read_map(struct doc *doc, struct tree *tree, const struct weft_kind *kind, const json_t *map, const char *name,
+	const char *form, read_member *read)
 {
 	const char *key;
 	json_t *value;
 	int error = 0;
 
-	WEFT_ASSERT(!tree->noptions);
-	if (!options)
+	WEFT_ASSERT(!strcmp(tree->kind, kind->name));
+	if (!map)
 		return 0;
-	enter_member(doc, "options");
-	if (!json_is_object(options))
-		error = fail(doc, -EINVAL, "options must be a map: write {option: value}");
-	json_object_foreach((json_t *)(uintptr_t)options, key, value) {
+	enter_member(doc, name);
+	if (!json_is_object(map))
+		error = fail(doc, -EINVAL, "%s must be a map: write {%s}", name, form);
+	json_object_foreach((json_t *)(uintptr_t)map, key, value) {
 		enter_member(doc, key);
-		error = read_option(doc, tree, kind, key, value);
+		error = read(doc, tree, kind, key, value);
 		leave(doc);
 		if (error)
 			break;
@@ -238,29 +242,6 @@ static int read_port(struct doc *doc, struct tree *tree, const struct weft_kind 
 	return read_child(doc, tree, kind, port, value);
 }
 
-static int read_ports(struct doc *doc, struct tree *tree, const struct weft_kind *kind, const json_t *ports)
-{
-	const char *key;
-	json_t *value;
-	int error = 0;
-
-	WEFT_ASSERT(!strcmp(tree->kind, kind->name));
-	if (!ports)
-		return 0;
-	enter_member(doc, "ports");
-	if (!json_is_object(ports))
-		error = fail(doc, -EINVAL, "ports must be a map: write {port: DEVICE}");
-	json_object_foreach((json_t *)(uintptr_t)ports, key, value) {
-		enter_member(doc, key);
-		error = read_port(doc, tree, kind, key, value);
-		leave(doc);
-		if (error)
-			break;
-	}
-	leave(doc);
-	return error;
-}
-
 /* ---- nodes ---- */
 
 static int read_name(struct doc *doc, const json_t *node, struct tree *tree)
@@ -301,11 +282,11 @@ static int read_members(struct doc *doc, const json_t *node, const struct weft_k
 	if (!error && address)
 		error = store(doc, &tree->address, address);
 	if (!error)
-		error = read_options(doc, tree, kind, json_object_get(node, "options"));
+		error = read_map(doc, tree, kind, json_object_get(node, "options"), "options", "option: value", read_option);
 	if (!error)
 		error = read_devices(doc, tree, kind, json_object_get(node, "devices"));
 	if (!error)
-		error = read_ports(doc, tree, kind, json_object_get(node, "ports"));
+		error = read_map(doc, tree, kind, json_object_get(node, "ports"), "ports", "port: DEVICE", read_port);
 	return error;
 }
 

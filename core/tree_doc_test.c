@@ -19,20 +19,6 @@
 typedef int from_text(const struct tree_reader *, const char *, size_t, const struct weft_iface *, struct tree **,
 	struct weft_why *);
 
-static int open_world(void **state)
-{
-	struct world *world = world_open();
-
-	*state = world;
-	return objects_module_add(&world->core, &test_module, NULL);
-}
-
-static int close_world(void **state)
-{
-	world_close(*state);
-	return 0;
-}
-
 static struct tree *read_as(struct world *world, from_text *from, const char *text)
 {
 	struct tree_reader reader = objects_reader(&world->core);
@@ -267,10 +253,13 @@ static void each_allocation_may_fail(void **state)
 
 int main(void)
 {
-#define TEST(f) cmocka_unit_test_setup_teardown(f, open_world, close_world)
 	const struct CMUnitTest tests[] = {
-		TEST(there_and_back), TEST(the_form), TEST(short_forms), TEST(refusals), TEST(anchors_do_not_multiply_without_end),
-		TEST(each_allocation_may_fail),
+		WORLD_KINDS_TEST(there_and_back),
+		WORLD_KINDS_TEST(the_form),
+		WORLD_KINDS_TEST(short_forms),
+		WORLD_KINDS_TEST(refusals),
+		WORLD_KINDS_TEST(anchors_do_not_multiply_without_end),
+		WORLD_KINDS_TEST(each_allocation_may_fail),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

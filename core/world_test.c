@@ -9,6 +9,7 @@
 
 #include <cmocka.h>
 
+#include "core/kinds_test.h"
 #include "core/log.h"
 #include "core/objects.h"
 #include "core/reactor.h"
@@ -155,6 +156,26 @@ void world_close(struct world *world)
 	log_close(&world->core);
 	assert_int_equal(env->allocated, 0);
 	free(env);
+}
+
+int world_setup(void **state)
+{
+	*state = world_open();
+	return 0;
+}
+
+int world_setup_kinds(void **state)
+{
+	struct world *world = world_open();
+
+	*state = world;
+	return objects_module_add(&world->core, &test_module, NULL);
+}
+
+int world_teardown(void **state)
+{
+	world_close(*state);
+	return 0;
 }
 
 uint64_t world_allocated(const struct world *world)

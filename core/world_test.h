@@ -22,6 +22,12 @@ struct world *world_open(void);
 /* Closes all; fails the test when anything is still allocated. */
 void world_close(struct world *world);
 uint64_t world_allocated(const struct world *world); /* pieces of memory */
+/* Of a test, in *state: a world; one that knows test_module (core/kinds_test.h). */
+int world_setup(void **state);
+int world_setup_kinds(void **state);
+int world_teardown(void **state);
+#define WORLD_TEST(function) cmocka_unit_test_setup_teardown(function, world_setup, world_teardown)
+#define WORLD_KINDS_TEST(function) cmocka_unit_test_setup_teardown(function, world_setup_kinds, world_teardown)
 /* Steps the control reactor until it has nothing to do. */
 void world_run(struct world *world);
 

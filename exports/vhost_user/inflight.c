@@ -40,6 +40,17 @@ void area_drop(struct vux_area *area)
 	*area = (struct vux_area){ .mapping = NULL };
 }
 
+int area_replace(struct vux_connection *c, const struct vux_area *area, struct vux_area *live, struct vux_area *old,
+	int (*after)(struct vux_connection *c))
+{
+	WEFT_ASSERT(c->after == NULL && old->mapping == NULL && area->mapping != NULL);
+	*old = *live;
+	*live = *area;
+	connection_changed(c);
+	c->after = after;
+	return MESSAGE_WAITS;
+}
+
 static bool inflight_packed(const struct vux_connection *c)
 {
 	return connection_acked(c, VIRTIO_F_RING_PACKED);
@@ -100,12 +111,7 @@ int inflight_set(struct vux_connection *c)
 		return status;
 	area.queues = said->num_queues;
 	area.queue_size = said->queue_size;
-	WEFT_ASSERT(c->old_inflight.mapping == NULL);
-	c->old_inflight = c->inflight;
-	c->inflight = area;
-	connection_changed(c);
-	c->after = inflight_after;
-	return MESSAGE_WAITS;
+	return area_replace(c, &area, &c->inflight, &c->old_inflight, inflight_after);
 }
 
 bool inflight_is_short(const struct vux_connection *c, unsigned index)

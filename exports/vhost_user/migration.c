@@ -27,12 +27,7 @@ int migration_set_log_base(struct vux_connection *c)
 	status = area_map(c, &area, fd, said->offset, said->size);
 	if (status != 0)
 		return status;
-	WEFT_ASSERT(c->old_log.mapping == NULL);
-	c->old_log = c->log;
-	c->log = area;
-	connection_changed(c);
-	c->after = migration_after;
-	return MESSAGE_WAITS;
+	return area_replace(c, &area, &c->log, &c->old_log, migration_after);
 }
 
 /* The front end reads the log when it likes; we have nobody to wake, so the descriptor is not kept. */

@@ -266,6 +266,10 @@ int migration_set_log_fd(struct vux_connection *c);
 /* An area mapped from a descriptor that is closed in any case. */
 int area_map(struct vux_connection *c, struct vux_area *area, int fd, uint64_t offset, uint64_t size);
 void area_drop(struct vux_area *area);
+/* Puts it where c->inflight or c->log is; the one that was there waits in `old` until the rings have let go of it: then `after` is
+ * called. What the message's function returns. */
+int area_replace(struct vux_connection *c, const struct vux_area *area, struct vux_area *live, struct vux_area *old,
+	int (*after)(struct vux_connection *c));
 
 /* channel.c: requests from us to the front end. */
 int channel_open(struct vux_connection *c, int fd);
