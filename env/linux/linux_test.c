@@ -115,7 +115,7 @@ static void a_cpu_that_is_not_there_is_refused(void **state)
 	assert_int_equal(
 		env_thread_start(s.w->env, "x", 100000, s.w->loop, stepper_step, &s, &thread, &s.w->why),
 		-EINVAL);
-	assert_why(s.w, "cpus: 100000 is not a CPU that this process may use");
+	assert_why(s.w, "cpus: 100000 is not a CPU that this process may use: name some of those that `taskset -cp $$` lists");
 	assert_true(env_cpu_count(s.w->env) >= 1);
 }
 

@@ -46,6 +46,11 @@ static int open_why(struct weft_why *why, int rc, const struct medium *m, bool c
 	case -ENOSPC:
 		return weft_why(why, rc,
 			"create: the file system of %s is full: make room, or choose another", m->name);
+	case -ENAMETOOLONG:
+		return weft_why(why, rc,
+			"address: %s is too long: a name has at most 255 bytes, a path 4095: choose a shorter one", m->name);
+	case -ELOOP:
+		return weft_why(why, rc, "address: %s leads through too many symbolic links: name the file itself", m->name);
 	default:
 		return weft_why(why, rc, "address: %s cannot be opened: %s", m->name,
 			linux_error_text(rc, text, sizeof(text)));
@@ -141,6 +146,9 @@ static int medium_set_size(struct medium *m, const struct env_medium_wants *want
 {
 	int rc = 0;
 
+	if (m->created && wants->create_size % 512 != 0)
+		return weft_why(why, -EINVAL, "create: %llu bytes are not a multiple of 512: give %llu",
+			(unsigned long long)wants->create_size, (unsigned long long)(wants->create_size / 512 + 1) * 512);
 	if (m->created && ftruncate(m->fd, (off_t)wants->create_size))
 		return weft_why(why, -errno,
 			"create: %llu bytes are not possible for %s: choose less, or another file system",

@@ -103,6 +103,7 @@ static void sentences_name_the_remedy(void **state)
 	struct env_medium_info info;
 	struct env_medium *medium;
 	struct world *w = *state;
+	char name[300] = "";
 
 	assert_int_equal(open_again(w, plain, &info, &medium), -ENOENT);
 	assert_why(w, "address: no such file");
@@ -126,7 +127,18 @@ static void sentences_name_the_remedy(void **state)
 	assert_int_equal(open_again(w, plain, &info, &medium), 0);
 	assert_false(info.created);
 	env_medium_close(medium);
+	plain.create_size = 513;
+	assert_int_equal(env_medium_open(w->env, world_path(w, "odd"), &plain, &medium, &info, &w->why), -EINVAL);
+	assert_why(w, "create: 513 bytes are not a multiple of 512: give 1024");
+	assert_int_equal(access(world_path(w, "odd"), F_OK), -1);
 	plain.create_size = 0;
+	memset(name, 'x', sizeof(name) - 1);
+	assert_int_equal(env_medium_open(w->env, name, &plain, &medium, &info, &w->why), -ENAMETOOLONG);
+	assert_why(w, "is too long: a name has at most 255 bytes, a path 4095: choose a shorter one");
+	assert_int_equal(symlink("loop", world_path(w, "loop")), 0);
+	assert_int_equal(env_medium_open(w->env, world_path(w, "loop"), &plain, &medium, &info, &w->why), -ELOOP);
+	assert_why(w, "leads through too many symbolic links: name the file itself");
+	assert_int_equal(unlink(world_path(w, "loop")), 0);
 	assert_int_equal(truncate(world_path(w, "disk"), 0), 0);
 	assert_int_equal(open_again(w, plain, &info, &medium), -EINVAL);
 	assert_why(w, "is empty: give it a size");

@@ -104,9 +104,7 @@ unsigned linux_cpu_count(struct env *env)
 static int cpu_why(struct weft_why *why, int cpu)
 {
 	return weft_why(why, -EINVAL,
-		"cpus: %d is not a CPU that this process may use: name some of those that `taskset -p %ld` "
-		"lists",
-		cpu, (long)getpid());
+		"cpus: %d is not a CPU that this process may use: name some of those that `taskset -cp $$` lists", cpu);
 }
 
 int linux_thread_start(struct env *env, const char *name, int cpu, struct env_loop *loop, env_step_fn *step,
