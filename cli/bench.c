@@ -104,8 +104,8 @@ static void interrupted(void *self, int signal)
 	struct bench_command *c = self;
 
 	(void)signal;
-	if (c->interrupted)
-		world_leave();
+	if (!world_is_to_end(&c->w, c->interrupted))
+		return;
 	c->interrupted = true;
 	bench_stop(&c->bench);
 }

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include <weft/memory.h>
 
@@ -328,6 +329,9 @@ static void load_ended_msg(void *self)
 	if (load->error != 0 && bench->status == 0) {
 		bench->status = load->error;
 		bench->why = load->why;
+		if (load->why.text[0] == '\0')
+			weft_why(&bench->why, load->error, "bench: a request failed: %s: see what the device, or its server, says "
+				"of it", strerrordesc_np(-load->error));
 	}
 	load_warm(load);
 	if (load->started_ns != 0 && load->ended_ns - load->started_ns > bench->elapsed_ns)
@@ -389,8 +393,12 @@ static int load_fill(struct bench *bench, unsigned index, struct weft_why *why)
 		load->first_byte = 0;
 	}
 	if (load->blocks == 0)
-		return weft_why(why, -EINVAL, "bs=%llu: the range of %llu bytes is too small for %u connections",
+		return weft_why(why, -EINVAL, "bench: bs=%llu: in %llu bytes there is no block for each of %u connections: give a "
+			"smaller --bs, fewer --queues or --connections, or a larger --range or device",
 			(unsigned long long)o->block_bytes, (unsigned long long)range, bench->nloads);
+	if (reads != 100 && bench->device->readonly)
+		return weft_why(why, -EINVAL, "bench: rw: it would write, and the device is read-only: measure --rw read or "
+			"randread, or open it for writing (readonly=off)");
 	load->read_below = reads == 100 ? UINT32_MAX : (uint32_t)(reads * (UINT32_MAX / 100));
 	load->write_below = o->rw != BENCH_MIXED ? UINT32_MAX : load->read_below + (UINT32_MAX - load->read_below) / 20 * 19;
 	load->rng = o->seed + index * 0x5851f42d4c957f2du;

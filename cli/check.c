@@ -177,9 +177,8 @@ static void interrupted(void *self, int signal)
 	struct check *check = self;
 
 	(void)signal;
-	if (check->interrupted)
-		world_leave();
-	check->interrupted = true;
+	if (world_is_to_end(&check->w, check->interrupted))
+		check->interrupted = true;
 }
 
 static void cases_run(struct check *check)

@@ -176,8 +176,8 @@ static void interrupted(void *self, int signal)
 	struct copy_command *c = self;
 
 	(void)signal;
-	if (c->interrupted)
-		world_leave();
+	if (!world_is_to_end(&c->w, c->interrupted))
+		return;
 	c->interrupted = true;
 	copy_stop(&c->copy);
 }

@@ -67,9 +67,8 @@ static void interrupted(void *self, int signal)
 	struct serve *s = self;
 
 	(void)signal;
-	if (s->stopping)
-		world_leave();
-	serve_stop(s);
+	if (world_is_to_end(&s->w, s->stopping))
+		serve_stop(s);
 }
 
 static int begin(struct serve *s)

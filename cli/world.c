@@ -236,10 +236,19 @@ int world_listen(struct world *world, struct listening *listening, struct weft_w
 
 /* ---- errors ---- */
 
-void world_leave(void)
+#define SAME_ASKING_NS 100000000u
+
+bool world_is_to_end(struct world *world, bool ending)
 {
-	fprintf(stderr, "weft: asked twice: ending without waiting for requests in flight\n");
-	exit(EXIT_FAILED);
+	uint64_t now = env_now_ns(world->env);
+
+	if (ending && (world->asked_ns == 0 || now - world->asked_ns >= SAME_ASKING_NS)) {
+		fprintf(stderr, "weft: asked twice: ending without waiting for requests in flight\n");
+		exit(EXIT_FAILED);
+	}
+	if (!ending)
+		world->asked_ns = now;
+	return !ending;
 }
 
 int world_failed(int error, const struct weft_why *why)

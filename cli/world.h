@@ -43,6 +43,7 @@ struct world {
 	struct weft_core *core;
 	struct objects_job job;
 	int status;
+	uint64_t asked_ns; /* when a signal asked the command to end; 0: none has */
 };
 
 /* Opens both, and loads the modules; `reactors` do I/O (0: one for each of `cpus`, else one). -errno with `why`, and then nothing
@@ -69,8 +70,12 @@ void world_release(struct world *world, struct weft_object *object);
 /* Listens (its core is filled in here), and runs the core until that has ended. */
 int world_listen(struct world *world, struct listening *listening, struct weft_why *why);
 
-/* A second signal: the process ends as it is, as if it were killed, without waiting for what is in flight. */
-void world_leave(void) __attribute__((noreturn));
+/*
+ * A signal asks the command to end. True: it is to begin to. A second time (`ending`) the process ends as it is, as if it were
+ * killed, without waiting for what is in flight. What comes at the same moment is no second time: timeout(1), and whoever ends a
+ * group of processes, sends it to each and to all.
+ */
+bool world_is_to_end(struct world *world, bool ending);
 
 /* "weft: ..." to standard error, one line, and the exit status that goes with it. */
 int world_failed(int error, const struct weft_why *why);

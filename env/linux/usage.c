@@ -155,6 +155,8 @@ int linux_file_write(struct env *env, const char *path, const char *text, size_t
 		rc = linux_folder_sync(path);
 	else if (fd >= 0)
 		unlink(beside);
+	if (rc == -ENOENT)
+		return weft_why(why, rc, "the folder of %.150s does not exist: make it first", path);
 	return rc == 0 ? 0 : weft_why(why, rc, "%.150s cannot be written: %s: make room there, or name another file", path,
 		linux_error_text(rc, error, sizeof(error)));
 }

@@ -20,6 +20,12 @@ def test_each_kind_of_load_ends_well(weft, rw):
     assert result['requests'] == 1024 and result['errors'] == 0
 
 
+def test_what_failed_is_one_line_besides_the_table(weft):
+    done = weft('bench', 'error:[mem:1MiB]', '--amount', '4KiB')
+    assert (done.status, done.err.count('\n')) == (1, 1) and '1 errors' in done.out
+    assert 'bench: a request failed: Input/output error: see what the device' in done.err
+
+
 def test_an_amount_is_shared_out_to_the_last_request(weft):
     result = told(weft, 'null:1GiB', '--amount', '401408', '--time', '0', '--queues', '2', '--connections', '3')
     assert result['requests'] == 98 and result['bytes'] == 98 * 4096

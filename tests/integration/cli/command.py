@@ -57,6 +57,15 @@ class Server:
         assert done.status != 0, done.out
         return done.status, done.err
 
+    def ask_again(self):
+        """It has been asked to end, and is asked again: not at the same moment, which would be the same asking. -> exit status"""
+        while True:
+            self.child.send_signal(signal.SIGTERM)
+            try:
+                return self.child.wait(0.2)
+            except subprocess.TimeoutExpired:
+                pass
+
     def stop(self, how=signal.SIGTERM):
         """-> exit status"""
         if self.child.poll() is None:

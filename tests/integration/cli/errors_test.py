@@ -78,8 +78,13 @@ OTHERS = {
     'copy to blocks too large': (('copy', 'mem:1536', 'mem:1MiB,block=4096'), USAGE, ['mem:1536', '1536', 'multiple', '4096']),
     'copy in bits': (('copy', 'mem:1MiB,block=8192', 'mem:1MiB', '--bs', '4096'), USAGE, ['--bs=4096', 'multiple', '--bs 8192']),
     'copy, no state': (('copy', 'mem:1MiB', 'mem:1MiB', '--resume', 'bad.yaml'), USAGE, ['--resume', 'bad.yaml', 'remove it']),
-    'copy, state in no folder': (('copy', 'mem:1MiB', 'mem:1MiB', '--resume', 'none/st'), FAILED, ['none/st', 'cannot be written']),
+    'copy, state in no folder': (('copy', 'mem:1MiB', 'mem:1MiB', '--resume', 'none/st'), FAILED,
+                                 ['none/st', 'the folder', 'make it first']),
     'bench, odd block': (('bench', 'mem:1MiB', '--bs', '1000'), USAGE, ['--bs', '1000', 'multiple of 512']),
+    'bench, a device without a block for each': (('bench', 'mem:4KiB', '--queues', '2', '--rw', 'read'), USAGE,
+                                                 ['bs=4096', '4096 bytes', '2 connections', '--bs', '--range']),
+    'bench, writing what is read-only': (('bench', 'file:ok.img,readonly=on', '--rw', 'write'), USAGE,
+                                         ['rw', 'read-only', '--rw read', 'readonly=off']),
     'bench, no depth': (('bench', 'mem:1MiB', '--depth', '0'), USAGE, ['depth', "'0'", 'at least 1']),
 }
 ALL = {**{name: (('serve', *typed), status, parts) for name, (typed, status, parts) in SERVE.items()}, **OTHERS}

@@ -129,11 +129,20 @@ def test_a_second_signal_does_not_wait_for_requests_in_flight(serve, client, fol
     server.child.send_signal(signal.SIGTERM)
     while os.path.exists(f'{folder}/ctl0.sock'):  # it has understood
         assert server.child.poll() is None
-    server.child.send_signal(signal.SIGTERM)
-    assert server.child.wait(60) == 1
+    assert server.ask_again() == 1
     assert 'asked twice' in server.log()
     server.start()  # the sockets that were left are replaced
     assert server.ctl('mode') == {'mode': 'adaptive'}
+
+
+def test_two_signals_at_once_are_one(serve, client):
+    """As timeout(1) sends them: what is in flight is waited for."""
+    server = serve('mem:16MiB', '--through', 'delay:all=300ms', '--grace', '10min')
+    wait_for_requests(server, client('bench', 'vhost-user:vm0.sock', '--time', '0', '--depth', '1'))
+    server.child.send_signal(signal.SIGTERM)
+    server.child.send_signal(signal.SIGINT)
+    assert server.child.wait(60) == 0
+    assert 'asked twice' not in server.log()
 
 
 def test_requests_that_do_not_end_are_left_to_the_next_server_after_the_grace(serve, client):
