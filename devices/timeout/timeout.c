@@ -187,7 +187,7 @@ static void own_go(struct weft_hop *own)
 	struct bounce *bounce = bounce_of(own);
 
 	WEFT_ASSERT(hop != NULL && half(hop)->other == own && !bounce->waiting);
-	if (own->op == WEFT_WRITE || own->op == WEFT_STATUS)
+	if (own->op == WEFT_WRITE || own->op == WEFT_COMPARE_WRITE || own->op == WEFT_STATUS)
 		bounce_fill(own, bounce);
 	child = weft_hop_down(own);
 	child->len = hop->len;
@@ -204,6 +204,8 @@ static uint64_t data_of(const struct weft_hop *hop)
 
 	if (hop->op == WEFT_READ || hop->op == WEFT_WRITE)
 		return hop->len;
+	if (hop->op == WEFT_COMPARE_WRITE)
+		return 2 * hop->len; /* what is compared, and what is written */
 	room = hop->op == WEFT_STATUS ? device_status_room(hop) : 0;
 	return room < BOUNCE_CHUNK ? room : BOUNCE_CHUNK;
 }
@@ -461,10 +463,9 @@ static void timeout_start(struct weft_object *object, struct weft_task *task)
 	WEFT_ASSERT(timeout->lower != NULL);
 	weft_blk_like(blk, timeout->lower);
 	blk->ops = timeout->copy ? &copied_ops : &passed_ops;
-	if (timeout->copy) {
-		blk->max_len = BOUNCE_MAX_LEN;
-		blk->ops_can &= (uint16_t)~WEFT_OP_BIT(WEFT_COMPARE_WRITE);
-	}
+	/* Compare-and-write moves twice its length, and is never split. */
+	if (timeout->copy)
+		blk->max_len = (blk->ops_can & WEFT_OP_BIT(WEFT_COMPARE_WRITE)) != 0 ? BOUNCE_MAX_LEN / 2 : BOUNCE_MAX_LEN;
 	device_end(task, 0);
 }
 

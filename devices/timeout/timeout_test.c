@@ -16,6 +16,7 @@ static void conforms(void **state)
 	(void)state;
 	for (uint64_t seed = 1; seed <= 3; seed++) {
 		rig_conform("timeout:[mem:1MiB]", seed, 300);
+		rig_conform("timeout:[compare-write:[mem:4MiB]]", seed, 300);
 		rig_conform("timeout:[mem:4MiB,block=4KiB],copy=off,after=1s", seed, 300);
 		rig_conform("timeout:[file:disk.img,create=2MiB],after=0", seed, 300);
 	}
@@ -103,6 +104,59 @@ static void what_overlaps_a_late_write_is_refused_until_that_has_returned(void *
 	again.lane = 1;
 	assert_in_range(took(&again, 0), 0, MS);
 	assert_memory_equal(sim_file_bytes(rig.world, "disk.img") + 8192, data, sizeof(data));
+	rig_unmake(&rig);
+}
+
+/* What is compared, and what is written then. */
+static struct rig_request compare_write(char both[2 * sizeof(data)], char expected, char wanted)
+{
+	struct rig_request r = request(WEFT_COMPARE_WRITE, 8192, both);
+
+	memset(both, expected, sizeof(data));
+	memset(both + sizeof(data), wanted, sizeof(data));
+	r.segs[0].len = 2 * sizeof(data);
+	return r;
+}
+
+static void compare_and_write_is_had_where_the_device_below_has_it(void **state)
+{
+	static char both[2 * sizeof(data)] __attribute__((aligned(4096)));
+	struct rig_request r = compare_write(both, 0, 'n');
+
+	(void)state;
+	rig_make(&rig, "timeout:[mem:1MiB]");
+	took(&r, -EOPNOTSUPP);
+	rig_unmake(&rig);
+	rig_make(&rig, "timeout:[compare-write:[mem:1MiB]]");
+	took(&r, 0);
+	took(&r, -EILSEQ); /* it is there already */
+	assert_int_equal(rig_ask(&rig, WEFT_READ, 0, 8192, sizeof(data), data), 0);
+	assert_memory_equal(data, both + sizeof(data), sizeof(data));
+	assert_int_equal(rig.blk->max_len, 512 << 10); /* twice that is copied */
+	rig_unmake(&rig);
+}
+
+/* It compares, and writes, what the client said at first; nothing else is done there meanwhile. */
+static void a_late_compare_and_write_works_on_a_copy(void **state)
+{
+	static char both[2 * sizeof(data)] __attribute__((aligned(4096)));
+	struct rig_request late = compare_write(both, 0, 'n'), again = request(WEFT_WRITE, 8192, data);
+	const char *disk;
+
+	(void)state;
+	make_hanging("timeout:[compare-write:[file:disk.img]],after=50ms");
+	assert_in_range(took(&late, -ETIMEDOUT), 50 * MS, 51 * MS);
+	late = compare_write(both, 'x', 'y'); /* it is the client's again */
+	assert_in_range(took(&again, -ETIMEDOUT), 0, MS);
+	rig_run(&rig, 3 * HANG);
+	disk = sim_file_bytes(rig.world, "disk.img") + 8192;
+	for (unsigned i = 0; i < sizeof(data); i++)
+		assert_true(disk[i] == disk[0] && (disk[i] == 0 || disk[i] == 'n'));
+	assert_string_equal(rig_fact(rig.object, "changes that may still come"), "0");
+	sim_file_latency(rig.world, "disk.img", 1000, 2000);
+	late = compare_write(both, disk[0], 'z');
+	assert_in_range(took(&late, 0), 0, MS);
+	assert_memory_equal(sim_file_bytes(rig.world, "disk.img") + 8192, both + sizeof(data), sizeof(data));
 	rig_unmake(&rig);
 }
 
@@ -220,6 +274,8 @@ int main(void)
 		RIG_TEST(a_disk_that_hangs_holds_nobody_up),
 		RIG_TEST(what_comes_too_late_touches_no_memory_of_the_client),
 		RIG_TEST(what_overlaps_a_late_write_is_refused_until_that_has_returned),
+		RIG_TEST(compare_and_write_is_had_where_the_device_below_has_it),
+		RIG_TEST(a_late_compare_and_write_works_on_a_copy),
 		RIG_TEST(more_than_can_be_left_behind_are_answered_in_time),
 		RIG_TEST(an_abort_is_final_at_once),
 		RIG_TEST(what_can_be_aborted_leaves_nothing_behind),
