@@ -20,7 +20,8 @@
  *  S4  What control reads of a reactor stays when the reactor closes the file, or goes; who opens it later sees the smaller size.
  *
  * The size is asked again when somebody wants it changed (weft ctl resize; with the present size: only
- * noticed), and when a request has failed: the medium may have been cut.
+ * noticed), when a request has failed, since the medium may have been cut, and when one has ended well a while after the
+ * last time: it may have grown. A device that nobody uses costs nothing.
  */
 #include <inttypes.h>
 #include <stdatomic.h>
@@ -38,6 +39,9 @@
 /* How often the counters are looked at: after so long, then after twice as long, up to the greatest. */
 #define LOOK_NS 100000u
 #define LOOK_NS_MAX 10000000u
+
+/* How often the size is asked again by a device that is used. */
+#define SIZE_NS 1000000000u
 
 struct file {
 	struct weft_object object;
@@ -69,6 +73,7 @@ struct file {
 /* Written by its reactor, read by control. */
 struct file_shard {
 	uint64_t in_flight[2]; /* by `turn` */
+	uint64_t size_at_ns;   /* its own: from then on the size is asked again */
 };
 
 static struct weft_reactor *control(const struct file *file)
@@ -78,19 +83,26 @@ static struct weft_reactor *control(const struct file *file)
 
 /* ---- the data path ---- */
 
+static __attribute__((noinline)) void size_ask(struct file *file, struct file_shard *shard, uint64_t now)
+{
+	shard->size_at_ns = now + SIZE_NS;
+	if (!atomic_exchange(&file->asking, true))
+		weft_reactor_post(control(file), &file->size_msg);
+}
+
 static void file_io_done(struct env_io *io, int result)
 {
 	struct weft_hop *hop = (struct weft_hop *)(void *)io - 1;
 	struct file *file = DEVICE_OF(hop->blk, struct file);
 
 	struct file_shard *shard = weft_hop_shard(hop);
-	uint64_t slot = hop->scratch[0];
+	uint64_t slot = hop->scratch[0], now = weft_reactor_now(weft_hop_reactor(hop));
 
 	WEFT_ASSERT(weft_hop_request(hop) == io && result <= 0);
 	WEFT_ASSERT(slot < 2 && shard->in_flight[slot] > 0);
 	counter_add(&shard->in_flight[slot], (uint64_t)-1);
-	if (WEFT_UNLIKELY(result != 0) && !atomic_exchange(&file->asking, true))
-		weft_reactor_post(control(file), &file->size_msg);
+	if (WEFT_UNLIKELY(result != 0 || now >= shard->size_at_ns))
+		size_ask(file, shard, now);
 	weft_hop_complete(hop, result);
 }
 
@@ -142,7 +154,8 @@ static int file_shard_open(
 	struct file *file = DEVICE_OF(blk, struct file);
 
 	WEFT_ASSERT(weft_reactor_here() == reactor && file->medium != NULL);
-	(void)shard, (void)why;
+	(void)why;
+	((struct file_shard *)shard)->size_at_ns = weft_reactor_now(reactor) + SIZE_NS;
 	atomic_store(&file->opened, true);
 	env_medium_attach(reactor_loop(reactor), file->medium);
 	return 0;

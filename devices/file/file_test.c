@@ -344,6 +344,21 @@ static void a_failed_request_has_the_size_looked_at(void **state)
 	rig_unmake(&rig);
 }
 
+static void a_size_changed_elsewhere_is_noticed_by_who_works(void **state)
+{
+	(void)state;
+	rig_make(&rig, "file:disk.img,create=1MiB");
+	for (uint64_t size = 2 << 20; size >= 1 << 18; size /= 2) {
+		change_elsewhere(size);
+		rig_run(&rig, 1100000000);
+		assert_int_not_equal(rig.blk->size, size); /* nobody has asked anything */
+		assert_int_equal(rig_ask(&rig, WEFT_READ, 0, 0, sizeof(back), back), 0);
+		rig_run(&rig, 1000000);
+		assert_int_equal(rig.blk->size, size);
+	}
+	rig_unmake(&rig);
+}
+
 static void a_read_of_what_was_cut_off_fails_and_has_the_size_looked_at(void **state)
 {
 	(void)state;
@@ -401,6 +416,7 @@ int main(void)
 		RIG_TEST(a_file_that_cannot_be_cut_keeps_its_size),
 		RIG_TEST(a_size_changed_elsewhere_is_noticed_when_asked_for),
 		RIG_TEST(a_failed_request_has_the_size_looked_at),
+		RIG_TEST(a_size_changed_elsewhere_is_noticed_by_who_works),
 		RIG_TEST(a_read_of_what_was_cut_off_fails_and_has_the_size_looked_at),
 		RIG_TEST(a_full_disk_fails_the_writes_that_find_no_room),
 		RIG_TEST(a_start_that_fails_leaves_nothing_behind),

@@ -145,6 +145,16 @@ def test_a_file_gets_another_size_and_a_client_notices(serve, weft, folder):
     assert json.loads(weft('info', f'vhost-user:{server.socket}', '--json').out)['devices'][0]['size'] == 8 * MIB
 
 
+def test_a_file_that_grows_elsewhere_is_larger_for_a_client_that_works(serve, load, folder):
+    server = serve('file:disk.img,create=4MiB', '--through', 'delay:all=1us')
+    client = load(server)
+    os.truncate(f'{folder}/disk.img', 8 * MIB)
+    while server.ctl('info')['stack']['size'] != 8 * MIB:
+        client.more()
+    told = client.end()
+    assert told['errors'] == 0 and told['mismatches'] == 0
+
+
 def test_a_wrong_size_is_refused(serve):
     server = serve('file:disk.img,create=4MiB')
     status, said = server.refused('resize', '1000')
