@@ -101,6 +101,9 @@ static int export_check(struct vux_export *exp, struct weft_why *why)
 	if (exp->path != NULL && exp->fd != 0)
 		return weft_why(why, -EINVAL, "vhost-user: path '%.60s' and fd=%" PRIu64 " are both given: leave one out",
 			exp->path, exp->fd);
+	if (exp->fd != 0 && (exp->mode != 0 || exp->group != NULL))
+		return weft_why(why, -EINVAL, "vhost-user: fd=%" PRIu64 ": mode= and group= are for a socket that is made here: "
+			"leave them out", exp->fd);
 	if (exp->mode > 07777)
 		return weft_why(why, -EINVAL, "vhost-user: mode=%o is no file mode: give one like 0660", exp->mode);
 	if (exp->serial != NULL && strlen(exp->serial) > VIRTIO_BLK_ID_BYTES)

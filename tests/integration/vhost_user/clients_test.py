@@ -148,6 +148,7 @@ def test_inherited_socket(serve, client, folder):
     ('vhost-user:/nowhere/at/all/s', ['/nowhere/at/all/s']), ('vhost-user:' + '/tmp/' + 'x' * 120, ['107']),
     ('vhost-user:/tmp/x,serial=123456789012345678901', ['serial', '20']), ('vhost-user:/tmp/x,queues=257', ['queues', '256']),
     ('vhost-user:/tmp/x,clients=0', ['clients']), ('vhost-user:/tmp/x,group=no-such-group', ['no-such-group']),
+    ('vhost-user:fd=5,mode=0660', ['fd=5', 'mode=', 'leave']), ('vhost-user:fd=5,group=root', ['fd=5', 'group=', 'leave']),
     ('vhost-user:mode=0660', ['path', 'fd']), ('vhost-user:/tmp/x,fd=5', ['fd', 'both']),
 ])
 def test_bad_options_are_said_in_one_line(serve, spec, words):
