@@ -2,6 +2,8 @@
 """A component from a shared object finds the one core of the process: the program's."""
 import json
 import os
+import re
+import struct
 
 import pytest
 
@@ -37,6 +39,21 @@ def test_it_is_put_in_and_taken_out_while_it_serves(serve, module):
     server = serve('mem:4MiB', '--load', module)
     assert server.ctl('insert', 'xor:key=7')['stack']['kind'] == 'xor'
     assert server.ctl('remove', 'xor')['stack']['kind'] == 'mem'
+
+
+@pytest.mark.parametrize('field, part', [(0, 'abi='), (1, 'size='), (2, 'kind_size=')])
+def test_one_that_was_built_for_another_weft_is_refused(weft, module, folder, field, part):
+    """The first numbers of its table: the ABI's version, and the sizes of the table and of a kind."""
+    with open(module, 'rb') as there:
+        image = bytearray(there.read())
+    (table,) = [m.start() for m in re.finditer(rb'[\1-\xff]\0\0\0\x28\0\0\0[\0-\xff]{2}\0\0', image, re.S)
+                if m.start() % 8 == 0 and 40 < struct.unpack_from('<I', image, m.start() + 8)[0] < 4096]
+    struct.pack_into('<I', image, table + 4 * field, struct.unpack_from('<I', image, table + 4 * field)[0] + 1)
+    with open(f'{folder}/other.so', 'wb') as other:
+        other.write(image)
+    done = weft('info', 'mem:1MiB', '--load', module, '--load', './other.so')
+    assert done.status == 2
+    assert "module='./other.so': " + part in done.err and 'build it against' in done.err
 
 
 def test_it_is_listed_with_the_others(weft, module):
