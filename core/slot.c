@@ -205,6 +205,7 @@ static void abort_one(void *arg, struct weft_slot *slot)
 		return;
 	if (top->state != WEFT_HOP_ASKED || top->status != 0)
 		return; /* not submitted yet (a long chain that waits for its vector), ended, or asked before */
+	slot->in_use = WEFT_SLOT_ABORTED;
 	weft_hop_abort(top, a->status);
 	a->count++;
 }

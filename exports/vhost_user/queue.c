@@ -80,7 +80,8 @@ static void queue_done(struct weft_hop *root, struct weft_hop *child, int status
 
 	(void)child;
 	WEFT_ASSERT(slot->in_use && status <= 0);
-	if (WEFT_UNLIKELY(status == -ESHUTDOWN) && ring->stopping)
+	/* A device may have an -ESHUTDOWN of its own (a file system whose cluster has shut it out): that is an answer. */
+	if (WEFT_UNLIKELY(status == -ESHUTDOWN) && ring->stopping && slot->in_use == WEFT_SLOT_ABORTED)
 		queue_leave(ring, slot);
 	else
 		queue_answer(ring, slot, virtio_blk_status(status));

@@ -45,13 +45,16 @@ struct weft_stack;   /* a device opened with all that is below it, on some react
 struct weft_session; /* one client (a connection, a vring) on one reactor */
 
 /* One admitted request. root.scratch is the session's own; the request goes out by weft_hop_down(&slot->root). */
+/* weft_slot.in_use: its session, or the end of the server, has aborted the request, and why it ends need not be the device's. */
+#define WEFT_SLOT_ABORTED 2u
+
 struct weft_slot {
 	struct weft_seg *segs;        /* own, or the borrowed vector */
 	struct weft_session *session;
 	uint64_t tag;                 /* the session's own: e.g. the descriptor head */
 	struct weft_slot *next;       /* free list */
 	uint32_t room;                /* of segs, entries */
-	uint32_t in_use;
+	uint32_t in_use;              /* 0: free; else 1, or WEFT_SLOT_ABORTED */
 	struct weft_seg own[WEFT_SLOT_SEGS];
 	struct weft_hop root;         /* last: its child lies behind it */
 };

@@ -10,7 +10,7 @@ import struct
 import subprocess
 
 import pytest
-from frontend import CONFIG_CHANGE, F_FLUSH, GET_FEATURES, OK, P_ALL, SET_BACKEND_REQ_FD, T_OUT, FrontEnd
+from frontend import CONFIG_CHANGE, F_FLUSH, GET_FEATURES, IOERR, OK, P_ALL, SET_BACKEND_REQ_FD, T_OUT, FrontEnd
 
 
 def test_one_after_another(serve, client):
@@ -102,6 +102,17 @@ def test_disconnect_with_requests_in_flight(serve, client):
         c.ring.kick()
         c.front.close()
     assert client(server).works()
+
+
+def test_what_a_device_calls_its_shutdown_is_answered(serve, client):
+    """Also while the ring is stopped for new memory: only what we have aborted, since we end, is left to the next server."""
+    c = client(serve(device='error:[delay:[mem:64MiB],write=5ms],op=write,errno=ESHUTDOWN,when=after'))
+    for i in range(20):
+        c.ring.request(T_OUT, i, data=b's' * 512)
+        c.ring.publish()
+        c.ring.kick()
+        assert c.front.mem_table(c.memory) == 0
+        assert c.ring.finish()[1] == IOERR
 
 
 def test_stopped_with_requests_in_flight(serve, client):
