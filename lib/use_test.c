@@ -746,6 +746,54 @@ static void a_device_of_the_programs_own_is_served_to_itself(void **state)
 	must(u, weft_device_close(own, &u->why));
 }
 
+/* Until the device has that size, says an event. */
+static void resized_to(struct use *u, const struct weft_device *device, uint64_t size)
+{
+	struct weft_event event;
+
+	do {
+		assert_int_equal(weft_event_wait(u->weft, &event, 10000000000), 1);
+		assert_int_equal(event.type, WEFT_EVENT_RESIZED);
+	} while (event.device != device || event.size != size);
+}
+
+/* ... whoever changed it: here the server, of which the guest knows nothing. */
+static void a_size_that_a_server_has_changed_is_an_event(void **state)
+{
+	struct use *u = *state;
+	struct weft_server *server;
+	struct weft_device *served, *guest;
+	struct weft_queue *queue;
+	struct weft_device_info info;
+	char path[96], text[160], where[100], *a = malloc(BLOCK);
+
+	snprintf(path, sizeof(path), "%s/weft-size-%d.img", getenv("TMPDIR") ? getenv("TMPDIR") : "/tmp", (int)getpid());
+	snprintf(text, sizeof(text), "file:%s,create=1MiB", path);
+	snprintf(where, sizeof(where), "vhost-user:/tmp/weft-use-%d.sock", (int)getpid());
+	must(u, weft_device_open(u->weft, text, &served, &u->why));
+	must(u, weft_export_open(u->weft, where, served, &server, &u->why));
+	must(u, weft_device_open(u->weft, where, &guest, &u->why));
+	must(u, weft_queue_open(guest, NULL, NULL, &queue, &u->why));
+	assert_int_equal(weft_queue_read(queue, 1 << 20, a, BLOCK, a, 0), 0);
+	assert_int_equal(one(queue, a), -ERANGE);
+	must(u, weft_device_resize(served, 2 << 20, &u->why));
+	resized_to(u, guest, 2 << 20);
+	assert_int_equal(weft_device_info(guest, &info), 0);
+	assert_int_equal(info.size, 2 << 20);
+	assert_int_equal(weft_queue_read(queue, 1 << 20, a, BLOCK, a, 0), 0);
+	assert_int_equal(one(queue, a), 0);
+	must(u, weft_device_resize(served, 512 << 10, &u->why));
+	resized_to(u, guest, 512 << 10);
+	assert_int_equal(weft_queue_read(queue, 512 << 10, a, BLOCK, a, 0), 0);
+	assert_int_equal(one(queue, a), -ERANGE);
+	must(u, weft_queue_close(queue, &u->why));
+	must(u, weft_device_close(guest, &u->why));
+	must(u, weft_export_close(server, &u->why));
+	must(u, weft_device_close(served, &u->why));
+	unlink(path);
+	free(a);
+}
+
 static void a_server_with_one_queue_serves_one_reactor_at_a_time(void **state)
 {
 	struct use *u = *state;
@@ -880,6 +928,8 @@ int main(void)
 		TEST_CALLER(a_mirror_with_a_record_serves_a_program),
 		TEST(properties_are_listed_read_and_written),
 		TEST(a_device_of_the_programs_own_is_served_to_itself),
+		TEST(a_size_that_a_server_has_changed_is_an_event),
+		TEST_CALLER(a_size_that_a_server_has_changed_is_an_event),
 		TEST(a_server_with_one_queue_serves_one_reactor_at_a_time),
 		TEST(a_device_that_lives_at_the_service_is_asked_from_here),
 		TEST_CALLER(what_is_written_is_read),
