@@ -35,7 +35,7 @@ static const struct area *area_search(const struct program *p, const char *base,
 static inline uint16_t region_of(struct weft_queue *queue, const void *memory, uint64_t len)
 {
 	struct program *p = queue->program;
-	const char *base = memory, *end = base + len;
+	const char *base = memory, *end = (const char *)((uintptr_t)memory + len); /* an empty piece may be NULL */
 	const struct area *area = p->last;
 
 	if (WEFT_UNLIKELY(p->generation != atomic_load_explicit(&p->weft->areas_generation, memory_order_acquire))) {
