@@ -76,7 +76,11 @@ def test_layers_come_and_go_under_load(serve, load):
     client.more()
     assert names(server.ctl('insert', 'limit:iops=100k')['stack']) == ['limit', 'delay', 'file']
     client.more()
-    assert names(server.ctl('remove', 'delay')['stack']) == ['limit', 'file']
+    assert names(server.ctl('insert', 'compare-write')['stack']) == ['compare-write', 'limit', 'delay', 'file']
+    client.more()
+    assert names(server.ctl('remove', 'delay')['stack']) == ['compare-write', 'limit', 'file']
+    client.more()
+    assert names(server.ctl('remove', 'compare-write')['stack']) == ['limit', 'file']
     client.more()
     assert names(server.ctl('remove', 'limit0')['stack']) == ['file']
     client.more()
