@@ -44,7 +44,7 @@ def test_a_guest_boots_and_obeys(stand_in):
 def test_a_guest_that_hangs_is_ended_at_its_time(stand_in):
     stand_in.image()
     stand_in.serve()
-    guest = stand_in.boot(lifetime=8)
+    guest = stand_in.boot(lifetime=15)
     with pytest.raises(process.Expired, match="time is over"):
         guest.run("while :; do :; done")
     assert guest.child.returncode is not None
