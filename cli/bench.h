@@ -132,6 +132,13 @@ void bench_stop(struct bench *bench);
 /* Sums up what has been done so far. Control. */
 void bench_sum(const struct bench *bench, struct bench_result *out);
 
+/* ---- bench_arrivals.c: when requests arrive ---- */
+
+/* Fills bench->gap_of. */
+void bench_gaps_fill(struct bench *bench);
+/* From one arrival to the next, in the unit of `mean`; `random`: any number. */
+uint64_t bench_gap(const struct bench *bench, uint64_t mean, uint64_t random);
+
 /* ---- bench_verify.c: on the load's reactor ---- */
 int bench_verify_open(struct bench_load *load, struct weft_why *why);
 void bench_verify_close(struct bench_load *load);

@@ -5,7 +5,6 @@
  * is the reactor's.
  */
 #include <errno.h>
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -100,11 +99,8 @@ static void note(struct bench_load *load);
 /* When the next request arrives, however many are still on their way: a slow answer does not slow the questions. */
 static void arrival_next(struct bench_load *load)
 {
-	uint64_t gap = load->gap_ns_256;
+	uint64_t gap = bench_gap(load->bench, load->gap_ns_256, rng_next(load)) + load->next_fraction;
 
-	if (load->bench->options.arrivals == BENCH_POISSON)
-		gap = gap * load->bench->gap_of[rng_next(load) % BENCH_GAPS] >> 8;
-	gap += load->next_fraction;
 	load->next_at_ns += gap >> 8;
 	load->next_fraction = gap & 255;
 }
@@ -436,9 +432,7 @@ void bench_start(struct bench *bench)
 {
 	int error;
 
-	/* The gap between arrivals of a Poisson process at the middle of each of many equal quantiles. */
-	for (unsigned i = 0; i < BENCH_GAPS; i++)
-		bench->gap_of[i] = (uint32_t)(-log1p(-(i + 0.5) / BENCH_GAPS) * 256 + 0.5);
+	bench_gaps_fill(bench);
 	bench->task.done = stack_opened;
 	error = weft_stack_open(bench->core, bench->device, "bench", &bench->stack, &bench->task);
 	if (error != 0)
