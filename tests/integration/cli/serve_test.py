@@ -32,6 +32,18 @@ def test_a_signal_ends_it_well(serve, folder, how):
     assert os.listdir(folder) == []
 
 
+def test_reactors_stay_on_the_processors_that_were_named(serve):
+    """In turn, when they are more."""
+    there = sorted(os.sched_getaffinity(0))
+    named = [there[-1], there[0], there[-1]]
+    server = serve('mem:1MiB', '--cpus', ','.join(map(str, named)), '--reactors', '5')
+    found = {}
+    for thread in os.listdir(f'/proc/{server.child.pid}/task'):
+        with open(f'/proc/{server.child.pid}/task/{thread}/comm', encoding='ascii') as name:
+            found[name.read().strip()] = os.sched_getaffinity(int(thread))
+    assert [found[f'weft/{1 + i}'] for i in range(5)] == [{cpu} for cpu in named + named[:2]]
+
+
 def test_one_device_at_several_addresses(serve, weft):
     server = serve('mem:4MiB', '--on', 'vhost-user:second.sock')
     assert 'second.sock' in server.child.stdout.readline()
