@@ -204,7 +204,7 @@ static void what_cannot_be_written_leaves_the_old_file_and_says_why(void **state
 	struct world *w = *state;
 
 	assert_int_equal(env_file_write(w->env, world_path(w, "none/state"), "x", 1, &w->why), -ENOENT);
-	assert_why(w, "cannot be written");
+	assert_why(w, "does not exist: make it first");
 	assert_int_equal(env_file_write(w->env, w->dir, "x", 1, &w->why), -EISDIR);
 	assert_why(w, "cannot be written");
 	assert_int_equal(env_file_remove(w->env, w->dir, &w->why), -EISDIR);
