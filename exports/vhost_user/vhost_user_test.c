@@ -44,6 +44,47 @@ static void a_frozen_export_can_be_stopped(void **state)
 	close(t.memfd);
 }
 
+/* Memory that comes and goes, a log, an area, a channel, another cache; and what is answered last. */
+static void say_what_is_said_later(void)
+{
+	uint64_t features = VIRTIO_F(PROTOCOL_FEATURES) | VIRTIO_F(VERSION_1) | (uint64_t)1 << VHOST_F_LOG_ALL;
+	struct vhost_user_memreg more = { .region = { .gpa = MEMORY, .size = 4096, .uva = (uintptr_t)t.memory + MEMORY } };
+	struct vhost_user_log log = { .size = 4096, .offset = MEMORY - 4096 };
+	struct vhost_user_inflight area = { .mmap_size = 8192, .mmap_offset = MEMORY - 3 * 4096, .num_queues = 1,
+		.queue_size = NUM };
+	int pair[2];
+
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, pair), 0);
+	say(VHOST_USER_ADD_MEM_REG, &more, sizeof(more), t.memfd);
+	say(VHOST_USER_SET_LOG_BASE, &log, sizeof(log), t.memfd);
+	say_u64(VHOST_USER_SET_FEATURES, features, -1);
+	say(VHOST_USER_SET_INFLIGHT_FD, &area, sizeof(area), t.memfd);
+	say(VHOST_USER_SET_BACKEND_REQ_FD, NULL, 0, pair[1]);
+	say_write_cache(false);
+	say(VHOST_USER_REM_MEM_REG, &more, sizeof(more), -1);
+	say(VHOST_USER_GET_FEATURES, NULL, 0, -1);
+	close(pair[0]);
+	close(pair[1]);
+}
+
+/* Until the last of all is answered; false: the connection has ended. */
+static bool is_answered(void)
+{
+	struct vhost_user_header last = { 0 };
+	uint8_t bytes[512];
+	ssize_t n;
+
+	while (last.request != VHOST_USER_GET_FEATURES) {
+		turn();
+		n = recv(t.sock, bytes, sizeof(bytes), MSG_DONTWAIT);
+		if (n == 0 || (n < 0 && errno != EAGAIN))
+			return false;
+		if (n >= 20)
+			memcpy(&last, bytes + n - 20, sizeof(last));
+	}
+	return true;
+}
+
 /* Makes the n-th call of the environment fail, from the connection to the end, until none is left to fail. */
 static void a_failure_of_any_call_costs_a_connection_at_most(void **state)
 {
@@ -53,7 +94,7 @@ static void a_failure_of_any_call_costs_a_connection_at_most(void **state)
 		struct vhost_user_memory table = { .nregions = 1 };
 		struct vhost_user_inflight inflight = { .num_queues = 1, .queue_size = NUM };
 		uint8_t bytes[64];
-		bool hit;
+		bool hit, answered;
 
 		t.memfd = memfd_create("guest", 0);
 		assert_int_equal(ftruncate(t.memfd, MEMORY), 0);
@@ -66,9 +107,10 @@ static void a_failure_of_any_call_costs_a_connection_at_most(void **state)
 		say(VHOST_USER_GET_INFLIGHT_FD, &inflight, sizeof(inflight), -1);
 		say(VHOST_USER_SET_MEM_TABLE, &table, 8 + sizeof(table.regions[0]), t.memfd);
 		ring_up(0, false);
-		for (unsigned i = 0; i < 200; i++)
-			turn();
+		say_what_is_said_later();
+		answered = is_answered();
 		hit = env_fail_hit(t.env);
+		assert_true(hit || answered);
 		env_fail_nth(t.env, 0);
 		shutdown(t.sock, SHUT_WR);
 		while (t.exp->connections != NULL)
