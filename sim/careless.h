@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * A filter that breaks one promise, to see whether the scenarios find it: `careless:[DEVICE],what=flush` answers a flush without
- * passing it on, `what=fua` takes FUA off writes, `what=compare` lets others write between the halves of a compare-and-write. Not
- * part of the product.
+ * passing it on, `what=fua` takes FUA off writes. Not part of the product.
  */
 #ifndef SIM_CARELESS_H
 #define SIM_CARELESS_H
