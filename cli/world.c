@@ -70,6 +70,7 @@ int world_open(struct world *world, const struct world_options *options, unsigne
 
 	*world = (struct world){ 0 };
 	env_linux_files_raise();
+	env_linux_file_limit_told();
 	error = env_linux_open(&world->env, &world_env_wants, why);
 	if (error == 0 && options->cpus != NULL && (n = cpus_parse(world->env, options->cpus, cpus, why)) < 0)
 		error = n;

@@ -29,6 +29,8 @@ const char *env_linux_fallback(struct env *env);
 /* As many open files as the system lets this process have: each ring of a client needs three, and programs get 1024 by default,
  * for the sake of select(), which nobody here calls. */
 void env_linux_files_raise(void);
+/* What would make a file larger than `ulimit -f` allows fails with -EFBIG, instead of ending the process. */
+void env_linux_file_limit_told(void);
 
 /* A folder of our own in $TMPDIR, or /tmp: "PREFIX-XXXXXX". */
 int env_linux_folder_make(const char *prefix, char *path, size_t size, struct weft_why *why);

@@ -29,6 +29,9 @@ static int open_why(struct weft_why *why, int rc, const struct medium *m, bool c
 			m->name);
 	case -EACCES:
 	case -EPERM:
+		if (creating && access(m->path, F_OK) != 0)
+			return weft_why(why, rc, "address: no permission to make %s: choose a folder that you may write to",
+				m->name);
 		return weft_why(why, rc,
 			"address: no permission to open %s for %s: change its mode or owner%s", m->name,
 			m->readonly ? "reading" : "writing", m->readonly ? "" : ", or open it read-only");

@@ -29,6 +29,11 @@ void env_linux_files_raise(void)
 	(void)setrlimit(RLIMIT_NOFILE, &files); /* else what cannot be opened says so */
 }
 
+void env_linux_file_limit_told(void)
+{
+	signal(SIGXFSZ, SIG_IGN);
+}
+
 /* ---- folders ---- */
 
 int env_linux_folder_make(const char *prefix, char *path, size_t size, struct weft_why *why)

@@ -169,6 +169,31 @@ def test_a_file_without_permission_is_refused(weft, stage, mode, device, parts):
     check(weft('serve', device, *ON, preexec_fn=as_nobody), FAILED, parts, before, stage)
 
 
+def test_a_file_in_a_folder_without_permission_is_not_made(weft, stage):
+    os.chmod(stage, 0o555)
+    before = look(stage)
+    check(weft('serve', 'file:new.img,create=1MiB', *ON, preexec_fn=as_nobody), FAILED,
+          ['file', 'new.img', 'permission to make', 'choose a folder'], before, stage)
+    os.chmod(stage, 0o755)
+
+
+def small_files():
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))
+
+
+def test_a_file_beyond_the_limit_of_files_is_told(weft, stage):
+    before = look(stage)
+    check(weft('serve', 'file:new.img,create=4MiB', *ON, preexec_fn=small_files), FAILED,
+          ['create', '4194304 bytes', 'choose less'], before, stage)
+
+
+def test_a_write_beyond_the_limit_of_files_fails_and_ends_nothing(weft, stage):
+    with open(f'{stage}/large.img', 'wb') as image:
+        image.truncate(2 << 20)
+    done = weft('bench', 'file:large.img', '--rw', 'write', '--amount', '2MiB', '--time', '0', preexec_fn=small_files)
+    assert (done.status, done.err.count('\n')) == (FAILED, 1) and 'File too large' in done.err
+
+
 def test_too_little_memory_is_told(weft, stage):
     def little():
         resource.setrlimit(resource.RLIMIT_AS, (400 << 20, 400 << 20))
