@@ -59,11 +59,12 @@ def load(folder):
 
 
 def test_modes_change_under_load(serve, load):
-    server = serve('mem:16MiB')
+    server = serve('mem:16MiB', '--reactors', '3')
     client = load(server)
     for mode in ('poll', 'notify', 'adaptive', 'poll', 'adaptive'):
         assert server.ctl('mode', mode) == {'mode': mode}
         assert server.ctl('mode') == {'mode': mode}
+        assert [reactor['mode'] for reactor in server.ctl('stats')['reactors']] == [mode] * 3
         client.more()
     told = client.end()
     assert told['errors'] == 0 and told['mismatches'] == 0
