@@ -86,6 +86,9 @@ static void a_bound_reactor_stays_with_its_thread(void **state)
 	assert_int_equal(pthread_create(&thread, NULL, adopt, reactor), 0);
 	pthread_join(thread, &got);
 	assert_int_equal((intptr_t)got, -EPERM);
+	assert_int_equal(weft_reactor_fd(reactor), -ENOTSUP); /* with io_uring or without */
+	assert_int_equal(weft_reactor_notify(reactor, true), -ENOTSUP);
+	must(weft_reactor_notify(reactor, false));
 	must(weft_reactor_poll(reactor));
 	must(weft_reactor_close(reactor, &why));
 	must(weft_close(weft, &why));

@@ -413,11 +413,17 @@ int weft_reactor_mode(struct weft_reactor *reactor, enum weft_mode mode)
 	return error;
 }
 
+/* A bound one has none, even where the environment could give one. */
+static int descriptor(const struct weft_reactor *reactor)
+{
+	return reactor->movable ? env_loop_fd(reactor->loop) : -ENOTSUP;
+}
+
 int weft_reactor_fd(struct weft_reactor *reactor)
 {
 	int error = reactor_check(reactor);
 
-	return error != 0 ? error : env_loop_fd(reactor->loop);
+	return error != 0 ? error : descriptor(reactor);
 }
 
 static void disarm(struct weft_reactor *reactor)
@@ -437,7 +443,7 @@ int weft_reactor_notify(struct weft_reactor *reactor, bool enable)
 		return error;
 	p = program_of(reactor);
 	if (enable)
-		error = env_loop_fd(reactor->loop) < 0 ? -ENOTSUP : 0;
+		error = descriptor(reactor) < 0 ? -ENOTSUP : 0;
 	if (error != 0)
 		return error;
 	p->notify = enable;
