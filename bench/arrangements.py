@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: BSD-2-Clause
 """The four arrangements of threads side by side, through libweft: null, 4 KiB reads, all polling, at depth 1 and 32; and three
-connections to one server, driven by one thread.
+connections to one server, driven by one thread: to one device of memory, and to a device each.
 
 Each repeat goes through all of them (bench/arrangements.c does one). How long a cache line takes between the two processors is
 measured before and after each run: on a virtual machine it changes, and runs in which it did are left out of the table.
@@ -14,7 +14,8 @@ import subprocess
 from common import ROOT, Server, append, conditions, line_ns, median, weft_binary
 from vhost import NEAR_NS
 
-SERVE = [weft_binary(), 'serve', '{device}', '--on', 'vhost-user:{socket}', '--mode', 'poll', '--cpus', '{cpu}', '--log', 'error']
+HOW = ['--mode', 'poll', '--cpus', '{cpu}', '--log', 'error']
+SERVE = [weft_binary(), 'serve', '{device}', '--on', 'vhost-user:{socket}', *HOW]
 # name: how, processors of the program (all or one), device, what is served
 ARRANGEMENTS = {
     'a call': ('loop', 1, 'null:1GiB', None),
@@ -24,6 +25,10 @@ ARRANGEMENTS = {
     'shared memory': ('ask', 1, 'vhost-user:{socket},depth={depth}', 'null:1GiB'),
 }
 CONNECTIONS = 3
+MEMORY = {  # of the three connections: what is served, by how many devices
+    '3 connections to a device of memory': ('mem:1GiB', 1),
+    '3 connections, a device of memory each': ('mem:1GiB', CONNECTIONS),
+}
 
 
 def ask(options, how, depth, cpus, devices):
@@ -45,14 +50,14 @@ def one(options, name, depth):
         return ask(options, how, depth, cpus, [device.format(socket=server.socket, depth=depth)])
 
 
-def connections(options, depth):
+def connections(options, depth, device, devices):
     """One thread, one server, a socket for each connection; of memory that is there."""
-    sockets = [f'{{folder}}/{n}.sock' for n in range(1, CONNECTIONS)]
-    command = [word.format(device='mem:1GiB', cpu=options.cpus[0], socket='{socket}') for word in SERVE]
-    command += [word for path in sockets for word in ('--on', f'vhost-user:{path}')]
-    with Server(command) as server:
-        server.bench('--rw', 'write', '--bs', '1MiB', '--depth', 4, '--amount', '1GiB', '--time', '0')
-        paths = [server.socket, *(path.format(folder=server.folder) for path in sockets)]
+    sockets = ['{socket}', *(f'{{folder}}/{n}.sock' for n in range(1, CONNECTIONS))]
+    words = [word for n, path in enumerate(sockets) for word in (*([device] if n < devices else []), '--on', f'vhost-user:{path}')]
+    with Server([weft_binary(), 'serve', *words, *(word.replace('{cpu}', options.cpus[0]) for word in HOW)]) as server:
+        paths = [path.format(socket=server.socket, folder=server.folder) for path in sockets]
+        for path in paths[:devices]:
+            server.bench('--rw', 'write', '--bs', '1MiB', '--depth', 4, '--amount', '1GiB', '--time', '0', path=path)
         return ask(options, 'ask', depth, options.cpus[1], [f'vhost-user:{path},depth={depth}' for path in paths])
 
 
@@ -89,6 +94,8 @@ def main():
     parser.add_argument('--repeats', default=5, type=int)
     parser.add_argument('--seconds', default=0.5, type=float, help='of each run')
     parser.add_argument('--depths', default='1,32', type=lambda t: [int(n) for n in t.split(',')])
+    parser.add_argument('--arrangements', default=list(ARRANGEMENTS), type=lambda t: [n for n in t.split(',') if n],
+                        help='some of them, besides the connections; empty: none')
     parser.add_argument('--cpus', default='0,1', type=lambda t: t.split(','),
                         help='processors of the service or server, and of the program')
     parser.add_argument('--results', default=os.path.join(ROOT, 'bench/RESULTS.md'),
@@ -97,9 +104,10 @@ def main():
     where, results = conditions(), {}
     for _ in range(options.repeats):
         for depth in options.depths:
-            for name in ARRANGEMENTS:
+            for name in options.arrangements:
                 results.setdefault((name, depth), []).append(one(options, name, depth))
-        results.setdefault((f'{CONNECTIONS} connections, memory', 32), []).append(connections(options, 32))
+        for name, (device, devices) in MEMORY.items():
+            results.setdefault((name, 32), []).append(connections(options, 32, device, devices))
     lines = ['', '## Arrangements of threads', '', *where,
              f'- 4 KiB reads through libweft, null, {options.repeats} interleaved repeats of {options.seconds} s, medians; the '
              f'program on processor {options.cpus[1]}, the service or server on {options.cpus[0]}, all polling; '

@@ -74,9 +74,9 @@ class Server:
                 pass  # a thread that has just ended
         return total
 
-    def bench(self, *arguments, options=''):
-        """One run of our load generator against it -> its JSON, with the server's CPU time."""
-        command = [weft_binary(), 'bench', f'vhost-user:{self.socket}{options}', '--json', '--log', 'error',
+    def bench(self, *arguments, options='', path=None):
+        """One run of our load generator against it (at another path than its socket) -> its JSON, with the server's CPU time."""
+        command = [weft_binary(), 'bench', f'vhost-user:{path or self.socket}{options}', '--json', '--log', 'error',
                    *map(str, arguments)]
         before = self.cpu_ns()
         run = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
