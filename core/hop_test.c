@@ -296,6 +296,141 @@ static void a_session_that_opens_while_all_is_lent_is_sure_of_a_slot_too(void **
 	unserve(s);
 }
 
+/* ---- shares: what clients of one stack leave to those of another ---- */
+
+static struct weft_stack *neighbours;
+static struct weft_session neighbour;
+
+static void neighbour_open_msg(void *self)
+{
+	struct rig *rig = self;
+
+	neighbour = (struct weft_session){ .slots_max = 1000, .source.poll = rig_poll };
+	rig->status = weft_session_open(&neighbour, rig->core->reactor[rig->lane], neighbours, &rig->task.why);
+	rig->ended = true;
+}
+
+static void neighbour_close_msg(void *self)
+{
+	weft_session_close(&neighbour);
+	((struct rig *)self)->ended = true;
+}
+
+/* Takes what may be taken at once, up to `most`; returns how many. */
+static unsigned take_share(struct weft_session *session, struct weft_slot **slot, unsigned most)
+{
+	unsigned share = slots_share(session, most);
+
+	for (unsigned i = 0; i < share; i++)
+		assert_non_null(slot[i] = weft_session_slot(session));
+	return share;
+}
+
+static void neighbours_open(struct served s)
+{
+	assert_int_equal(weft_stack_open(s.rig->core, weft_stack_device(s.rig->stack), "neighbours", &neighbours, &s.rig->task), 0);
+	assert_int_equal(rig_wait(s.rig), 0);
+	rig_message(s.rig, 1, neighbour_open_msg);
+	assert_int_equal(s.rig->status, 0);
+}
+
+static void neighbours_close(struct served s)
+{
+	rig_message(s.rig, 1, neighbour_close_msg);
+	weft_stack_close(neighbours, &s.rig->task);
+	assert_int_equal(rig_wait(s.rig), 0);
+}
+
+static void give_all(struct weft_slot **slot, unsigned n)
+{
+	while (n > 0)
+		weft_slot_give(slot[--n]);
+}
+
+static void a_stack_that_is_alone_may_have_all(void **state)
+{
+	struct served s = serve(NULL, &leaf_ops, 1, 1000);
+	struct weft_slot *slot[16];
+
+	(void)state;
+	assert_int_equal(take_share(&s.rig->session, slot, 16), 16);
+	give_all(slot, 16);
+	unserve(s);
+}
+
+static void a_stack_that_takes_all_it_can_leaves_half_to_its_neighbour(void **state)
+{
+	struct weft_slot *mine[64], *its[64];
+	unsigned n = 0, more, m = 0;
+	struct served s;
+
+	(void)state;
+	budget = 64;
+	s = serve(NULL, &leaf_ops, 1, 1000);
+	budget = 16;
+	neighbours_open(s);
+	while ((more = take_share(&s.rig->session, mine + n, 32)) > 0) {
+		n += more;
+		rig_turn(s.rig);
+	}
+	assert_in_range(n, 30, 33);
+	while ((more = take_share(&neighbour, its + m, 32)) > 0) {
+		m += more;
+		rig_turn(s.rig);
+	}
+	assert_in_range(m, 14, 17); /* and leaves half of that to the next */
+	assert_true(slots_share(&s.rig->session, 32) == 0 && slots_share(&neighbour, 32) == 0);
+	give_all(its, m);
+	m = 0;
+	give_all(mine, n);
+	rig_turn(s.rig);
+	assert_in_range(slots_share(&s.rig->session, 32), 30, 32); /* it has come back */
+	neighbours_close(s);
+	unserve(s);
+}
+
+/* Its sure slot a session has whatever others do. */
+static void a_share_is_one_slot_at_least_where_none_is_in_use(void **state)
+{
+	struct served s = serve(NULL, &leaf_ops, 1, 1000);
+	struct weft_slot *slot[16], *sure[2];
+	unsigned n = 0;
+
+	(void)state;
+	neighbours_open(s);
+	while ((slot[n] = weft_session_slot(&s.rig->session)) != NULL) /* who does not ask may take all */
+		n++;
+	rig_turn(s.rig);
+	assert_int_equal(take_share(&neighbour, sure, 2), 1);
+	assert_int_equal(slots_share(&neighbour, 2), 0);
+	weft_slot_give(sure[0]);
+	give_all(slot, n);
+	neighbours_close(s);
+	unserve(s);
+}
+
+static void a_stack_starts_so_many_in_a_turn_when_there_are_others(void **state)
+{
+	struct weft_slot *slot[3 * STACK_TURN_MAX];
+	struct served s;
+
+	(void)state;
+	budget = 512;
+	s = serve(NULL, &leaf_ops, 1, 1000);
+	budget = 16;
+	neighbours_open(s);
+	rig_turn(s.rig);
+	assert_int_equal(take_share(&s.rig->session, slot, 20), 20);
+	assert_int_equal(take_share(&s.rig->session, slot + 20, 32), STACK_TURN_MAX - 20);
+	assert_int_equal(slots_share(&s.rig->session, 32), 0);
+	assert_int_equal(slots_share(&neighbour, 32), 32);
+	rig_turn(s.rig);
+	assert_int_equal(take_share(&s.rig->session, slot + STACK_TURN_MAX, 32), 32);
+	give_all(slot, 2 * STACK_TURN_MAX);
+	neighbours_close(s);
+	unserve(s);
+}
+
 static void long_requests_borrow_one_of_a_few_vectors(void **state)
 {
 	struct weft_slot *slot[2 * SLOT_VECTORS + 1];
@@ -712,6 +847,10 @@ int main(void)
 		cmocka_unit_test(an_abort_follows_its_request_home),
 		cmocka_unit_test(a_session_is_sure_of_one_slot_and_shares_the_rest),
 		cmocka_unit_test(a_session_that_opens_while_all_is_lent_is_sure_of_a_slot_too),
+		cmocka_unit_test(a_stack_that_is_alone_may_have_all),
+		cmocka_unit_test(a_stack_that_takes_all_it_can_leaves_half_to_its_neighbour),
+		cmocka_unit_test(a_share_is_one_slot_at_least_where_none_is_in_use),
+		cmocka_unit_test(a_stack_starts_so_many_in_a_turn_when_there_are_others),
 		cmocka_unit_test(long_requests_borrow_one_of_a_few_vectors),
 		cmocka_unit_test(a_forced_write_is_followed_by_a_flush_where_the_device_cannot),
 		cmocka_unit_test(a_long_request_goes_out_in_pieces_four_at_a_time),

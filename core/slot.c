@@ -6,6 +6,10 @@
  * or more; a slot that is in use belongs to one session, and its root hop has at most one child in flight.
  * A session that opens while all is lent gets its sure slot all the same (others would decide by their load whether it can
  * begin), and what is lent shrinks as it comes back. So up to twice the budget can be in use, and pools have room for that.
+ *
+ * Exports ask slots_share first, since what their clients do is not in our hand: a device that hangs with all that its clients
+ * can send leaves half of the budget to its neighbours, and one with many busy rings gets no more of a turn than one with a
+ * single ring.
  */
 #include <errno.h>
 #include <string.h>
@@ -116,11 +120,37 @@ struct weft_slot *weft_session_slot(struct weft_session *session)
 	else
 		slot = slot_make(session, pool);
 	WEFT_ASSERT(!slot->in_use);
+	pool->given++;
 	if (session->slots++ > 0)
 		reactor->taken++;
 	slot->in_use = 1;
 	slot->session = session;
 	return slot;
+}
+
+unsigned slots_share(struct weft_session *session, unsigned most)
+{
+	struct weft_reactor *reactor = session->reactor;
+	struct slot_pool *pool = &session->stack->pool[reactor->lane];
+	uint32_t spoken_for = reactor->taken + reactor->sessions_open, in_use = pool->given - pool->back, left, room, turn;
+
+	if (WEFT_LIKELY(reactor->pools->next == NULL))
+		return most;
+	WEFT_ASSERT(session->slots <= in_use && in_use <= pool->made);
+	if (pool->turn != reactor->stats.turns) {
+		pool->turn = reactor->stats.turns;
+		pool->turn_given = pool->given;
+	}
+	left = reactor->budget > spoken_for ? reactor->budget - spoken_for : 0;
+	room = left > in_use ? (left - in_use + 1) / 2 : 0; /* each one that it takes is one less that is left */
+	if (room == 0 && session->slots == 0)
+		room = 1; /* its own */
+	turn = pool->given - pool->turn_given;
+	turn = turn < STACK_TURN_MAX ? STACK_TURN_MAX - turn : 0;
+	WEFT_ASSERT(turn <= STACK_TURN_MAX && pool->turn == reactor->stats.turns);
+	if (room > turn)
+		room = turn;
+	return room < most ? room : most;
 }
 
 bool weft_slot_borrow(struct weft_slot *slot)
@@ -153,6 +183,7 @@ void weft_slot_give(struct weft_slot *slot)
 		slot->room = WEFT_SLOT_SEGS;
 	}
 	slot->in_use = 0;
+	pool->back++;
 	if (--session->slots > 0) {
 		WEFT_ASSERT(reactor->taken > 0);
 		reactor->taken--;

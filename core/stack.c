@@ -183,7 +183,7 @@ static const struct weft_blk_ops root_ops = { .submit = root_submit, .width = 1 
 int stack_open(struct weft_core *core, struct weft_blk *device, const char *name, bool homes_only, struct weft_stack **out,
 	struct weft_task *task)
 {
-	struct weft_stack *stack = weft_alloc_aligned(core, 64, sizeof(*stack));
+	struct weft_stack *stack = weft_alloc_aligned(core, 128, sizeof(*stack));
 
 	WEFT_ASSERT(device->object != NULL && device->shard != NULL);
 	WEFT_ASSERT(core->reactors >= 2);

@@ -7,9 +7,13 @@
 
 #include "core/core.h"
 
-/* One stack's slots on one reactor: virtual memory for a whole budget, touched only as far as it is used. */
+/* One stack's slots on one reactor: virtual memory for a whole budget, touched only as far as it is used. Those of other reactors
+ * lie in other cache lines. */
 struct slot_pool {
-	struct weft_slot *free;
+	_Alignas(128) struct weft_slot *free;
+	uint32_t given, back;            /* slots so far; the difference is in use */
+	uint64_t turn;                   /* of the reactor, in which slots_share was asked last, */
+	uint32_t turn_given;             /* ... and `given` at its beginning */
 	char *base;
 	uint64_t bytes;
 	uint32_t slot_size, made, count; /* made: of count, so far */
@@ -55,6 +59,14 @@ struct slot_vectors {
 	struct weft_seg *base;
 	uint32_t out;
 };
+
+/*
+ * How many requests, up to `most`, an export may start for a session now, so that its stack leaves the others on the reactor
+ * room: it starts STACK_TURN_MAX in a turn, and has at most as many slots as it leaves free. A stack that is alone may have all.
+ * 0: the next turn (this one has had work) or a completion will bring more. On the reactor.
+ */
+#define STACK_TURN_MAX 32u
+unsigned slots_share(struct weft_session *session, unsigned most);
 
 /* Reactor's part: vectors made and freed with it; deadlines looked through. */
 int slot_vectors_open(struct weft_reactor *reactor, struct weft_why *why);

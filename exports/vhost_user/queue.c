@@ -7,6 +7,8 @@
 
 #include "exports/vhost_user/vux.h"
 
+#include "core/stack.h"
+
 /* root.scratch[] of a slot. */
 enum { STATUS_AT, WRITTEN };
 
@@ -257,7 +259,7 @@ bool queue_poll(struct weft_source *source)
 {
 	struct vux_ring *ring = ring_of(source);
 	struct virtq *vq = &ring->vq;
-	unsigned taken = 0;
+	unsigned taken = 0, share;
 
 	if (WEFT_UNLIKELY(ring->starved)) /* a store here would hold up the next load beside it, in each turn */
 		ring->starved = false;
@@ -274,7 +276,12 @@ bool queue_poll(struct weft_source *source)
 		ring_report(ring);
 		return false;
 	}
-	while (taken < VUX_TURN_MAX && ring->turn_bytes < VUX_TURN_BYTES && virtq_has_work(vq)) {
+	if (!virtq_has_work(vq))
+		return false;
+	share = slots_share(&ring->session, VUX_TURN_MAX);
+	if (WEFT_UNLIKELY(share == 0))
+		ring->starved = true;
+	while (taken < share && ring->turn_bytes < VUX_TURN_BYTES && virtq_has_work(vq)) {
 		struct weft_slot *slot = weft_session_slot(&ring->session);
 		int popped;
 

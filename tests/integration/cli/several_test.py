@@ -374,6 +374,19 @@ def test_a_hostile_client_of_one_device_does_not_disturb_the_others(serve, clien
 
 # ---- reactors ----
 
+def test_a_device_that_hangs_with_all_that_can_be_sent_leaves_room_to_others(serve, client):
+    """The slots of a reactor are for all of its devices: 1024."""
+    server = two(serve, '--grace', '0', '--through', 'delay:all=1h', first='mem:64MiB', second='delay:[mem:2MiB],all=1h')
+    hangs = client(f'{server.socket},depth=1024', '--time', '0', '--depth', '1024')
+    while len(server.ctl('requests', 'mem0')['requests']) < 500:
+        assert hangs.poll() is None
+    while not server.ctl('stats')['reactors'][0]['sleeps']:
+        assert hangs.poll() is None
+    other = client('second.sock', '--time', '0', '--depth', '64')
+    while len(server.ctl('requests', 'mem1')['requests']) < 64:
+        assert other.poll() is None
+
+
 def test_queues_of_all_devices_are_spread_over_the_reactors(serve, client):
     """One queue each, at the same time: one on each reactor."""
     server = serve('mem:1MiB', '--reactors', '3', 'mem:1MiB', *SECOND, 'mem:1MiB', '--on', 'vhost-user:third.sock')
