@@ -22,10 +22,9 @@
 #include "wire/shm.h"
 
 #define DISK_SIZE (LOAD_CELLS * LOAD_CELL)
-#define DISK "/disk.img"
+#define DISKS_MAX 2u
+static const char *const disks[DISKS_MAX] = { "/disk.img", "/second.img" };
 #define OTHER "/other.img"
-#define FILE_OF_DISK "file:" DISK ",lock-wait=1s"
-#define MIRROR "mirror:[" FILE_OF_DISK "],[file:" OTHER ",lock-wait=1s],state=/state"
 
 static unsigned long seeds = 1000, first_seed = 1;
 static uint64_t at_seed; /* told when the process aborts */
@@ -33,7 +32,8 @@ static uint64_t at_seed; /* told when the process aborts */
 struct scenario {
 	struct sim_world *world;
 	struct party server, machine;
-	struct load *load;
+	unsigned disks;         /* that the one server serves, each at a socket of its own */
+	struct load *load[DISKS_MAX];
 	unsigned kills_left, kills;
 	uint64_t stores_left;   /* of the server, until it is killed; 0: it is not */
 	bool packed, mirror;
@@ -64,19 +64,35 @@ static void server_start(struct scenario *s)
 
 	party_open(&s->server, s->world, "server", 1 + (unsigned)(sim_rand(s->world) % 2), mode);
 	s->stores_left = s->kills_left > 0 ? 1 + sim_rand(s->world) % 1500 : 0;
-	party_build(&s->server, s->mirror ? "vhost-user:/vm.sock,queues=2,device=[" MIRROR "]" :
-		"vhost-user:/vm.sock,queues=2,device=[" FILE_OF_DISK "]", &weft_export_iface);
+}
+
+/* One disk after the other is served. */
+static void server_goes_on(struct scenario *s)
+{
+	unsigned n = s->server.nobjects;
+	char device[128], text[256];
+
+	if (s->server.busy || n == s->disks)
+		return;
+	if (s->mirror)
+		snprintf(device, sizeof(device), "mirror:[file:%s,lock-wait=1s],[file:" OTHER ",lock-wait=1s],state=/state",
+			disks[n]);
+	else
+		snprintf(device, sizeof(device), "file:%s,lock-wait=1s", disks[n]);
+	snprintf(text, sizeof(text), "vhost-user:/vm%u.sock,queues=2,device=[%s]", n, device);
+	party_build(&s->server, text, &weft_export_iface);
 }
 
 /* Dead: after a while somebody starts it again. */
 static void server_tend(struct scenario *s)
 {
-	if (party_alive(&s->server))
-		return;
-	party_forget(&s->server);
-	if (s->forgetful)
-		s->wiped += sim_shm_wipe(s->world, "weft-inflight");
-	server_start(s);
+	if (!party_alive(&s->server)) {
+		party_forget(&s->server);
+		if (s->forgetful)
+			s->wiped += sim_shm_wipe(s->world, "weft-inflight");
+		server_start(s);
+	}
+	server_goes_on(s);
 }
 
 static bool machine_ready(void *arg)
@@ -87,12 +103,23 @@ static bool machine_ready(void *arg)
 	return !s->machine.busy;
 }
 
-static bool load_at_end(void *arg)
+static bool loads_at_end(void *arg)
+{
+	struct scenario *s = arg;
+	bool ended = true;
+
+	server_tend(s);
+	for (unsigned i = 0; i < s->disks; i++)
+		ended &= load_ended(s->load[i]);
+	return ended;
+}
+
+static bool server_ready(void *arg)
 {
 	struct scenario *s = arg;
 
 	server_tend(s);
-	return load_ended(s->load);
+	return !s->server.busy && s->server.nobjects == s->disks;
 }
 
 static void run_until(struct scenario *s, bool (*cond)(void *arg), const char *what)
@@ -100,51 +127,66 @@ static void run_until(struct scenario *s, bool (*cond)(void *arg), const char *w
 	if (sim_run(s->world, cond, s, 3000000))
 		return;
 	fprintf(stderr, "sim: %s does not come to an end (%u kills, %u answers)\n", what, s->kills,
-		s->load != NULL ? load_answers(s->load) : 0);
+		s->load[0] != NULL ? load_answers(s->load[0]) : 0);
 	abort();
 }
 
-/* A server, a machine that is connected to it, and a load that begins. */
-static void begin(struct scenario *s)
+/* The machine's end of a disk. */
+static void machine_connect(struct scenario *s, unsigned disk)
 {
 	char device[128];
 
+	do { /* the server may not listen yet */
+		snprintf(device, sizeof(device), "vhost-user:/vm%u.sock,packed=%s,depth=%u,reconnect=1ms", disk,
+			s->packed ? "on" : "off", 8u << sim_rand(s->world) % 3);
+		party_build(&s->machine, device, &weft_blk_iface);
+		run_until(s, machine_ready, "connecting");
+	} while (s->machine.status != 0);
+}
+
+/* A server, a machine that is connected to it, and a load on each disk that begins. */
+static void begin(struct scenario *s)
+{
 	running = s;
 	shm_hook = kill_between_stores;
-	sim_file_make(s->world, DISK, DISK_SIZE);
+	for (unsigned i = 0; i < s->disks; i++)
+		sim_file_make(s->world, disks[i], DISK_SIZE);
 	if (s->mirror)
 		sim_file_make(s->world, OTHER, DISK_SIZE);
 	s->server.world = s->world;
 	s->kills_left = 1 + (unsigned)(sim_rand(s->world) % 4);
 	server_start(s);
+	server_goes_on(s);
 	party_open(&s->machine, s->world, "machine", 1 + (unsigned)(sim_rand(s->world) % 2),
 		(enum weft_mode)(sim_rand(s->world) % 3));
-	do { /* the server may not listen yet */
-		snprintf(device, sizeof(device), "vhost-user:/vm.sock,packed=%s,depth=%u,reconnect=1ms", s->packed ? "on" : "off",
-			8u << sim_rand(s->world) % 3);
-		party_build(&s->machine, device, &weft_blk_iface);
-		run_until(s, machine_ready, "connecting");
-	} while (s->machine.status != 0);
-	s->load = load_open(&s->machine, weft_object_query(s->machine.object[0], &weft_blk_iface), 1, 150);
+	for (unsigned i = 0; i < s->disks; i++)
+		machine_connect(s, i);
+	for (unsigned i = 0; i < s->disks; i++)
+		s->load[i] = load_open(&s->machine, weft_object_query(s->machine.object[i], &weft_blk_iface), 1, 150 / s->disks);
 }
 
-static uint64_t run_seed(uint64_t seed, bool packed, bool mirror, unsigned *kills)
+struct variant {
+	bool packed, mirror;
+	unsigned disks;
+};
+
+static uint64_t run_seed(uint64_t seed, const struct variant *v, unsigned *kills)
 {
-	struct scenario s = { .world = sim_world_open(seed), .packed = packed, .mirror = mirror };
+	struct scenario s = { .world = sim_world_open(seed), .packed = v->packed, .mirror = v->mirror, .disks = v->disks };
 	uint64_t trace;
 
 	begin(&s);
-	run_until(&s, load_at_end, "the load");
+	run_until(&s, loads_at_end, "the load");
 	s.stores_left = s.kills_left = 0;
 	sim_files_settle(s.world);
-	load_check_image(s.load, sim_file_bytes(s.world, DISK));
-	if (mirror)
-		load_check_image(s.load, sim_file_bytes(s.world, OTHER));
-	load_close(s.load);
+	for (unsigned i = 0; i < s.disks; i++)
+		load_check_image(s.load[i], sim_file_bytes(s.world, disks[i]));
+	if (s.mirror)
+		load_check_image(s.load[0], sim_file_bytes(s.world, OTHER));
+	for (unsigned i = 0; i < s.disks; i++)
+		load_close(s.load[i]);
 	party_close(&s.machine);
-	party_wait(&s.server);
-	server_tend(&s);
-	party_wait(&s.server);
+	run_until(&s, server_ready, "the server");
 	party_close(&s.server);
 	trace = sim_trace_hash(s.world);
 	*kills = s.kills;
@@ -153,7 +195,7 @@ static uint64_t run_seed(uint64_t seed, bool packed, bool mirror, unsigned *kill
 	return trace;
 }
 
-static void no_acknowledged_write_is_lost_and_no_request_fails(unsigned long n, bool packed, bool mirror)
+static void no_acknowledged_write_is_lost_and_no_request_fails(unsigned long n, struct variant v)
 {
 	unsigned kills = 0, all = 0;
 
@@ -161,8 +203,8 @@ static void no_acknowledged_write_is_lost_and_no_request_fails(unsigned long n, 
 		uint64_t trace, again;
 
 		at_seed = seed;
-		trace = run_seed(seed, packed, mirror, &kills);
-		again = run_seed(seed, packed, mirror, &kills);
+		trace = run_seed(seed, &v, &kills);
+		again = run_seed(seed, &v, &kills);
 		assert_true(trace == again);
 		all += kills;
 	}
@@ -173,32 +215,41 @@ static void no_acknowledged_write_is_lost_and_no_request_fails(unsigned long n, 
 static void with_split_rings(void **state)
 {
 	(void)state;
-	no_acknowledged_write_is_lost_and_no_request_fails(seeds, false, false);
+	no_acknowledged_write_is_lost_and_no_request_fails(seeds, (struct variant){ .disks = 1 });
 }
 
 static void with_packed_rings(void **state)
 {
 	(void)state;
-	no_acknowledged_write_is_lost_and_no_request_fails(seeds, true, false);
+	no_acknowledged_write_is_lost_and_no_request_fails(seeds, (struct variant){ .packed = true, .disks = 1 });
 }
 
 /* Both legs hold everything: what was under way on one of them only is done again on both. */
 static void with_a_mirror_behind(void **state)
 {
 	(void)state;
-	no_acknowledged_write_is_lost_and_no_request_fails(seeds / 5 + 1, true, true);
+	no_acknowledged_write_is_lost_and_no_request_fails(seeds / 5 + 1,
+		(struct variant){ .packed = true, .mirror = true, .disks = 1 });
+}
+
+/* One process, so both are killed at the same instant; whichever of them was at it. */
+static void with_two_disks_of_one_server(void **state)
+{
+	(void)state;
+	no_acknowledged_write_is_lost_and_no_request_fails(seeds / 5 + 1, (struct variant){ .disks = 2 });
+	no_acknowledged_write_is_lost_and_no_request_fails(seeds / 5 + 1, (struct variant){ .packed = true, .disks = 2 });
 }
 
 /* The same with a recovery that cannot be right: what the dead server had taken is not taken up again. True: that was seen. */
 static bool run_forgetful(uint64_t seed, bool packed)
 {
-	struct scenario s = { .world = sim_world_open(seed), .packed = packed };
+	struct scenario s = { .world = sim_world_open(seed), .packed = packed, .disks = 1 };
 	bool ended, found;
 
 	begin(&s);
 	s.forgetful = true;
-	load_tolerate(s.load);
-	ended = sim_run(s.world, load_at_end, &s, 300000);
+	load_tolerate(s.load[0]);
+	ended = sim_run(s.world, loads_at_end, &s, 300000);
 	assert_true(ended || s.wiped > 0);
 	s.stores_left = s.kills_left = 0;
 	sim_node_kill(s.machine.env);
@@ -206,8 +257,8 @@ static bool run_forgetful(uint64_t seed, bool packed)
 	if (party_alive(&s.server))
 		sim_node_kill(s.server.env);
 	party_forget(&s.server);
-	found = !ended || load_violations(s.load) > 0;
-	load_forget(s.load);
+	found = !ended || load_violations(s.load[0]) > 0;
+	load_forget(s.load[0]);
 	sim_world_close(s.world);
 	shm_hook = NULL;
 	return found;
@@ -243,6 +294,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(with_split_rings),
 		cmocka_unit_test(with_packed_rings),
 		cmocka_unit_test(with_a_mirror_behind),
+		cmocka_unit_test(with_two_disks_of_one_server),
 		cmocka_unit_test(a_server_that_forgets_what_was_in_flight_is_found),
 	};
 
