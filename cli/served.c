@@ -303,13 +303,21 @@ static unsigned answers(const struct serve *s, const struct served *d, const cha
 	return holds_kind(s, d, name) ? 1 : 0;
 }
 
-/* "mem0, mem1" */
+/* "mem0, mem1", and "..." for those that have no room. */
 static const char *names_of(const struct serve *s, char *text, size_t size)
 {
-	size_t at = 0;
+	size_t at = 0, room = size - sizeof(", ...");
 
-	for (unsigned i = 0; i < s->devices && at < size; i++)
-		at += (size_t)snprintf(text + at, size - at, "%s%s", i > 0 ? ", " : "", s->served[i].device->name);
+	text[0] = '\0';
+	for (unsigned i = 0; i < s->devices; i++) {
+		const char *name = s->served[i].device->name;
+
+		if (at + 2 + strlen(name) > room) {
+			snprintf(text + at, size - at, "%s...", i > 0 ? ", " : "");
+			break;
+		}
+		at += (size_t)snprintf(text + at, size - at, "%s%s", i > 0 ? ", " : "", name);
+	}
 	return text;
 }
 

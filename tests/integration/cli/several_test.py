@@ -185,6 +185,13 @@ def test_what_changes_a_device_must_name_it(serve):
     assert [kinds(one['stack']) for one in served(server)] == [['mem'], ['mem']]
 
 
+def test_of_many_devices_the_first_are_named(serve):
+    server = serve('mem:1MiB', *(word for n in range(40) for word in ('mem:1MiB', '--on', f'vhost-user:{n}.sock')))
+    status, text = server.refused('resize', '2MiB')
+    names = text.split(': ')[-1].strip().split(', ')
+    assert status == 2 and names[:-1] == [f'mem{n}' for n in range(len(names) - 1)] and names[-1] == '...' and len(text) < 255
+
+
 def test_a_layer_is_put_on_one_device_only(serve, client):
     server = two(serve, first='mem:4MiB', second='mem:4MiB')
     children = [client(path, '--time', '0') for path in (server.socket, 'second.sock')]
