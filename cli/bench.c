@@ -152,7 +152,9 @@ static int run(struct bench_command *c)
 	c->bench.core = c->w.core;
 	c->bench.options = *o;
 	c->bench.server_pid = c->server_pid;
-	error = bench_memory_open(&c->bench, &c->why);
+	error = bench_cpu_check(c->w.env, c->server_pid, &c->why);
+	if (error == 0)
+		error = bench_memory_open(&c->bench, &c->why);
 	if (error == 0)
 		error = env_signals_watch(c->w.core->reactor[0]->loop, interrupted, c);
 	if (error == 0)

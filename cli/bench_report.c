@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* What a measurement shows of itself: the line on the terminal, the table, JSON. */
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -87,16 +88,36 @@ void bench_progress_stop(struct bench_progress *p)
 		fprintf(stderr, "\r\033[K");
 }
 
-uint64_t bench_cpu_of(struct env *env, uint64_t pid)
+/* NULL: there is no such process. To be freed by env_free. */
+static char *process_read(struct env *env, uint64_t pid)
 {
-	unsigned long long user, system;
-	char path[64], *text, *after;
+	char path[64], *text;
 	struct weft_why why;
-	uint64_t ns = 0;
 	size_t size;
 
 	snprintf(path, sizeof(path), "/proc/%" PRIu64 "/stat", pid);
-	if (pid == 0 || env_file_read(env, path, &text, &size, &why) != 0)
+	return env_file_read(env, path, &text, &size, &why) == 0 ? text : NULL;
+}
+
+int bench_cpu_check(struct env *env, uint64_t pid, struct weft_why *why)
+{
+	char *text = pid != 0 ? process_read(env, pid) : NULL;
+
+	if (pid != 0 && text == NULL)
+		return weft_why(why, -EINVAL, "bench: server-pid=%" PRIu64 ": there is no such process: give the server's, or "
+			"leave it out", pid);
+	if (text != NULL)
+		env_free(env, text);
+	return 0;
+}
+
+uint64_t bench_cpu_of(struct env *env, uint64_t pid)
+{
+	unsigned long long user, system;
+	char *text = pid != 0 ? process_read(env, pid) : NULL, *after;
+	uint64_t ns = 0;
+
+	if (text == NULL)
 		return 0;
 	after = strrchr(text, ')'); /* the name may hold anything */
 	if (after != NULL && sscanf(after, ") %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %llu %llu", &user, &system) == 2)

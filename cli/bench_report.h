@@ -22,5 +22,7 @@ bool bench_good(const struct bench *bench);
 
 /* CPU time of another process, ns; 0: it cannot be read. */
 uint64_t bench_cpu_of(struct env *env, uint64_t pid);
+/* Is it there (0: none is asked for)? 0 or -EINVAL with `why`. */
+int bench_cpu_check(struct env *env, uint64_t pid, struct weft_why *why);
 
 #endif

@@ -85,6 +85,8 @@ OTHERS = {
                                                  ['bs=4096', '4096 bytes', '2 connections', '--bs', '--range']),
     'bench, writing what is read-only': (('bench', 'file:ok.img,readonly=on', '--rw', 'write'), USAGE,
                                          ['rw', 'read-only', '--rw read', 'readonly=off']),
+    'bench, no server': (('bench', 'mem:1MiB', '--server-pid', '4194305'), USAGE,
+                         ['server-pid=4194305', 'no such process', 'leave it out']),
     'bench, no depth': (('bench', 'mem:1MiB', '--depth', '0'), USAGE, ['depth', "'0'", 'at least 1']),
 }
 ALL = {**{name: (('serve', *typed), status, parts) for name, (typed, status, parts) in SERVE.items()}, **OTHERS}
