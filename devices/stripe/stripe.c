@@ -9,6 +9,7 @@
  */
 #include <inttypes.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "devices/device.h"
 
@@ -55,6 +56,17 @@ static uint64_t leg_bytes(const struct stripe *stripe, unsigned leg, uint64_t at
 	return at / row * stripe->chunk + (inside < stripe->chunk ? inside : stripe->chunk);
 }
 
+/* A child is asked now of this leg, now of that, and what lies behind it is laid out as that one has it: of what another leg has
+ * left there nothing may be taken for hops. */
+static void submit_to(const struct stripe *stripe, unsigned leg, struct weft_hop *child)
+{
+	struct weft_blk *lower = stripe->leg[leg];
+
+	if (child->blk != NULL && child->blk->object != lower->object)
+		memset(child + 1, 0, stripe->blk.child_stride - sizeof(*child));
+	weft_hop_submit(child, lower, stripe_done);
+}
+
 /* The next piece of a read or a write. */
 static void step_data(
 	const struct stripe *stripe, struct weft_hop *hop, struct stripe_state *state, struct weft_hop *child)
@@ -68,7 +80,7 @@ static void step_data(
 	child->offset = (number / stripe->legs << stripe->chunk_shift) + in_chunk;
 	child->seg_skip += (uint32_t)state->next;
 	state->next += child->len;
-	weft_hop_submit(child, stripe->leg[number % stripe->legs], stripe_done);
+	submit_to(stripe, (unsigned)(number % stripe->legs), child);
 }
 
 /* The next leg's part of all else. Nothing of the range may lie on it: the waist answers that at once. */
@@ -82,7 +94,7 @@ static void step_leg(
 		child->offset = leg_bytes(stripe, leg, hop->offset);
 		child->len = leg_bytes(stripe, leg, hop->offset + hop->len) - child->offset;
 	}
-	weft_hop_submit(child, stripe->leg[leg], stripe_done);
+	submit_to(stripe, leg, child);
 }
 
 /* Starts steps while the window has room; ends the request when nothing is left. */

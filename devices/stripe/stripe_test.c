@@ -19,6 +19,8 @@ static void conforms(void **state)
 	for (uint64_t seed = 1; seed <= 3; seed++) {
 		rig_conform("stripe:[mem:1MiB],[mem:1MiB],[mem:2MiB]", seed, 300);
 		rig_conform("stripe:[mem:1MiB],[mem:1MiB],chunk=512", seed, 300);
+		/* What each leaves behind a hop lies where the others have hops. */
+		rig_conform("stripe:[compare-write:[mem:1MiB]],[compare-write:[mem:1MiB]],[slice:[slice:[mem:1MiB]]]", seed, 300);
 		rig_conform("contract:[stripe:[delay:[mem:1MiB],all=50us],[mem:1MiB],[mem:1MiB],[mem:1MiB],["
 			    "mem:1MiB],chunk=4KiB]",
 			seed, 300);
