@@ -162,7 +162,9 @@ int weft_open(const struct weft_settings *settings, struct weft **out, struct we
 
 static int all_closed(struct weft *weft, struct weft_why *why)
 {
-	static const char *const what[HANDLE_KINDS] = { "devices: weft_device_close", "queues: weft_queue_close",
+	static const char *const what[HANDLE_KINDS] = {
+		"devices, or devices that are being opened or closed: weft_device_close, or weft_event_next until their end comes,",
+		"queues: weft_queue_close",
 		"pieces of memory: weft_memory_release", "exports: weft_export_close" };
 	int error = 0;
 

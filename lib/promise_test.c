@@ -196,6 +196,25 @@ static void the_descriptor_of_events_is_readable_while_there_are_some(void **sta
 	must(weft_close(weft, &why));
 }
 
+/* There is nothing yet that could be closed. */
+static void what_is_being_opened_is_waited_for(void **state)
+{
+	struct weft_settings s;
+	struct weft_event event;
+	struct weft *weft;
+
+	(void)state;
+	weft_settings_init(&s);
+	s.control = WEFT_CONTROL_CALLER; /* so that it goes on when we say so */
+	must(weft_open(&s, &weft, &why));
+	must(weft_device_open_begin(weft, "null:1MiB", NULL, &why));
+	assert_int_equal(weft_close(weft, &why), -EBUSY);
+	assert_non_null(strstr(why.text, "weft_event_next"));
+	assert_int_equal(weft_event_wait(weft, &event, WEFT_FOREVER), 1);
+	must(weft_device_close(event.device, &why));
+	must(weft_close(weft, &why));
+}
+
 /* ---- properties ---- */
 
 static const struct weft_kind *kind_named(struct weft *weft, const char *name)
@@ -367,6 +386,7 @@ int main(void)
 		cmocka_unit_test(the_log_goes_where_it_is_wanted),
 		cmocka_unit_test(instances_are_not_mixed),
 		cmocka_unit_test(the_descriptor_of_events_is_readable_while_there_are_some),
+		cmocka_unit_test(what_is_being_opened_is_waited_for),
 		cmocka_unit_test(a_property_says_when_it_can_be_set_and_to_what),
 		cmocka_unit_test(the_depth_of_a_queue_is_given_when_it_is_opened),
 		cmocka_unit_test(memory_lies_where_its_descriptor_says),
