@@ -11,6 +11,8 @@
  *  W3  Reads, flushes, what does not overlap, and changes that meet no compare-and-write wait for nobody.
  *  W4  Nothing is written unless all that was to be compared has been read after its turn came, and was equal, and nobody has
  *      aborted it by then. From its write on it is a write like any other: if that fails, it may have happened or not.
+ *      -EILSEQ says that the bytes differ, and nothing else does: a disk that fails with it (the checksum that it keeps beside a
+ *      block is wrong) has failed with -EIO.
  *  W5  The write has the request's flags, and nothing else has: FUA costs nothing where nothing is written.
  *
  * Where the device below has the operation itself, all requests are passed on, from wherever they come.
@@ -83,6 +85,18 @@ static void changed(struct weft_hop *self, struct weft_hop *child, int status)
 	end(self, status);
 }
 
+/* W4: what the device below says of the read, or the write. */
+static int of_lower(int status)
+{
+	return status == -EILSEQ ? -EIO : status;
+}
+
+static void has_written(struct weft_hop *self, struct weft_hop *child, int status)
+{
+	(void)child;
+	end(self, of_lower(status));
+}
+
 /* The second half of what the request has. */
 static void write_rest(struct weft_hop *hop)
 {
@@ -96,7 +110,7 @@ static void write_rest(struct weft_hop *hop)
 	}
 	child->seg_skip = (uint32_t)skip;
 	child->op = WEFT_WRITE;
-	weft_hop_submit(child, lower_of(hop), changed);
+	weft_hop_submit(child, lower_of(hop), has_written);
 }
 
 static bool is_equal(struct weft_hop *hop)
@@ -114,6 +128,7 @@ static bool is_equal(struct weft_hop *hop)
 static void has_read(struct weft_hop *self, struct weft_hop *child, int status)
 {
 	(void)child;
+	status = of_lower(status);
 	if (request_of(self)->aborted)
 		status = -ECANCELED;
 	else if (status == 0 && !is_equal(self))

@@ -537,6 +537,21 @@ static void a_read_that_fails_writes_nothing_and_a_write_that_fails_is_told(void
 	rig_unmake(&rig);
 }
 
+/* A disk whose checksums are wrong says so by the same number: it must not be taken for "nothing was written". */
+static void a_disk_that_fails_with_eilseq_says_nothing_of_what_was_compared(void **state)
+{
+	(void)state;
+	rig_make(&rig, "compare-write:[error:[mem:1MiB],op=read,first=1,errno=EILSEQ]");
+	assert_int_equal(ask(swap(0, 4 * K, bytes[0], 0, 1)), -EIO);
+	assert_string_equal(rig_fact(rig.object, "found to differ"), "0");
+	rig_unmake(&rig);
+	rig_make(&rig, "compare-write:[error:[mem:1MiB],op=write,first=2,when=after,errno=EILSEQ]");
+	assert_int_equal(ask(swap(0, 4 * K, bytes[0], 0, 1)), -EIO);
+	assert_holds(0, 4 * K, 1);
+	assert_int_equal(rig_ask(&rig, WEFT_WRITE, 0, 0, 4 * K, bytes[0]), -EILSEQ); /* of a write it is the disk's own */
+	rig_unmake(&rig);
+}
+
 static void forced_to_the_medium_it_survives_a_loss_of_power(void **state)
 {
 	char old[4 * K], after[4 * K];
@@ -670,6 +685,7 @@ int main(void)
 		RIG_TEST(a_deadline_ends_it),
 		RIG_TEST(one_that_waits_for_room_can_be_aborted_and_others_get_it),
 		RIG_TEST(a_read_that_fails_writes_nothing_and_a_write_that_fails_is_told),
+		RIG_TEST(a_disk_that_fails_with_eilseq_says_nothing_of_what_was_compared),
 		RIG_TEST(forced_to_the_medium_it_survives_a_loss_of_power),
 		RIG_TEST(what_differs_costs_no_flush),
 		RIG_TEST(a_device_that_becomes_smaller_meanwhile_refuses_what_is_left),

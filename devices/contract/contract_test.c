@@ -79,6 +79,13 @@ static void a_failed_write_may_have_happened_or_not(void **state)
 	assert_int_equal(ask(WEFT_READ, 0, 0), 0);
 	assert_int_equal(back[0], 'b');
 	rig_unmake(&rig);
+	/* The number that says of a compare-and-write that nothing was written says nothing of the kind of a write. */
+	rig_make(&rig, "contract:[error:[mem:1MiB],op=write,first=2,when=after,errno=EILSEQ]");
+	assert_int_equal(ask(WEFT_ZERO, 0, 0), 0);
+	assert_int_equal(ask(WEFT_WRITE, 0, 'b'), -EILSEQ);
+	assert_int_equal(ask(WEFT_READ, 0, 0), 0);
+	assert_int_equal(back[0], 'b');
+	rig_unmake(&rig);
 }
 
 /* A mirror whose second leg is another disk than before answers now this, now that. */

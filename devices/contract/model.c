@@ -286,6 +286,7 @@ static void count_flushed(struct model *model, const struct model_access *access
 
 void model_end(struct model *model, struct model_access *access, const struct weft_hop *hop, int status)
 {
+	bool differed = hop->op == WEFT_COMPARE_WRITE && status == -EILSEQ, changed = device_changes(hop->op) && !differed;
 	uint64_t end = judged_end(model, access);
 
 	WEFT_ASSERT(access->op == hop->op && (access->prev != NULL || model->active == access));
@@ -293,7 +294,7 @@ void model_end(struct model *model, struct model_access *access, const struct we
 	if (access->next != NULL)
 		access->next->prev = access->prev;
 	model->time++;
-	for (uint64_t block = access->range.from; device_changes(hop->op) && status != -EILSEQ && block < end; block++) {
+	for (uint64_t block = access->range.from; changed && block < end; block++) {
 		uint64_t digest =
 			digest_after(model, hop, (block - access->range.from) * model->block, status);
 

@@ -68,7 +68,7 @@ bool model_read(
  * model_end. */
 bool model_compared(
 	struct model *model, const struct model_access *access, const struct weft_hop *hop, int status, uint64_t *where);
-/* The request has ended; -EILSEQ: it has changed nothing. */
+/* The request has ended; a compare-and-write with -EILSEQ: it has changed nothing. */
 void model_end(struct model *model, struct model_access *access, const struct weft_hop *hop, int status);
 
 /* Of all data of the view, both halves of a compare-and-write. */
