@@ -249,8 +249,10 @@ def test_a_state_file_that_is_not_true_is_refused(weft, folder, image, case):
 def test_killed_at_any_moment_it_ends_with_the_same_bytes(weft, folder, image):
     arguments = ('file:a.img', 'file:b.img', '--resume', 'state', '--bs', '64KiB', '--depth', '4', '--checkpoint', '1ms')
     choice, source = random.Random(5), content(image)
-    for _ in range(12):
-        copy = Copy(folder, *arguments, '--rate', '16MiB')
+    for run in range(12):  # at a rate that lets none of them end by itself
+        copy = Copy(folder, *arguments, '--rate', '4MiB', '--json')
+        if run == 0:
+            copy.until(MIB // 16)
         with contextlib.suppress(subprocess.TimeoutExpired):
             copy.child.wait(choice.uniform(0.02, 0.3))
         copy.end(signal.SIGKILL)
