@@ -22,7 +22,7 @@ def test_each_kind_of_load_ends_well(weft, rw):
 
 def test_what_failed_is_one_line_besides_the_table(weft):
     done = weft('bench', 'error:[mem:1MiB]', '--amount', '4KiB')
-    assert (done.status, done.err.count('\n')) == (1, 1) and '1 errors' in done.out
+    assert (done.status, len(said(done.err))) == (1, 1) and '1 errors' in done.out
     assert 'bench: a request failed: Input/output error: see what the device' in done.err
 
 

@@ -193,7 +193,7 @@ def test_a_write_beyond_the_limit_of_files_fails_and_ends_nothing(weft, stage):
     with open(f'{stage}/large.img', 'wb') as image:
         image.truncate(2 << 20)
     done = weft('bench', 'file:large.img', '--rw', 'write', '--amount', '2MiB', '--time', '0', preexec_fn=small_files)
-    assert (done.status, done.err.count('\n')) == (FAILED, 1) and 'File too large' in done.err
+    assert (done.status, len(said(done.err))) == (FAILED, 1) and 'File too large' in done.err
 
 
 def test_too_little_memory_is_told(weft, stage):
