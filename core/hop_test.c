@@ -431,6 +431,31 @@ static void a_stack_starts_so_many_in_a_turn_when_there_are_others(void **state)
 	unserve(s);
 }
 
+/* Many sessions ask for no more bytes in a turn than one may. */
+static void a_stack_starts_no_more_in_a_turn_when_it_has_asked_for_many_bytes(void **state)
+{
+	struct weft_slot *slot[2];
+	struct served s;
+
+	(void)state;
+	budget = 512;
+	s = serve(NULL, &leaf_ops, 1, 1000);
+	budget = 16;
+	neighbours_open(s);
+	rig_turn(s.rig);
+	assert_int_equal(take_share(&s.rig->session, slot, 1), 1);
+	slots_asked(&s.rig->session, STACK_TURN_BYTES - 1);
+	assert_int_equal(take_share(&s.rig->session, slot + 1, 1), 1);
+	slots_asked(&s.rig->session, 1);
+	assert_int_equal(slots_share(&s.rig->session, 32), 0);
+	assert_int_equal(slots_share(&neighbour, 32), 32);
+	rig_turn(s.rig);
+	assert_int_equal(slots_share(&s.rig->session, 32), 32);
+	give_all(slot, 2);
+	neighbours_close(s);
+	unserve(s);
+}
+
 static void long_requests_borrow_one_of_a_few_vectors(void **state)
 {
 	struct weft_slot *slot[2 * SLOT_VECTORS + 1];
@@ -851,6 +876,7 @@ int main(void)
 		cmocka_unit_test(a_stack_that_takes_all_it_can_leaves_half_to_its_neighbour),
 		cmocka_unit_test(a_share_is_one_slot_at_least_where_none_is_in_use),
 		cmocka_unit_test(a_stack_starts_so_many_in_a_turn_when_there_are_others),
+		cmocka_unit_test(a_stack_starts_no_more_in_a_turn_when_it_has_asked_for_many_bytes),
 		cmocka_unit_test(long_requests_borrow_one_of_a_few_vectors),
 		cmocka_unit_test(a_forced_write_is_followed_by_a_flush_where_the_device_cannot),
 		cmocka_unit_test(a_long_request_goes_out_in_pieces_four_at_a_time),

@@ -9,7 +9,7 @@
  *
  * Exports ask slots_share first, since what their clients do is not in our hand: a device that hangs with all that its clients
  * can send leaves half of the budget to its neighbours, and one with many busy rings gets no more of a turn than one with a
- * single ring.
+ * single ring, neither in requests nor in bytes.
  */
 #include <errno.h>
 #include <string.h>
@@ -140,17 +140,26 @@ unsigned slots_share(struct weft_session *session, unsigned most)
 	if (pool->turn != reactor->stats.turns) {
 		pool->turn = reactor->stats.turns;
 		pool->turn_given = pool->given;
+		pool->turn_bytes = 0;
 	}
 	left = reactor->budget > spoken_for ? reactor->budget - spoken_for : 0;
 	room = left > in_use ? (left - in_use + 1) / 2 : 0; /* each one that it takes is one less that is left */
 	if (room == 0 && session->slots == 0)
 		room = 1; /* its own */
 	turn = pool->given - pool->turn_given;
-	turn = turn < STACK_TURN_MAX ? STACK_TURN_MAX - turn : 0;
+	turn = turn < STACK_TURN_MAX && pool->turn_bytes < STACK_TURN_BYTES ? STACK_TURN_MAX - turn : 0;
 	WEFT_ASSERT(turn <= STACK_TURN_MAX && pool->turn == reactor->stats.turns);
 	if (room > turn)
 		room = turn;
 	return room < most ? room : most;
+}
+
+void slots_asked(struct weft_session *session, uint64_t bytes)
+{
+	struct weft_reactor *reactor = session->reactor;
+
+	WEFT_ASSERT(reactor != NULL && reactor->sessions_open > 0);
+	session->stack->pool[reactor->lane].turn_bytes += bytes;
 }
 
 bool weft_slot_borrow(struct weft_slot *slot)

@@ -13,7 +13,8 @@ struct slot_pool {
 	_Alignas(128) struct weft_slot *free;
 	uint32_t given, back;            /* slots so far; the difference is in use */
 	uint64_t turn;                   /* of the reactor, in which slots_share was asked last, */
-	uint32_t turn_given;             /* ... and `given` at its beginning */
+	uint32_t turn_given;             /* ... `given` at its beginning, */
+	uint64_t turn_bytes;             /* ... and what was asked for since (slots_asked) */
 	char *base;
 	uint64_t bytes;
 	uint32_t slot_size, made, count; /* made: of count, so far */
@@ -62,11 +63,15 @@ struct slot_vectors {
 
 /*
  * How many requests, up to `most`, an export may start for a session now, so that its stack leaves the others on the reactor
- * room: it starts STACK_TURN_MAX in a turn, and has at most as many slots as it leaves free. A stack that is alone may have all.
- * 0: the next turn (this one has had work) or a completion will bring more. On the reactor.
+ * room: it starts STACK_TURN_MAX in a turn, none when its sessions have asked for STACK_TURN_BYTES in this turn, and has at most as
+ * many slots as it leaves free. A stack that is alone may have all. 0: the next turn (this one has had work) or a completion will
+ * bring more. On the reactor.
  */
 #define STACK_TURN_MAX 32u
+#define STACK_TURN_BYTES (16u << 20)
 unsigned slots_share(struct weft_session *session, unsigned most);
+/* The session has started requests for so many bytes since it asked for its share. On the reactor. */
+void slots_asked(struct weft_session *session, uint64_t bytes);
 
 /* Reactor's part: vectors made and freed with it; deadlines looked through. */
 int slot_vectors_open(struct weft_reactor *reactor, struct weft_why *why);

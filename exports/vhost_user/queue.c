@@ -303,6 +303,7 @@ bool queue_poll(struct weft_source *source)
 			break;
 		}
 	}
+	slots_asked(&ring->session, ring->turn_bytes);
 	return taken > 0;
 }
 

@@ -62,16 +62,33 @@ static void rings_are_spread_over_the_reactors(void **state)
 	close_all();
 }
 
-/* Two rings are full: each turn serves both, so many requests of each, and begins with the other one than the turn before. */
-static void expect_turns(uint32_t large, unsigned share)
+struct run {
+	unsigned second, requests;
+};
+
+static struct weft_stack *neighbours;
+
+static void neighbours_open_here(void *self)
 {
-	const struct {
-		unsigned second, requests;
-	} expected[] = { { 0, share }, { 1, share }, { 1, share }, { 0, share }, { 0, 80 - 2 * share }, { 1, 80 - 2 * share } };
+	(void)self;
+	assert_int_equal(weft_stack_open(t.core, weft_stack_device(t.exp->stack), "neighbours", &neighbours, &t.task), 0);
+}
+
+static void neighbours_close_here(void *self)
+{
+	(void)self;
+	weft_stack_close(neighbours, &t.task);
+}
+
+/* Two rings have 80 requests each, of `large` bytes: in which runs are they served? */
+static void expect_runs(uint32_t large, bool alone, const struct run *expected, unsigned runs)
+{
 	struct core_wants wants = { .io_reactors = 1, .mode = WEFT_MODE_POLL, .no_threads = true };
 	unsigned at = 0;
 
 	open_as(&wants, "witness", "");
+	if (!alone)
+		assert_int_equal(on_control(neighbours_open_here), 0);
 	front_up(2, false);
 	assert_int_equal(on_control(freeze_here), 0);
 	for (unsigned i = 0; i < 2; i++) {
@@ -89,11 +106,22 @@ static void expect_turns(uint32_t large, unsigned share)
 		take(&t.ring[1]);
 	}
 	assert_int_equal(witnessed, 160);
-	for (unsigned run = 0; run < WEFT_COUNT(expected); run++)
+	for (unsigned run = 0; run < runs; run++)
 		for (unsigned i = 0; i < expected[run].requests; i++)
 			assert_int_equal(witness[at++], expected[run].second ^ witness[0]);
 	front_down(2);
+	if (!alone)
+		assert_int_equal(on_control(neighbours_close_here), 0);
 	close_all();
+}
+
+/* Each turn serves both rings, so many requests of each, and begins with the other one than the turn before. */
+static void expect_turns(uint32_t large, unsigned share)
+{
+	const struct run expected[] = { { 0, share }, { 1, share }, { 1, share }, { 0, share }, { 0, 80 - 2 * share },
+		{ 1, 80 - 2 * share } };
+
+	expect_runs(large, true, expected, WEFT_COUNT(expected));
 }
 
 static void rings_are_served_in_turn_at_most_32_requests_each(void **state)
@@ -106,6 +134,15 @@ static void rings_are_served_in_turn_at_most_16_mib_each(void **state)
 {
 	(void)state;
 	expect_turns(600 << 10, 28); /* the first of which it is not less */
+}
+
+/* Where there is another device, many rings get no more of a turn than one. */
+static void rings_of_a_device_that_is_not_alone_share_16_mib_of_a_turn(void **state)
+{
+	static const struct run expected[] = { { 0, 28 }, { 1, 28 }, { 0, 28 }, { 1, 28 }, { 0, 24 }, { 1, 24 } };
+
+	(void)state;
+	expect_runs(600 << 10, false, expected, WEFT_COUNT(expected));
 }
 
 /* Before its reactor sleeps, a ring says what came since it was looked at: nobody will kick for that. */
@@ -146,6 +183,7 @@ int main(void)
 		cmocka_unit_test(rings_are_spread_over_the_reactors),
 		cmocka_unit_test(rings_are_served_in_turn_at_most_32_requests_each),
 		cmocka_unit_test(rings_are_served_in_turn_at_most_16_mib_each),
+		cmocka_unit_test(rings_of_a_device_that_is_not_alone_share_16_mib_of_a_turn),
 		cmocka_unit_test(a_ring_that_is_armed_tells_of_what_has_come),
 	};
 
