@@ -463,9 +463,14 @@ static void timeout_start(struct weft_object *object, struct weft_task *task)
 	WEFT_ASSERT(timeout->lower != NULL);
 	weft_blk_like(blk, timeout->lower);
 	blk->ops = timeout->copy ? &copied_ops : &passed_ops;
-	/* Compare-and-write moves twice its length, and is never split. */
-	if (timeout->copy)
-		blk->max_len = (blk->ops_can & WEFT_OP_BIT(WEFT_COMPARE_WRITE)) != 0 ? BOUNCE_MAX_LEN / 2 : BOUNCE_MAX_LEN;
+	if (timeout->copy) {
+		blk->max_len = BOUNCE_MAX_LEN;
+		/* A compare-and-write moves twice its length, and is never split. */
+		if (blk->max_compare > BOUNCE_MAX_LEN / 2)
+			blk->max_compare = BOUNCE_MAX_LEN / 2;
+		if (blk->block > BOUNCE_MAX_LEN / 2)
+			blk->ops_can &= (uint16_t)~WEFT_OP_BIT(WEFT_COMPARE_WRITE);
+	}
 	device_end(task, 0);
 }
 

@@ -132,7 +132,16 @@ static void compare_and_write_is_had_where_the_device_below_has_it(void **state)
 	took(&r, -EILSEQ); /* it is there already */
 	assert_int_equal(rig_ask(&rig, WEFT_READ, 0, 8192, sizeof(data), data), 0);
 	assert_memory_equal(data, both + sizeof(data), sizeof(data));
-	assert_int_equal(rig.blk->max_len, 512 << 10); /* twice that is copied */
+	assert_int_equal(rig.blk->max_len, 1 << 20);
+	assert_int_equal(rig.blk->max_compare, 64 << 10);
+	rig_unmake(&rig);
+	rig_make(&rig, "timeout:[compare-write:[mem:4MiB,block=512KiB]]");
+	assert_int_equal(rig.blk->max_compare, 512 << 10); /* twice that is copied */
+	assert_int_equal(rig.blk->ops_can >> WEFT_COMPARE_WRITE & 1, 1);
+	rig_unmake(&rig);
+	rig_make(&rig, "timeout:[compare-write:[mem:4MiB,block=1MiB]]");
+	assert_int_equal(rig.blk->max_len, 1 << 20);
+	assert_int_equal(rig.blk->ops_can >> WEFT_COMPARE_WRITE & 1, 0);
 	rig_unmake(&rig);
 }
 
