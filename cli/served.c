@@ -46,12 +46,13 @@ static struct served *owner_of(struct serve *s, const char *option, const char *
 	return owner;
 }
 
-static bool is_served(const struct serve *s, const struct served *d)
+/* NULL: it has none. */
+static const struct serve_export *first_export(const struct serve *s, const struct served *d)
 {
 	for (unsigned i = 0; i < s->exports; i++)
 		if (s->export[i].of == d)
-			return true;
-	return false;
+			return &s->export[i];
+	return NULL;
 }
 
 int served_read(struct serve *s, const struct args *args)
@@ -73,7 +74,7 @@ int served_read(struct serve *s, const struct args *args)
 		if (owner_of(s, "through", s->through.text[i], s->through.at[i]) == NULL)
 			return -EINVAL;
 	for (unsigned i = 0; i < s->devices; i++)
-		if (!is_served(s, &s->served[i]))
+		if (first_export(s, &s->served[i]) == NULL)
 			return weft_why(&s->why, -EINVAL, "serve: '%.80s': --on is missing: say behind the device where to serve "
 				"it, like --on vhost-user:/run/vm.sock", s->served[i].text);
 	return 0;
@@ -296,11 +297,27 @@ static unsigned answers(const struct serve *s, const struct served *d, const cha
 {
 	struct weft_object *object = objects_find(s->w.core, name);
 
+	if (object != NULL && object == d->device)
+		return 4;
 	if (object != NULL && belongs_to(s, object, d))
 		return 3;
 	if (is_written(s, d, name))
 		return 2;
 	return holds_kind(s, d, name) ? 1 : 0;
+}
+
+static bool shares_its_top(const struct serve *s, const struct served *d)
+{
+	for (unsigned i = 0; i < s->devices; i++)
+		if (&s->served[i] != d && s->served[i].device == d->device)
+			return true;
+	return false;
+}
+
+/* Names this device alone. */
+static const char *name_of(const struct serve *s, const struct served *d)
+{
+	return shares_its_top(s, d) ? first_export(s, d)->object->name : d->device->name;
 }
 
 /* "mem0, mem1", and "..." for those that have no room. */
@@ -310,7 +327,7 @@ static const char *names_of(const struct serve *s, char *text, size_t size)
 
 	text[0] = '\0';
 	for (unsigned i = 0; i < s->devices; i++) {
-		const char *name = s->served[i].device->name;
+		const char *name = name_of(s, &s->served[i]);
 
 		if (at + 2 + strlen(name) > room) {
 			snprintf(text + at, size - at, "%s...", i > 0 ? ", " : "");

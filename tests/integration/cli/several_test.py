@@ -110,7 +110,9 @@ def test_one_device_may_stand_on_another(serve, weft):
     assert weft('bench', 'vhost-user:second.sock', '--rw', 'write', '--amount', '1MiB').status == 0
     (whole,) = [one for one in server.ctl('stats')['devices'] if one['name'] == 'whole']
     assert whole['write']['bytes'] == MIB
-    assert server.refused('resize', '8MiB', 'whole') == (2, "weft: 'whole' belongs to several devices: give one of whole, slice0\n")
+    assert server.refused('resize', '8MiB', 'mem') == (2, "weft: 'mem' belongs to several devices: give one of whole, slice0\n")
+    assert server.ctl('info', 'whole')['stack']['name'] == 'whole'
+    assert server.ctl('info', 'slice0')['stack']['name'] == 'slice0'
 
 
 # ---- what cannot be ----
@@ -232,6 +234,8 @@ def test_a_layer_that_several_stand_on_is_changed_for_all(serve, client):
 def test_the_same_device_may_be_served_twice(serve):
     server = two(serve, first='mem:4MiB,name=whole', second='slice:[@whole]')
     server.ctl('remove', 'slice')
+    assert server.refused('resize', '8MiB', 'whole') == (2, "weft: 'whole' belongs to several devices: give one of vhost-user0, "
+                                                         'vhost-user1\n')
     server.ctl('insert', 'delay:all=1us', 'vhost-user1')
     assert [kinds(one['stack']) for one in served(server)] == [['delay', 'mem']] * 2
     server.ctl('remove', 'delay0')
