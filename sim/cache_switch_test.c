@@ -183,6 +183,31 @@ static uint64_t what_was_promised(uint64_t seed)
 	return close_scene(&s);
 }
 
+static void connection_put(void *self, const char *name, const char *value)
+{
+	bool *refused = self;
+
+	if (strcmp(name, "connection") == 0)
+		*refused = strstr(value, "refuses to switch its write cache off") != NULL && strstr(value, "requests fail") != NULL;
+}
+
+/* And he does not wait for ever for one who never will be. */
+static uint64_t what_is_given_up(uint64_t seed)
+{
+	bool refused = false;
+	struct scene s;
+
+	open_scene(&s, seed, "file:" DISK);
+	party_open(&s.guest, s.world, "guest", 1, WEFT_MODE_NOTIFY);
+	party_must_build(&s.guest, "vhost-user:" SOCKET ",cache=off,refusals=2", &weft_blk_iface);
+	is_followed_by(&s, "delay:[file:" DISK "],flush=60s");
+	passes(&s, 4 * PATIENCE);
+	s.guest.object[0]->kind->describe(s.guest.object[0], connection_put, &refused);
+	assert_true(refused);
+	party_close(&s.guest);
+	return close_scene(&s);
+}
+
 static void ends_in_time(void **state)
 {
 	uint64_t (*scenario)(uint64_t seed) = (uint64_t (*)(uint64_t))*state;
@@ -198,6 +223,7 @@ int main(void)
 		{ "ends_in_time, what can be aborted", ends_in_time, NULL, NULL, (void *)what_can_be_aborted },
 		{ "ends_in_time, a guest that goes", ends_in_time, NULL, NULL, (void *)a_guest_that_goes },
 		{ "ends_in_time, what was promised", ends_in_time, NULL, NULL, (void *)what_was_promised },
+		{ "ends_in_time, what is given up", ends_in_time, NULL, NULL, (void *)what_is_given_up },
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -79,7 +79,7 @@ static void cache_refused(struct vu_link *link)
 	struct vu_device *device = link->device;
 
 	if (link->agreed_once && !device->blk.volatile_cache) {
-		vu_link_lost(link, -EIO, "the server refuses to switch its write cache off again");
+		vu_link_refused(link, -EIO, "the server refuses to switch its write cache off again");
 		return;
 	}
 	weft_log(device->object.core, WEFT_LOG_WARN, "%s: the server refuses to change its write cache", device->object.name);
