@@ -44,10 +44,10 @@ WEFT_API extern const struct weft_iface weft_export_iface;
 struct weft_stack;   /* a device opened with all that is below it, on some reactors */
 struct weft_session; /* one client (a connection, a vring) on one reactor */
 
-/* One admitted request. root.scratch is the session's own; the request goes out by weft_hop_down(&slot->root). */
 /* weft_slot.in_use: its session, or the end of the server, has aborted the request, and why it ends need not be the device's. */
 #define WEFT_SLOT_ABORTED 2u
 
+/* One admitted request. root.scratch is the session's own; the request goes out by weft_hop_down(&slot->root). */
 struct weft_slot {
 	struct weft_seg *segs;        /* own, or the borrowed vector */
 	struct weft_session *session;
