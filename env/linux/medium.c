@@ -126,7 +126,7 @@ static int medium_lock(struct medium *m, struct weft_why *why)
 			m->readonly ? "" : ", or open it read-only in both");
 	if (rc)
 		return weft_why(why, rc,
-			"address: %s cannot be locked: %s: use lock=off if nobody else uses it", m->name,
+			"address: %s cannot be locked: %s: choose another file system", m->name,
 			linux_error_text(rc, text, sizeof(text)));
 	return 0;
 }
