@@ -1,31 +1,15 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Every call of libweft with what no program should pass: an error, a sentence that says what to do, and all goes on. */
+#include "lib/rig_test.h"
+
 #include <errno.h>
 #include <pthread.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <cmocka.h>
 #include <weft/reactor.h>
-#include <weft/weft.h>
-
-#define BLOCK 4096u
-
-struct use {
-	struct weft *weft;
-	struct weft_device *device;
-	struct weft_reactor *reactor;
-	struct weft_queue *queue;
-	struct weft_memory *memory;
-	struct weft_server *server;
-	struct weft_why why;
-};
 
 /* The call is refused so, and says why. */
 #define REFUSED(u, call, error) \
@@ -34,37 +18,6 @@ struct use {
 		assert_int_equal(call, error); \
 		assert_true(strlen((u)->why.text) > 10); \
 	} while (0)
-
-static int setup(void **state)
-{
-	struct use *u = calloc(1, sizeof(*u));
-
-	if (weft_open(NULL, &u->weft, &u->why) != 0 || weft_device_open(u->weft, "mem:1MiB", &u->device, &u->why) != 0 ||
-			weft_reactor_open(u->weft, NULL, &u->reactor, &u->why) != 0 ||
-			weft_queue_open(u->device, u->reactor, NULL, &u->queue, &u->why) != 0 ||
-			weft_memory_alloc(u->weft, BLOCK, 0, &u->memory, &u->why) != 0)
-		fail_msg("%s", u->why.text);
-	*state = u;
-	return 0;
-}
-
-/* Whatever was done to it, it still works, and all can be closed. */
-static int teardown(void **state)
-{
-	struct use *u = *state;
-	struct weft_completion c;
-
-	assert_int_equal(weft_queue_read(u->queue, 0, weft_memory_base(u->memory), BLOCK, u, 0), 0);
-	assert_int_equal(weft_queue_wait(u->queue, &c, 1, 1, WEFT_FOREVER), 1);
-	assert_int_equal(c.status, 0);
-	assert_int_equal(weft_queue_close(u->queue, &u->why), 0);
-	assert_int_equal(weft_reactor_close(u->reactor, &u->why), 0);
-	assert_int_equal(weft_memory_release(u->memory, &u->why), 0);
-	assert_int_equal(weft_device_close(u->device, &u->why), 0);
-	assert_int_equal(weft_close(u->weft, &u->why), 0);
-	free(u);
-	return 0;
-}
 
 static void null_is_refused_by_control_calls(void **state)
 {
@@ -372,20 +325,18 @@ static void a_forked_child_does_not_step_its_parents_control(void **state)
 	assert_int_equal(weft_close(weft, &u->why), 0);
 }
 
-#define TEST(function) cmocka_unit_test_setup_teardown(function, setup, teardown)
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(null_is_refused_by_control_calls),
-		TEST(null_is_refused_by_reactors_and_queues),
-		TEST(bad_requests_are_not_staged),
-		TEST(settings_and_memory_are_checked),
-		TEST(what_was_closed_is_found_out),
-		TEST(another_threads_queue_is_refused_until_it_is_adopted),
-		TEST(a_forked_child_is_told_so),
-		TEST(a_child_that_was_forked_on_a_reactor_is_told_so),
-		TEST(a_forked_child_does_not_step_its_parents_control),
+		USE_TEST(null_is_refused_by_control_calls),
+		USE_TEST(null_is_refused_by_reactors_and_queues),
+		USE_TEST(bad_requests_are_not_staged),
+		USE_TEST(settings_and_memory_are_checked),
+		USE_TEST(what_was_closed_is_found_out),
+		USE_TEST(another_threads_queue_is_refused_until_it_is_adopted),
+		USE_TEST(a_forked_child_is_told_so),
+		USE_TEST(a_child_that_was_forked_on_a_reactor_is_told_so),
+		USE_TEST(a_forked_child_does_not_step_its_parents_control),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

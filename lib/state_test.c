@@ -1,30 +1,14 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Every call of a queue and a reactor in each state in which the caller may not make it: closed, another thread's, another
  * process's, and in the middle of a turn, which is where a component of the program's own runs. */
+#include "lib/rig_test.h"
+
 #include <errno.h>
 #include <pthread.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-#include <cmocka.h>
-#include <weft/weft.h>
-
-#define BLOCK 4096u
-
-struct use {
-	struct weft *weft;
-	struct weft_device *device;
-	struct weft_reactor *reactor;
-	struct weft_queue *queue;
-	struct weft_memory *memory;
-	struct weft_why why;
-};
 
 /* The call, when it does not end so. */
 #define ENDS(call, error) \
@@ -115,38 +99,6 @@ static const char *control_ends(struct use *u, int error)
 	ENDS(weft_export_open(u->weft, "vhost-user:/nowhere.sock", u->device, &server, NULL), error);
 	ENDS(weft_close(u->weft, NULL), error);
 	return NULL;
-}
-
-static int setup(void **state)
-{
-	struct use *u = calloc(1, sizeof(*u));
-
-	if (weft_open(NULL, &u->weft, &u->why) != 0 || weft_device_open(u->weft, "mem:1MiB", &u->device, &u->why) != 0 ||
-			weft_reactor_open(u->weft, NULL, &u->reactor, &u->why) != 0 ||
-			weft_queue_open(u->device, u->reactor, NULL, &u->queue, &u->why) != 0 ||
-			weft_memory_alloc(u->weft, BLOCK, 0, &u->memory, &u->why) != 0)
-		fail_msg("%s", u->why.text);
-	*state = u;
-	return 0;
-}
-
-/* Whatever was refused, all goes on, and only what was asked for is answered. */
-static int teardown(void **state)
-{
-	struct use *u = *state;
-	struct weft_completion done[2];
-
-	assert_int_equal(weft_queue_read(u->queue, 0, weft_memory_base(u->memory), BLOCK, u, 0), 0);
-	assert_int_equal(weft_queue_wait(u->queue, done, 2, 2, WEFT_FOREVER), 1);
-	assert_ptr_equal(done[0].user_data, u);
-	assert_int_equal(done[0].status, 0);
-	assert_int_equal(weft_queue_close(u->queue, &u->why), 0);
-	assert_int_equal(weft_reactor_close(u->reactor, &u->why), 0);
-	assert_int_equal(weft_memory_release(u->memory, &u->why), 0);
-	assert_int_equal(weft_device_close(u->device, &u->why), 0);
-	assert_int_equal(weft_close(u->weft, &u->why), 0);
-	free(u);
-	return 0;
 }
 
 /* NULL, or the call that was not refused so. */
@@ -285,15 +237,13 @@ static void in_a_turn(void **state)
 	assert_int_equal(weft_device_close(own, &u->why), 0);
 }
 
-#define TEST(function) cmocka_unit_test_setup_teardown(function, setup, teardown)
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(of_what_is_closed),
-		TEST(of_another_thread),
-		TEST(of_a_process_that_was_forked),
-		TEST(in_a_turn),
+		USE_TEST(of_what_is_closed),
+		USE_TEST(of_another_thread),
+		USE_TEST(of_a_process_that_was_forked),
+		USE_TEST(in_a_turn),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
