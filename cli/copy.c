@@ -29,8 +29,8 @@ struct copy_command {
 static const struct weft_option table[] = {
 	{ .name = "bs", .type = WEFT_OPTION_SIZE, AT(copy.options.piece_bytes), .fallback = "256KiB",
 	  .help = "bytes of a read or write", .min = 4096, .max = 64 << 20 },
-	{ .name = "depth", .type = WEFT_OPTION_UINT, AT(copy.options.depth), .fallback = "16",
-	  .help = "reads and writes in flight on each reactor: more for devices that are far away", .min = 1, .max = 1024 },
+	{ .name = "depth", .type = WEFT_OPTION_UINT, AT(copy.options.depth), .fallback = "64",
+	  .help = "reads and writes in flight on each reactor", .min = 1, .max = 1024 },
 	{ .name = "queues", .type = WEFT_OPTION_UINT, AT(copy.options.queues), .fallback = "1",
 	  .help = "reactors, each with a thread and a part of the source", .min = 1, .max = 63 },
 	{ .name = "sparse", .type = WEFT_OPTION_BOOL, AT(copy.options.sparse),
