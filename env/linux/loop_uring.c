@@ -254,7 +254,7 @@ static bool uring_fetch_now(struct loop *loop)
 	if (u->fetched || io_uring_cq_ready(&u->ring) > 0 || !uring_kernel_calls(u))
 		return false;
 	return u->awake < URING_SPINS || loop->fd_used ||
-		!gather_more(&u->gather, loop->stats.in_flight, env_now_ns(loop->head.env));
+		!gather_more(&u->gather, u->transfers, env_now_ns(loop->head.env));
 }
 
 static bool uring_poll(struct env_loop *head)

@@ -49,6 +49,7 @@ struct uring {
 	unsigned unarmed;  /* TAG_WAKE, TAG_POLLER, TAG_WATCH (some of the watches): to be polled for (again) */
 	struct env_io *waiting, **waiting_tail; /* for room in the ring */
 	unsigned awake;				/* turns since it last slept, up to URING_SPINS */
+	uint64_t transfers;			/* asked of the kernel, or waiting; not ended */
 	struct gather gather;
 	struct iovec *iovecs;
 	unsigned iovecs_used;

@@ -103,6 +103,7 @@ static void uring_ask(struct loop *loop, struct env_io *io)
 
 void uring_submit_io(struct loop *loop, struct env_io *io)
 {
+	loop->uring->transfers++;
 	uring_ask(loop, io);
 }
 
@@ -127,6 +128,8 @@ void uring_io_done(struct loop *loop, struct env_io *io, int32_t result)
 		uring_ask(loop, io);
 		return;
 	}
+	WEFT_ASSERT(loop->uring->transfers > 0);
+	loop->uring->transfers--;
 	gather_ended(&loop->uring->gather);
 	io_ended(loop, io);
 }
