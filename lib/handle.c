@@ -6,7 +6,7 @@
 #include "env/env.h"
 #include "lib/lib.h"
 
-/* As many handles are closed after one before its memory becomes another's. */
+/* So many closed handles of a kind keep their memory before one of them becomes another; weft.h promises half as many. */
 #define CLOSED_MAX 64
 
 static const char *const names[HANDLE_KINDS] = { "device", "queue", "memory", "export" };

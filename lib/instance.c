@@ -163,15 +163,15 @@ int weft_open(const struct weft_settings *settings, struct weft **out, struct we
 static int all_closed(struct weft *weft, struct weft_why *why)
 {
 	static const char *const what[HANDLE_KINDS] = {
-		"devices, or devices that are being opened or closed: weft_device_close, or weft_event_next until their end comes,",
-		"queues: weft_queue_close",
-		"pieces of memory: weft_memory_release", "exports: weft_export_close" };
+		"devices that are open, or being opened or closed: weft_device_close them, or take the event (weft_event_next),",
+		"open queues: weft_queue_close them", "pieces of memory: weft_memory_release them",
+		"open exports: weft_export_close them" };
 	int error = 0;
 
 	env_gate_enter(weft->gate);
 	for (unsigned kind = 0; kind < HANDLE_KINDS && error == 0; kind++)
 		if (weft->open[kind] > 0)
-			error = weft_why(why, -EBUSY, "there still are %u open %s first", weft->open[kind], what[kind]);
+			error = weft_why(why, -EBUSY, "there still are %u %s first", weft->open[kind], what[kind]);
 	if (error == 0 && weft->programs != NULL)
 		error = weft_why(why, -EBUSY, "there still are open reactors: weft_reactor_close first");
 	env_gate_leave(weft->gate);
