@@ -341,6 +341,19 @@ static void neighbours_close(struct served s)
 	assert_int_equal(rig_wait(s.rig), 0);
 }
 
+/* One stack of two, on a reactor with so many slots. */
+static struct served serve_beside(uint32_t slots)
+{
+	uint32_t before = budget;
+	struct served s;
+
+	budget = slots;
+	s = serve(NULL, &leaf_ops, 1, 1000);
+	budget = before;
+	neighbours_open(s);
+	return s;
+}
+
 static void give_all(struct weft_slot **slot, unsigned n)
 {
 	while (n > 0)
@@ -365,10 +378,7 @@ static void a_stack_that_takes_all_it_can_leaves_half_to_its_neighbour(void **st
 	struct served s;
 
 	(void)state;
-	budget = 64;
-	s = serve(NULL, &leaf_ops, 1, 1000);
-	budget = 16;
-	neighbours_open(s);
+	s = serve_beside(64);
 	while ((more = take_share(&s.rig->session, mine + n, 32)) > 0) {
 		n += more;
 		rig_turn(s.rig);
@@ -415,10 +425,7 @@ static void a_stack_starts_so_many_in_a_turn_when_there_are_others(void **state)
 	struct served s;
 
 	(void)state;
-	budget = 512;
-	s = serve(NULL, &leaf_ops, 1, 1000);
-	budget = 16;
-	neighbours_open(s);
+	s = serve_beside(512);
 	rig_turn(s.rig);
 	assert_int_equal(take_share(&s.rig->session, slot, 20), 20);
 	assert_int_equal(take_share(&s.rig->session, slot + 20, 32), STACK_TURN_MAX - 20);
@@ -438,10 +445,7 @@ static void a_stack_starts_no_more_in_a_turn_when_it_has_asked_for_many_bytes(vo
 	struct served s;
 
 	(void)state;
-	budget = 512;
-	s = serve(NULL, &leaf_ops, 1, 1000);
-	budget = 16;
-	neighbours_open(s);
+	s = serve_beside(512);
 	rig_turn(s.rig);
 	assert_int_equal(take_share(&s.rig->session, slot, 1), 1);
 	slots_asked(&s.rig->session, STACK_TURN_BYTES - 1);

@@ -209,7 +209,6 @@ static int shard_open(struct weft_blk *blk, void *shard, struct weft_reactor *re
 	struct compare_shard *mine = shard;
 
 	WEFT_ASSERT(weft_reactor_here() == blk->home && reactor == blk->home);
-	(void)blk;
 	mine->changes.go = go;
 	return bounce_open(&mine->pool, weft_reactor_core(reactor), read_and_compare, bounce_of, why);
 }
