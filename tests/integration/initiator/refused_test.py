@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from cli.command import Server
+from cli.command import Server, end_with_parent
 from identity_test import fake  # noqa: F401 (fixture)
 from listening import SECONDS, WEFT
 from vhost_user.frontend import OK
@@ -18,14 +18,19 @@ def test_requests_do_not_wait_for_ever(fake, rude, how):  # noqa: F811
     server = fake(rude=rude, answer=lambda header: (OK, b'was good'))
     command = [WEFT, 'bench', f'vhost-user:{server.path},reconnect=5ms,in-place=off,{how}', '--amount', '64KiB', '--time', '0',
                '--depth', '1']
-    load = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    until = time.monotonic() + SECONDS
-    while len(server.rings) < 2:  # the first look, and the ring of the load
-        assert load.poll() is None and time.monotonic() < until
-        time.sleep(0.002)
-    server.largest = 64
-    server.drop()
-    _, err = load.communicate(timeout=SECONDS)
+    load = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                            preexec_fn=end_with_parent)
+    try:
+        until = time.monotonic() + SECONDS
+        while len(server.rings) < 2:  # the first look, and the ring of the load
+            assert load.poll() is None and time.monotonic() < until
+            time.sleep(0.002)
+        server.largest = 64
+        server.drop()
+        _, err = load.communicate(timeout=SECONDS)
+    finally:
+        load.kill()
+        load.wait()
     assert load.returncode == 1 and 'Input/output error' in err, err
     assert err.count('depth=128') == 1 and err.count('choose a smaller depth') == 1, err
     assert err.count('open this device again') == 1 and '.sock: a server is back' not in err, err
