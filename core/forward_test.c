@@ -61,7 +61,7 @@ static const struct weft_kind *const layer_kinds[] = { &layer_kind, NULL };
 static const struct weft_module layer_module = { WEFT_ABI, sizeof(struct weft_module), sizeof(struct weft_kind), "layers", "0",
 	layer_kinds };
 
-static struct layer *layer_open(struct rig *rig)
+static struct weft_object *layer_build(struct rig *rig)
 {
 	struct tree *tree, *below;
 	struct weft_why why;
@@ -70,35 +70,16 @@ static struct layer *layer_open(struct rig *rig)
 	assert_int_equal(tree_new(rig->core, "layer", &tree), 0);
 	assert_int_equal(tree_new(rig->core, "leaf", &below), 0);
 	assert_int_equal(tree_add_child(rig->core, tree, below), 0);
-	return WEFT_CONTAINER(rig_build(rig, tree), struct layer, object);
+	return rig_build(rig, tree);
 }
 
 typedef void change_fn(struct weft_core *core, struct weft_blk *blk);
 
-struct served {
-	struct rig *rig;
-	struct layer *layer;
-	struct leaf *leaf;
-};
-
-static struct served serve(enum way how, const struct weft_blk_ops *leaf_has, change_fn *change)
+static struct served serve_way(enum way how, const struct weft_blk_ops *leaf_has, change_fn *change)
 {
-	struct served s = { .rig = rig_open(16) };
-
 	way = how;
 	shift = 0;
-	leaf_module_add(s.rig, leaf_has, change);
-	s.layer = layer_open(s.rig);
-	s.leaf = WEFT_CONTAINER(s.layer->lower, struct leaf, blk);
-	rig_serve(s.rig, &s.layer->blk, 1, 4);
-	return s;
-}
-
-static void unserve(struct served s)
-{
-	rig_unserve(s.rig);
-	rig_release(s.rig, &s.layer->object);
-	rig_close(s.rig);
+	return served_open(16, leaf_has, change, layer_build, 1, 4);
 }
 
 /* ---- what the device below sees ---- */
@@ -185,7 +166,7 @@ static void ask_all(struct rig *rig, struct outcome *outcomes)
 static void run(enum way how, const struct weft_blk_ops *leaf_has, change_fn *change, struct outcome *outcomes,
 	struct weft_stats *stats)
 {
-	struct served s = serve(how, leaf_has, change);
+	struct served s = serve_way(how, leaf_has, change);
 
 	for (unsigned i = 0; i < RIG_SIZE; i++)
 		s.leaf->bytes[i] = (char)(i / 512);
@@ -283,7 +264,7 @@ static void a_device_at_home_elsewhere(void **state)
 
 static void what_waits_is_counted_and_timed(void **state)
 {
-	struct served s = serve(FORWARD, &leaf_ops, NULL);
+	struct served s = serve_way(FORWARD, &leaf_ops, NULL);
 	struct weft_stats stats;
 
 	(void)state;
@@ -321,7 +302,7 @@ static bool a_request_meets_an_assertion(struct served s)
 
 static void a_request_is_not_forwarded_twice(void **state)
 {
-	struct served s = serve(FORWARD_TWICE, &leaf_ops, NULL);
+	struct served s = serve_way(FORWARD_TWICE, &leaf_ops, NULL);
 
 	(void)state;
 	assert_true(a_request_meets_an_assertion(s));
@@ -332,17 +313,14 @@ static void a_request_is_not_forwarded_twice(void **state)
 
 static void a_device_that_is_not_open_here_is_not_asked(void **state)
 {
-	struct served s = serve(FORWARD, &leaf_ops, NULL);
-	struct tree *tree;
-	struct leaf *other;
+	struct served s = serve_way(FORWARD, &leaf_ops, NULL);
+	struct weft_object *other = leaf_build(s.rig);
 
 	(void)state;
-	assert_int_equal(tree_new(s.rig->core, "leaf", &tree), 0);
-	other = WEFT_CONTAINER(rig_build(s.rig, tree), struct leaf, object);
-	elsewhere = &other->blk;
+	elsewhere = weft_object_query(other, &weft_blk_iface);
 	assert_true(a_request_meets_an_assertion(s));
 	elsewhere = NULL;
-	leaf_close(s.rig, other);
+	rig_release(s.rig, other);
 	unserve(s);
 }
 

@@ -324,19 +324,64 @@ static inline void leaf_module_add(struct rig *rig, const struct weft_blk_ops *o
 	assert_int_equal(objects_module_add(rig->core, &leaf_module, &why), 0);
 }
 
-static inline struct leaf *leaf_open(struct rig *rig, const struct weft_blk_ops *ops,
-	void (*change)(struct weft_core *core, struct weft_blk *blk))
+static inline struct weft_object *leaf_build(struct rig *rig)
 {
 	struct tree *tree;
 
-	leaf_module_add(rig, ops, change);
 	assert_int_equal(tree_new(rig->core, "leaf", &tree), 0);
-	return WEFT_CONTAINER(rig_build(rig, tree), struct leaf, object);
+	return rig_build(rig, tree);
 }
 
-static inline void leaf_close(struct rig *rig, struct leaf *leaf)
+/* ---- all of it ---- */
+
+struct served {
+	struct rig *rig;
+	struct weft_object *top; /* what is asked: the leaf, or what stands on it */
+	struct leaf *leaf;
+};
+
+/* A session of `depth` on reactor `lane`, which has `budget` slots, on what `build` makes (leaf_build, or something on such a leaf;
+ * ops and change: leaf_module_add). */
+static inline struct served served_open(uint32_t budget, const struct weft_blk_ops *ops,
+	void (*change)(struct weft_core *core, struct weft_blk *blk), struct weft_object *(*build)(struct rig *rig), unsigned lane,
+	uint32_t depth)
 {
-	rig_release(rig, &leaf->object);
+	struct served s = { .rig = rig_open(budget) };
+	struct weft_object *lowest, *next;
+
+	leaf_module_add(s.rig, ops, change);
+	s.top = build(s.rig);
+	for (lowest = s.top; (next = objects_below(lowest, 0, NULL)) != NULL; lowest = next)
+		;
+	s.leaf = WEFT_CONTAINER(lowest, struct leaf, object);
+	rig_serve(s.rig, weft_object_query(s.top, &weft_blk_iface), lane, depth);
+	return s;
+}
+
+/* The same on the leaf itself, with 16 slots. */
+static inline struct served serve(void (*change)(struct weft_core *core, struct weft_blk *blk), const struct weft_blk_ops *ops,
+	unsigned lane, uint32_t depth)
+{
+	return served_open(16, ops, change, leaf_build, lane, depth);
+}
+
+static inline void unserve(struct served s)
+{
+	rig_unserve(s.rig);
+	rig_release(s.rig, s.top);
+	rig_close(s.rig);
+}
+
+/* Asks a leaf that answers at once; the answer. */
+static inline int ask_once(struct served s, unsigned op, unsigned flags, uint64_t offset, uint64_t len, void *at)
+{
+	unsigned before = s.rig->answers;
+
+	s.leaf->at_once = true;
+	rig_ask(s.rig, op, flags, offset, len, at);
+	rig_turns(s.rig, 3);
+	assert_int_equal(s.rig->answers, before + 1);
+	return s.rig->answer;
 }
 
 #endif
