@@ -1,35 +1,16 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* What settings, lists of properties and registered memory promise is so. */
+#include "lib/rig_test.h"
+
 #include <errno.h>
-#include <poll.h>
 #include <pthread.h>
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdatomic.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include <cmocka.h>
-#include <weft/weft.h>
-
-#define BLOCK 4096u
-
-static struct weft_why why;
-
-static void must(int got)
-{
-	if (got < 0)
-		fail_msg("%d: %s", got, why.text);
-}
-
-static void place(char *text, size_t size)
-{
-	snprintf(text, size, "vhost-user:/tmp/weft-promise-%d.sock", (int)getpid());
-}
+static struct use u; /* of which only `why`: each test opens instances of its own */
 
 /* ---- settings ---- */
 
@@ -46,23 +27,23 @@ static void slots_limit_the_depths_of_a_reactor(void **state)
 	(void)state;
 	weft_settings_init(&s);
 	s.slots = 8;
-	must(weft_open(&s, &weft, &why));
-	must(weft_device_open(weft, "null:1MiB", &device, &why));
-	must(weft_reactor_open(weft, NULL, &reactor[0], &why));
+	must(&u, weft_open(&s, &weft, &u.why));
+	must(&u, weft_device_open(weft, "null:1MiB", &device, &u.why));
+	must(&u, weft_reactor_open(weft, NULL, &reactor[0], &u.why));
 	weft_reactor_settings_init(&r);
 	r.slots = 4;
-	must(weft_reactor_open(weft, &r, &reactor[1], &why));
+	must(&u, weft_reactor_open(weft, &r, &reactor[1], &u.why));
 	weft_queue_settings_init(&q);
 	for (unsigned i = 0; i < 2; i++) {
 		q.depth = i == 0 ? 9 : 5;
-		assert_int_equal(weft_queue_open(device, reactor[i], &q, &queue, &why), -ENOSPC);
+		assert_int_equal(weft_queue_open(device, reactor[i], &q, &queue, &u.why), -ENOSPC);
 		q.depth--;
-		must(weft_queue_open(device, reactor[i], &q, &queue, &why));
-		must(weft_queue_close(queue, &why));
-		must(weft_reactor_close(reactor[i], &why));
+		must(&u, weft_queue_open(device, reactor[i], &q, &queue, &u.why));
+		must(&u, weft_queue_close(queue, &u.why));
+		must(&u, weft_reactor_close(reactor[i], &u.why));
 	}
-	must(weft_device_close(device, &why));
-	must(weft_close(weft, &why));
+	must(&u, weft_device_close(device, &u.why));
+	must(&u, weft_close(weft, &u.why));
 }
 
 static void *adopt(void *reactor)
@@ -79,19 +60,19 @@ static void a_bound_reactor_stays_with_its_thread(void **state)
 	void *got;
 
 	(void)state;
-	must(weft_open(NULL, &weft, &why));
+	must(&u, weft_open(NULL, &weft, &u.why));
 	weft_reactor_settings_init(&r);
 	r.bound = true;
-	must(weft_reactor_open(weft, &r, &reactor, &why));
+	must(&u, weft_reactor_open(weft, &r, &reactor, &u.why));
 	assert_int_equal(pthread_create(&thread, NULL, adopt, reactor), 0);
 	pthread_join(thread, &got);
 	assert_int_equal((intptr_t)got, -EPERM);
 	assert_int_equal(weft_reactor_fd(reactor), -ENOTSUP); /* with io_uring or without */
 	assert_int_equal(weft_reactor_notify(reactor, true), -ENOTSUP);
-	must(weft_reactor_notify(reactor, false));
-	must(weft_reactor_poll(reactor));
-	must(weft_reactor_close(reactor, &why));
-	must(weft_close(weft, &why));
+	must(&u, weft_reactor_notify(reactor, false));
+	must(&u, weft_reactor_poll(reactor));
+	must(&u, weft_reactor_close(reactor, &u.why));
+	must(&u, weft_close(weft, &u.why));
 }
 
 static void count_line(void *self, int level, const char *line)
@@ -117,15 +98,15 @@ static unsigned lines_logged(uint32_t level, bool quiet)
 	s.log_self = &lines;
 	s.log_level = level;
 	s.quiet = quiet;
-	place(where, sizeof(where));
-	must(weft_open(&s, &weft, &why));
-	must(weft_device_open(weft, "mem:1MiB", &device, &why));
-	must(weft_export_open(weft, where, device, &server, &why));
-	must(weft_device_open(weft, where, &guest, &why));
-	must(weft_device_close(guest, &why));
-	must(weft_export_close(server, &why));
-	must(weft_device_close(device, &why));
-	must(weft_close(weft, &why));
+	use_socket(where, sizeof(where));
+	must(&u, weft_open(&s, &weft, &u.why));
+	must(&u, weft_device_open(weft, "mem:1MiB", &device, &u.why));
+	must(&u, weft_export_open(weft, where, device, &server, &u.why));
+	must(&u, weft_device_open(weft, where, &guest, &u.why));
+	must(&u, weft_device_close(guest, &u.why));
+	must(&u, weft_export_close(server, &u.why));
+	must(&u, weft_device_close(device, &u.why));
+	must(&u, weft_close(weft, &u.why));
 	return atomic_load(&lines);
 }
 
@@ -146,32 +127,21 @@ static void instances_are_not_mixed(void **state)
 	struct weft_server *server;
 
 	(void)state;
-	must(weft_open(NULL, &one, &why));
-	must(weft_open(NULL, &other, &why));
-	must(weft_device_open(one, "null:1MiB", &device, &why));
-	must(weft_reactor_open(other, NULL, &reactor, &why));
-	assert_int_equal(weft_queue_open(device, reactor, NULL, &queue, &why), -EINVAL);
-	assert_non_null(strstr(why.text, "another instance"));
-	assert_int_equal(weft_export_open(other, "vhost-user:/nowhere.sock", device, &server, &why), -EINVAL);
-	assert_non_null(strstr(why.text, "another instance"));
-	must(weft_reactor_close(reactor, &why));
-	must(weft_device_close(device, &why));
-	must(weft_close(other, &why));
-	must(weft_close(one, &why));
+	must(&u, weft_open(NULL, &one, &u.why));
+	must(&u, weft_open(NULL, &other, &u.why));
+	must(&u, weft_device_open(one, "null:1MiB", &device, &u.why));
+	must(&u, weft_reactor_open(other, NULL, &reactor, &u.why));
+	assert_int_equal(weft_queue_open(device, reactor, NULL, &queue, &u.why), -EINVAL);
+	assert_non_null(strstr(u.why.text, "another instance"));
+	assert_int_equal(weft_export_open(other, "vhost-user:/nowhere.sock", device, &server, &u.why), -EINVAL);
+	assert_non_null(strstr(u.why.text, "another instance"));
+	must(&u, weft_reactor_close(reactor, &u.why));
+	must(&u, weft_device_close(device, &u.why));
+	must(&u, weft_close(other, &u.why));
+	must(&u, weft_close(one, &u.why));
 }
 
 /* ---- events ---- */
-
-static bool readable(int fd, int timeout_ms)
-{
-	struct pollfd in = { .fd = fd, .events = POLLIN };
-	int n;
-
-	do
-		n = poll(&in, 1, timeout_ms);
-	while (n < 0 && errno == EINTR);
-	return n == 1;
-}
 
 static void the_descriptor_of_events_is_readable_while_there_are_some(void **state)
 {
@@ -179,21 +149,21 @@ static void the_descriptor_of_events_is_readable_while_there_are_some(void **sta
 	struct weft *weft;
 
 	(void)state;
-	must(weft_open(NULL, &weft, &why));
+	must(&u, weft_open(NULL, &weft, &u.why));
 	for (unsigned round = 0; round < 2; round++) {
 		assert_false(readable(weft_event_fd(weft), 0));
-		must(weft_device_open_begin(weft, "null:1MiB", NULL, &why));
+		must(&u, weft_device_open_begin(weft, "null:1MiB", NULL, &u.why));
 		assert_true(readable(weft_event_fd(weft), 10000));
-		must(weft_device_open_begin(weft, "null:1MiB", NULL, &why));
+		must(&u, weft_device_open_begin(weft, "null:1MiB", NULL, &u.why));
 		for (unsigned i = 0; i < 2; i++) {
 			assert_int_equal(weft_event_wait(weft, &event[i], WEFT_FOREVER), 1);
 			assert_int_equal(event[i].type, WEFT_EVENT_OPENED);
 		}
 		assert_false(readable(weft_event_fd(weft), 0));
 		for (unsigned i = 0; i < 2; i++)
-			must(weft_device_close(event[i].device, &why));
+			must(&u, weft_device_close(event[i].device, &u.why));
 	}
-	must(weft_close(weft, &why));
+	must(&u, weft_close(weft, &u.why));
 }
 
 /* There is nothing yet that could be closed. */
@@ -206,14 +176,14 @@ static void what_is_being_opened_is_waited_for(void **state)
 	(void)state;
 	weft_settings_init(&s);
 	s.control = WEFT_CONTROL_CALLER; /* so that it goes on when we say so */
-	must(weft_open(&s, &weft, &why));
-	must(weft_device_open_begin(weft, "null:1MiB", NULL, &why));
-	assert_int_equal(weft_close(weft, &why), -EBUSY);
-	assert_string_equal(why.text, "there still are 1 devices that are open, or being opened or closed: weft_device_close "
+	must(&u, weft_open(&s, &weft, &u.why));
+	must(&u, weft_device_open_begin(weft, "null:1MiB", NULL, &u.why));
+	assert_int_equal(weft_close(weft, &u.why), -EBUSY);
+	assert_string_equal(u.why.text, "there still are 1 devices that are open, or being opened or closed: weft_device_close "
 		"them, or take the event (weft_event_next), first");
 	assert_int_equal(weft_event_wait(weft, &event, WEFT_FOREVER), 1);
-	must(weft_device_close(event.device, &why));
-	must(weft_close(weft, &why));
+	must(&u, weft_device_close(event.device, &u.why));
+	must(&u, weft_close(weft, &u.why));
 }
 
 /* ---- properties ---- */
@@ -254,7 +224,7 @@ static void a_property_says_when_it_can_be_set_and_to_what(void **state)
 	char text[32];
 
 	(void)state;
-	must(weft_open(NULL, &weft, &why));
+	must(&u, weft_open(NULL, &weft, &u.why));
 	p = option_named(kind_named(weft, "file"), "direct");
 	assert_string_equal(p.type, "auto|on|off");
 	assert_string_equal(p.fallback, "auto");
@@ -264,25 +234,25 @@ static void a_property_says_when_it_can_be_set_and_to_what(void **state)
 	assert_int_equal(p.stage, WEFT_STAGE_OPENING | WEFT_STAGE_OPEN | WEFT_STAGE_LIVE);
 	assert_string_equal(weft_export_kind(weft, 0)->name, "vhost-user");
 	assert_null(weft_export_kind(weft, 1));
-	must(weft_device_open(weft, "mirror:[mem:1MiB],[delay:[mem:2MiB],all=1ms]", &device, &why));
+	must(&u, weft_device_open(weft, "mirror:[mem:1MiB],[delay:[mem:2MiB],all=1ms]", &device, &u.why));
 	p = property_named(device, "leg.1.all");
 	assert_int_equal(p.access, WEFT_ACCESS_READ | WEFT_ACCESS_WRITE);
 	assert_int_equal(p.stage & WEFT_STAGE_LIVE, WEFT_STAGE_LIVE);
 	p = property_named(device, "leg.1.lower.size");
 	assert_int_equal(p.access, WEFT_ACCESS_READ);
-	must(weft_device_get(device, "leg.0.size", text, sizeof(text), &why));
+	must(&u, weft_device_get(device, "leg.0.size", text, sizeof(text), &u.why));
 	assert_string_equal(text, "1MiB");
-	must(weft_device_get(device, "leg.1.lower.size", text, sizeof(text), &why));
+	must(&u, weft_device_get(device, "leg.1.lower.size", text, sizeof(text), &u.why));
 	assert_string_equal(text, "2MiB");
-	assert_true(weft_device_set(device, "leg.1.lower.size", "3MiB", &why) < 0);
-	must(weft_device_set(device, "leg.1.all", "2ms", &why));
-	assert_int_equal(weft_device_get(device, "leg.1.all", text, 2, &why), 3); /* cut, like snprintf */
+	assert_true(weft_device_set(device, "leg.1.lower.size", "3MiB", &u.why) < 0);
+	must(&u, weft_device_set(device, "leg.1.all", "2ms", &u.why));
+	assert_int_equal(weft_device_get(device, "leg.1.all", text, 2, &u.why), 3); /* cut, like snprintf */
 	assert_string_equal(text, "2");
 	p = property_named(device, "read-only");
 	assert_int_equal(p.access, WEFT_ACCESS_READ);
 	assert_int_equal(p.stage, WEFT_STAGE_OPEN);
-	must(weft_device_close(device, &why));
-	must(weft_close(weft, &why));
+	must(&u, weft_device_close(device, &u.why));
+	must(&u, weft_close(weft, &u.why));
 }
 
 static void the_depth_of_a_queue_is_given_when_it_is_opened(void **state)
@@ -294,9 +264,9 @@ static void the_depth_of_a_queue_is_given_when_it_is_opened(void **state)
 	unsigned n = 0;
 
 	(void)state;
-	must(weft_open(NULL, &weft, &why));
-	must(weft_device_open(weft, "null:1MiB", &device, &why));
-	must(weft_queue_open(device, NULL, NULL, &queue, &why));
+	must(&u, weft_open(NULL, &weft, &u.why));
+	must(&u, weft_device_open(weft, "null:1MiB", &device, &u.why));
+	must(&u, weft_queue_open(device, NULL, NULL, &queue, &u.why));
 	for (; weft_queue_property(queue, n, &p) == 1; n++) {
 		bool depth = strcmp(p.name, "depth") == 0;
 
@@ -306,20 +276,17 @@ static void the_depth_of_a_queue_is_given_when_it_is_opened(void **state)
 		assert_true(p.help[0] != '\0');
 	}
 	assert_int_equal(n, 7);
-	must(weft_queue_close(queue, &why));
-	must(weft_device_close(device, &why));
-	must(weft_close(weft, &why));
+	must(&u, weft_queue_close(queue, &u.why));
+	must(&u, weft_device_close(device, &u.why));
+	must(&u, weft_close(weft, &u.why));
 }
 
 /* ---- memory ---- */
 
-static int one(struct weft_queue *queue, int staged)
+static int answer(struct weft_queue *queue, int staged)
 {
-	struct weft_completion c;
-
 	assert_int_equal(staged, 0);
-	assert_int_equal(weft_queue_wait(queue, &c, 1, 1, WEFT_FOREVER), 1);
-	return c.status;
+	return one(queue, NULL);
 }
 
 /* Written by a guest whose server has the memory mapped, too; read without the server. */
@@ -328,12 +295,12 @@ static void written_in_place(struct weft_queue *guest, struct weft_queue *direct
 	static char got[BLOCK];
 
 	memset(memory, byte, BLOCK);
-	assert_int_equal(one(guest, weft_queue_write(guest, BLOCK, memory, BLOCK, NULL, 0)), 0);
-	assert_int_equal(one(direct, weft_queue_read(direct, BLOCK, got, BLOCK, NULL, 0)), 0);
+	assert_int_equal(answer(guest, weft_queue_write(guest, BLOCK, memory, BLOCK, NULL, 0)), 0);
+	assert_int_equal(answer(direct, weft_queue_read(direct, BLOCK, got, BLOCK, NULL, 0)), 0);
 	assert_memory_equal(got, memory, BLOCK);
 	memset(got, ~byte, BLOCK);
-	assert_int_equal(one(direct, weft_queue_write(direct, BLOCK, got, BLOCK, NULL, 0)), 0);
-	assert_int_equal(one(guest, weft_queue_read(guest, BLOCK, memory, BLOCK, NULL, 0)), 0);
+	assert_int_equal(answer(direct, weft_queue_write(direct, BLOCK, got, BLOCK, NULL, 0)), 0);
+	assert_int_equal(answer(guest, weft_queue_read(guest, BLOCK, memory, BLOCK, NULL, 0)), 0);
 	assert_memory_equal(got, memory, BLOCK);
 }
 
@@ -352,29 +319,29 @@ static void memory_lies_where_its_descriptor_says(void **state)
 	assert_int_equal(ftruncate(fd, (off_t)(8 * BLOCK)), 0);
 	base = mmap(NULL, 2 * BLOCK, PROT_READ | PROT_WRITE, MAP_SHARED, fd, (off_t)(5 * BLOCK));
 	assert_ptr_not_equal(base, MAP_FAILED);
-	place(where, sizeof(where));
-	must(weft_open(NULL, &weft, &why));
-	must(weft_device_open(weft, "mem:1MiB", &device, &why));
-	must(weft_export_open(weft, where, device, &server, &why));
-	must(weft_device_open(weft, where, &guest, &why));
-	must(weft_queue_open(device, NULL, NULL, &direct, &why));
-	must(weft_queue_open(guest, NULL, NULL, &asked, &why));
-	must(weft_memory_map(weft, fd, (uint64_t)2 * BLOCK, (uint64_t)3 * BLOCK, 0, &mapped, &why));
-	must(weft_memory_register(weft, base, (uint64_t)2 * BLOCK, fd, (uint64_t)5 * BLOCK, 0, &own, &why));
+	use_socket(where, sizeof(where));
+	must(&u, weft_open(NULL, &weft, &u.why));
+	must(&u, weft_device_open(weft, "mem:1MiB", &device, &u.why));
+	must(&u, weft_export_open(weft, where, device, &server, &u.why));
+	must(&u, weft_device_open(weft, where, &guest, &u.why));
+	must(&u, weft_queue_open(device, NULL, NULL, &direct, &u.why));
+	must(&u, weft_queue_open(guest, NULL, NULL, &asked, &u.why));
+	must(&u, weft_memory_map(weft, fd, (uint64_t)2 * BLOCK, (uint64_t)3 * BLOCK, 0, &mapped, &u.why));
+	must(&u, weft_memory_register(weft, base, (uint64_t)2 * BLOCK, fd, (uint64_t)5 * BLOCK, 0, &own, &u.why));
 	for (unsigned i = 0; i < 3; i++)
 		written_in_place(asked, direct, (char *)weft_memory_base(mapped) + (size_t)i * BLOCK, (char)('a' + i));
 	for (unsigned i = 0; i < 2; i++)
 		written_in_place(asked, direct, base + (size_t)i * BLOCK, (char)('p' + i));
-	must(weft_queue_info(asked, &info));
+	must(&u, weft_queue_info(asked, &info));
 	assert_int_equal(info.outside, 0);
-	must(weft_queue_close(asked, &why));
-	must(weft_queue_close(direct, &why));
-	must(weft_memory_release(own, &why));
-	must(weft_memory_release(mapped, &why));
-	must(weft_device_close(guest, &why));
-	must(weft_export_close(server, &why));
-	must(weft_device_close(device, &why));
-	must(weft_close(weft, &why));
+	must(&u, weft_queue_close(asked, &u.why));
+	must(&u, weft_queue_close(direct, &u.why));
+	must(&u, weft_memory_release(own, &u.why));
+	must(&u, weft_memory_release(mapped, &u.why));
+	must(&u, weft_device_close(guest, &u.why));
+	must(&u, weft_export_close(server, &u.why));
+	must(&u, weft_device_close(device, &u.why));
+	must(&u, weft_close(weft, &u.why));
 	munmap(base, 2 * BLOCK);
 	close(fd);
 }
