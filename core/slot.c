@@ -21,40 +21,6 @@
 
 const struct weft_iface weft_export_iface = { "export", 1 };
 
-int slot_vectors_open(struct weft_reactor *reactor, struct weft_why *why)
-{
-	struct slot_vectors *vectors = weft_alloc(reactor->core, sizeof(*vectors));
-
-	WEFT_ASSERT(reactor->vectors == NULL);
-	reactor->vectors = vectors;
-	if (vectors != NULL)
-		vectors->base = env_pages_alloc(reactor->core->env,
-			(uint64_t)SLOT_VECTORS * WEFT_VECTOR_SEGS * sizeof(struct weft_seg), false);
-	if (vectors == NULL || vectors->base == NULL)
-		return weft_why(why, -ENOMEM, "no memory for the vectors of long requests");
-	for (unsigned i = 0; i < SLOT_VECTORS; i++) {
-		struct weft_seg *vector = vectors->base + (size_t)i * WEFT_VECTOR_SEGS;
-
-		vector->base = vectors->free;
-		vectors->free = vector;
-	}
-	return 0;
-}
-
-void slot_vectors_close(struct weft_reactor *reactor)
-{
-	struct slot_vectors *vectors = reactor->vectors;
-
-	if (vectors == NULL)
-		return;
-	WEFT_ASSERT(vectors->out == 0);
-	if (vectors->base != NULL) /* else there was no memory for them, and the reactor did not open */
-		env_pages_free(reactor->core->env, vectors->base,
-			(uint64_t)SLOT_VECTORS * WEFT_VECTOR_SEGS * sizeof(struct weft_seg));
-	weft_free(reactor->core, vectors);
-	reactor->vectors = NULL;
-}
-
 int weft_session_open(struct weft_session *session, struct weft_reactor *reactor, struct weft_stack *stack,
 	struct weft_why *why)
 {
@@ -162,35 +128,13 @@ void slots_asked(struct weft_session *session, uint64_t bytes)
 	session->stack->pool[reactor->lane].turn_bytes += bytes;
 }
 
-bool weft_slot_borrow(struct weft_slot *slot)
-{
-	struct slot_vectors *vectors = slot->session->reactor->vectors;
-	struct weft_seg *vector = vectors->free;
-
-	WEFT_ASSERT(slot->in_use && slot->segs == slot->own);
-	if (vector == NULL)
-		return false;
-	vectors->free = vector->base;
-	vectors->out++;
-	slot->segs = vector;
-	slot->room = WEFT_VECTOR_SEGS;
-	return true;
-}
-
-void weft_slot_give(struct weft_slot *slot)
+static inline void give(struct weft_slot *slot)
 {
 	struct weft_session *session = slot->session;
 	struct weft_reactor *reactor = session->reactor;
 	struct slot_pool *pool = &session->stack->pool[reactor->lane];
 
 	WEFT_ASSERT(slot->in_use && session->slots > 0);
-	if (WEFT_UNLIKELY(slot->segs != slot->own)) {
-		slot->segs[0].base = reactor->vectors->free;
-		reactor->vectors->free = slot->segs;
-		reactor->vectors->out--;
-		slot->segs = slot->own;
-		slot->room = WEFT_SLOT_SEGS;
-	}
 	slot->in_use = 0;
 	pool->back++;
 	if (--session->slots > 0) {
@@ -199,6 +143,21 @@ void weft_slot_give(struct weft_slot *slot)
 	}
 	slot->next = pool->free;
 	pool->free = slot;
+}
+
+/* On its own, so that the way of short requests has nothing to save and restore. */
+static __attribute__((noinline)) void give_long(struct weft_slot *slot)
+{
+	slot_vector_give(slot);
+	give(slot);
+}
+
+void weft_slot_give(struct weft_slot *slot)
+{
+	if (WEFT_UNLIKELY(slot->segs != slot->own))
+		give_long(slot);
+	else
+		give(slot);
 }
 
 void weft_slot_submit(struct weft_slot *slot, unsigned op, unsigned flags, uint64_t offset, uint64_t len, unsigned nsegs,

@@ -242,6 +242,46 @@ static void long_requests_borrow_one_of_a_few_vectors(void **state)
 	unserve(s);
 }
 
+static void longest_open_msg(void *self)
+{
+	struct rig *rig = self;
+
+	for (unsigned twice = 0; twice < 2; twice++)
+		assert_int_equal(slot_longest_open(rig->stack, rig->core->reactor[rig->lane], &rig->task.why), 0);
+	rig->ended = true;
+}
+
+static void the_longest_vector_goes_along_its_line(void **state)
+{
+	struct served s = serve(NULL, &leaf_ops, 1, 8);
+	struct weft_slot *slot[6];
+
+	(void)state;
+	rig_message(s.rig, 1, longest_open_msg);
+	for (unsigned i = 0; i < WEFT_COUNT(slot); i++) {
+		slot[i] = weft_session_slot(&s.rig->session);
+		assert_int_equal(slot_longest_borrow(slot[i]), i == 0);
+	}
+	assert_int_equal(slot[0]->room, SLOT_LONGEST_SEGS);
+	slot[0]->segs[SLOT_LONGEST_SEGS - 1].len = 1;
+	slot_longest_leave(slot[2]);
+	slot_longest_leave(slot[5]);
+	weft_slot_give(slot[2]); /* it has room of its own only */
+	assert_false(slot_has_longest(slot[1]));
+	for (unsigned i = 0; i < 5; i = i == 1 ? 3 : i + 1) {
+		assert_true(slot_has_longest(slot[i]));
+		weft_slot_give(slot[i]);
+		assert_false(slot_has_longest(slot[i]));
+	}
+	assert_true(slot_longest_borrow(slot[5])); /* the line had a right end after the last had left it, too */
+	slot[1] = weft_session_slot(&s.rig->session);
+	assert_false(slot_longest_borrow(slot[1]));
+	weft_slot_give(slot[5]);
+	assert_true(slot_has_longest(slot[1]));
+	weft_slot_give(slot[1]);
+	unserve(s);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -253,6 +293,7 @@ int main(void)
 		cmocka_unit_test(a_stack_starts_so_many_in_a_turn_when_there_are_others),
 		cmocka_unit_test(a_stack_starts_no_more_in_a_turn_when_it_has_asked_for_many_bytes),
 		cmocka_unit_test(long_requests_borrow_one_of_a_few_vectors),
+		cmocka_unit_test(the_longest_vector_goes_along_its_line),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

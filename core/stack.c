@@ -57,6 +57,7 @@ static void pool_close(struct weft_stack *stack, struct weft_reactor *reactor)
 	while (*link != pool)
 		link = &(*link)->next;
 	*link = pool->next;
+	slot_longest_close(stack, pool);
 	env_pages_free(stack->core->env, pool->base, pool->bytes);
 	memset(pool, 0, sizeof(*pool));
 }

@@ -19,6 +19,9 @@ struct slot_pool {
 	uint64_t bytes;
 	uint32_t slot_size, made, count; /* made: of count, so far */
 	uint32_t users;                  /* of the stack on this reactor: an export, or a program's queues */
+	struct weft_seg *longest;        /* SLOT_LONGEST_SEGS; NULL: nobody has wanted it yet */
+	struct weft_slot *longest_at;    /* the slot that has it */
+	struct weft_slot *line, **line_tail; /* that wait for it, linked through `next` */
 	struct slot_pool *next;          /* of the reactor */
 };
 
@@ -53,13 +56,35 @@ int stack_open(struct weft_core *core, struct weft_blk *device, const char *name
 int stack_open_here(struct weft_stack *stack, struct weft_reactor *reactor, struct weft_why *why);
 void stack_close_here(struct weft_stack *stack, struct weft_reactor *reactor);
 
-/* Vectors for long requests, of one reactor: as many as the requests of a guest with fragmented memory in flight at once. */
+/* ---- slot_vectors.c: room for long requests. Vectors, of one reactor: as many as the requests of a guest with fragmented memory
+ * in flight at once. ---- */
 #define SLOT_VECTORS 32
 struct slot_vectors {
 	struct weft_seg *free;     /* linked through the first segment's base */
 	struct weft_seg *base;
 	uint32_t out;
 };
+int slot_vectors_open(struct weft_reactor *reactor, struct weft_why *why);
+void slot_vectors_close(struct weft_reactor *reactor);
+/* What is not the slot's own goes back. */
+void slot_vector_give(struct weft_slot *slot);
+
+/*
+ * The longest vector, of a stack on one reactor: as long as the longest chain of a virtqueue, with a border for each memory
+ * region of a guest. Requests take turns with it. Made when a session there may want it, not on its data path; its pages come as
+ * it is used. On the reactor.
+ */
+#define SLOT_LONGEST_SEGS (32768u + 256u)
+int slot_longest_open(struct weft_stack *stack, struct weft_reactor *reactor, struct weft_why *why);
+void slot_longest_close(struct weft_stack *stack, struct slot_pool *pool);
+/* False: another slot has it. This one stands in line: it will have it in a later turn, or leaves. */
+bool slot_longest_borrow(struct weft_slot *slot);
+/* Has not got it yet, and does not want it any more. */
+void slot_longest_leave(struct weft_slot *slot);
+static inline bool slot_has_longest(const struct weft_slot *slot)
+{
+	return slot->room == SLOT_LONGEST_SEGS;
+}
 
 /*
  * How many requests, up to `most`, an export may start for a session now, so that its stack leaves the others on the reactor
@@ -73,9 +98,7 @@ unsigned slots_share(struct weft_session *session, unsigned most);
 /* The session has started requests for so many bytes since it asked for its share. On the reactor. */
 void slots_asked(struct weft_session *session, uint64_t bytes);
 
-/* Reactor's part: vectors made and freed with it; deadlines looked through. */
-int slot_vectors_open(struct weft_reactor *reactor, struct weft_why *why);
-void slot_vectors_close(struct weft_reactor *reactor);
+/* Reactor's part: deadlines looked through. */
 /* Ends what has waited beyond its deadline on this reactor; returns the earliest deadline left. */
 uint64_t slots_expire(struct weft_reactor *reactor, uint64_t now_ns);
 /* Aborts what is in flight on this reactor, for `session` (NULL: for all), with `status`; returns how many had not been asked to

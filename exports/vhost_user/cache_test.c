@@ -56,7 +56,7 @@ static void open_hanging(const char *device)
 {
 	struct core_wants wants = { .io_reactors = 1, .mode = WEFT_MODE_POLL, .no_threads = true };
 
-	witness_hangs = true;
+	witness_hangs = WEFT_OP_BIT(WEFT_FLUSH);
 	witness_held = NULL;
 	witnessed = 0;
 	open_as(&wants, device, "");
@@ -99,11 +99,11 @@ static void a_flush_that_hangs_is_given_up(void **state)
 	say_write_cache(false);
 	while (!flush()->wanted)
 		turn();
-	witness_lets_go(); /* what was acknowledged meanwhile is not made durable by this one */
+	witness_lets_go(0); /* what was acknowledged meanwhile is not made durable by this one */
 	while (witness_held == NULL)
 		turn();
 	assert_true(flush()->wanted && !flush()->late);
-	witness_lets_go();
+	witness_lets_go(0);
 	assert_int_equal(answer_to(VHOST_USER_SET_CONFIG), 0);
 	assert_true(!t.exp->connections->write_cache && t.exp->connections->ring[0]->write_through);
 	front_down(1);
@@ -132,7 +132,7 @@ static void a_front_end_may_leave_while_a_flush_is_late(void **state)
 	for (unsigned i = 0; i < 50; i++)
 		turn();
 	assert_true(t.exp->connections != NULL && t.exp->connections->state == VUX_CLOSING);
-	witness_lets_go();
+	witness_lets_go(0);
 	while (t.exp->connections != NULL)
 		turn();
 	front_down(1);

@@ -53,16 +53,16 @@ uint32_t config_range_max(bool zero)
 }
 
 /*
- * The segments of data that drivers are asked to stay below; they need not, chains of VUX_CHAIN_MAX are served. A chain also has
- * a header and a status, and a driver without indirect descriptors cannot go on with one that is longer than its ring. How large
- * rings will be is not known when front ends ask: the option says it.
+ * The segments of data that drivers are asked to stay below; they need not, chains as long as their ring are served. A chain also
+ * has a header and a status, and a driver without indirect descriptors cannot go on with one that is longer than its ring. How
+ * large rings will be is not known when front ends ask: the option says it.
  */
 static uint32_t segments_advised(const struct vux_export *exp)
 {
-	uint32_t ring = exp->queue_size < VUX_CHAIN_MAX ? (uint32_t)exp->queue_size : VUX_CHAIN_MAX;
+	uint32_t ring = exp->queue_size < VUX_CHAIN_ADVISED ? (uint32_t)exp->queue_size : VUX_CHAIN_ADVISED;
 	uint32_t device = exp->exp.device->max_segs > SEGMENTS_LEAST ? exp->exp.device->max_segs : SEGMENTS_LEAST;
 
-	WEFT_ASSERT(ring > 2 && exp->exp.device->max_segs > 0 && VUX_CHAIN_MAX < VUX_SEGS_MAX);
+	WEFT_ASSERT(ring > 2 && exp->exp.device->max_segs > 0);
 	return device < ring - 2 ? device : ring - 2;
 }
 

@@ -7,10 +7,11 @@
 
 #include "exports/vhost_user/vux.h"
 
-#include "core/stack.h"
+/* root.scratch[] of a slot; of data that goes out in parts, bytes and segments from the present part on. */
+enum { STATUS_AT, WRITTEN, REST, REST_SEGS };
 
-/* root.scratch[] of a slot. */
-enum { STATUS_AT, WRITTEN };
+/* A chain is at most so long (virtio 1.3, 2.7.5.1). */
+#define CHAIN_BYTES ((uint64_t)1 << 32)
 
 /* Answers after which a guest that polls is shown them, before the turn ends: so both sides work at the same time. */
 enum { SHOW = 8 };
@@ -30,13 +31,22 @@ static void queue_log(struct vux_ring *ring, const void *base, uint64_t len)
 		vhost_log_mark(&ring->log, gpa, len);
 }
 
+static void queue_log_data(struct vux_ring *ring, const struct weft_slot *slot)
+{
+	const struct weft_hop *root = &slot->root;
+
+	WEFT_ASSERT(slot->in_use && root->nsegs <= slot->room);
+	if (root->op == WEFT_READ)
+		for (unsigned i = 0; i < root->nsegs; i++)
+			queue_log(ring, root->segs[i].base, root->segs[i].len);
+}
+
 static void queue_log_slot(struct vux_ring *ring, const struct weft_slot *slot)
 {
 	const struct weft_hop *root = &slot->root;
 
-	if (root->op == WEFT_READ)
-		for (unsigned i = 0; i < root->nsegs; i++)
-			queue_log(ring, root->segs[i].base, root->segs[i].len);
+	WEFT_ASSERT(root->scratch[STATUS_AT] != 0);
+	queue_log_data(ring, slot);
 	queue_log(ring, (void *)(uintptr_t)root->scratch[STATUS_AT], 1);
 }
 
@@ -89,18 +99,109 @@ static void queue_done(struct weft_hop *root, struct weft_hop *child, int status
 		queue_answer(ring, slot, virtio_blk_status(status));
 }
 
+/* The data's segments become the slot's, which may have them already, further back. */
+static inline void queue_take_segs(struct weft_slot *slot, const struct weft_seg *segs, uint32_t nsegs)
+{
+	WEFT_ASSERT(nsegs <= slot->room);
+	for (uint32_t i = 0; i < nsegs; i++)
+		slot->segs[i] = segs[i];
+}
+
 /* Goes out with data segments; the slot has room for them. */
 static inline void queue_submit(struct vux_ring *ring, struct weft_slot *slot, unsigned op, unsigned flags, uint64_t sector,
 	const struct weft_seg *segs, uint32_t nsegs, uint64_t len)
 {
-	WEFT_ASSERT(nsegs <= slot->room);
 	ring->turn_bytes += len;
-	for (uint32_t i = 0; i < nsegs; i++) {
-		slot->segs[i] = segs[i];
-		slot->segs[i].foreign = 1;
-	}
+	queue_take_segs(slot, segs, nsegs);
 	weft_slot_submit(slot, op, flags, sector * VIRTIO_BLK_SECTOR, len, nsegs, queue_done);
 }
+
+/* ---- data of more than a hop carries: part after part (DESIGN.md, L5) ---- */
+
+static void queue_part_done(struct weft_hop *root, struct weft_hop *child, int status);
+
+static void queue_part(struct weft_slot *slot, unsigned op, unsigned flags, uint64_t offset)
+{
+	uint64_t rest = slot->root.scratch[REST], len = rest < WEFT_MAX_LEN ? rest : WEFT_MAX_LEN, there = 0;
+	uint32_t nsegs = 0;
+
+	while (there < len)
+		there += slot->segs[nsegs++].len;
+	WEFT_ASSERT(len > 0 && nsegs <= slot->root.scratch[REST_SEGS]);
+	weft_slot_submit(slot, op, flags, offset, len, nsegs, queue_part_done);
+}
+
+/* What has been done goes from the front of the segments. There is more. */
+static void queue_part_skip(struct weft_slot *slot, uint64_t done)
+{
+	const struct weft_seg *seg = slot->segs;
+	uint64_t nsegs = slot->root.scratch[REST_SEGS];
+
+	WEFT_ASSERT(done < slot->root.scratch[REST]);
+	slot->root.scratch[REST] -= done;
+	for (; done >= seg->len; seg++, nsegs--)
+		done -= seg->len;
+	memmove(slot->segs, seg, nsegs * sizeof(*seg));
+	slot->segs->base = (uint8_t *)slot->segs->base + done;
+	slot->segs->len -= (uint32_t)done;
+	slot->root.scratch[REST_SEGS] = nsegs;
+}
+
+static void queue_part_done(struct weft_hop *root, struct weft_hop *child, int status)
+{
+	struct weft_slot *slot = WEFT_CONTAINER(root, struct weft_slot, root);
+	struct vux_ring *ring = WEFT_CONTAINER(slot->session, struct vux_ring, session);
+	bool last = root->len == root->scratch[REST], aborted = slot->in_use == WEFT_SLOT_ABORTED;
+
+	WEFT_ASSERT(slot->in_use && root->len <= root->scratch[REST]);
+	if (last || aborted || status != 0) {
+		queue_done(root, child, last || status != 0 ? status : -ESHUTDOWN);
+		return;
+	}
+	if (ring->logging)
+		queue_log_data(ring, slot);
+	queue_part_skip(slot, root->len);
+	queue_part(slot, root->op, root->flags, root->offset + root->len);
+}
+
+/* Else the first parts of a request that cannot be done would be done. */
+static bool queue_parts_fit(const struct vux_ring *ring, uint64_t offset, uint64_t len)
+{
+	const struct weft_blk *device = weft_stack_device(ring->session.stack);
+	uint64_t size = __atomic_load_n(&device->size, __ATOMIC_RELAXED);
+
+	WEFT_ASSERT(device->block > 0 && len > WEFT_MAX_LEN);
+	return len <= CHAIN_BYTES && offset <= size && len <= size - offset && ((offset | len) & (device->block - 1)) == 0;
+}
+
+static __attribute__((noinline)) void queue_parts(struct vux_ring *ring, struct weft_slot *slot, unsigned op, unsigned flags,
+	uint64_t sector, const struct weft_seg *segs, uint32_t nsegs, uint64_t len)
+{
+	uint64_t offset = sector * VIRTIO_BLK_SECTOR;
+
+	WEFT_ASSERT(op == WEFT_READ || op == WEFT_WRITE);
+	if (!queue_parts_fit(ring, offset, len)) {
+		queue_answer(ring, slot, VIRTIO_BLK_S_IOERR);
+		return;
+	}
+	ring->turn_bytes += len;
+	queue_take_segs(slot, segs, nsegs);
+	slot->root.scratch[REST] = len;
+	slot->root.scratch[REST_SEGS] = nsegs;
+	queue_part(slot, op, flags, offset);
+}
+
+/* A read or a write. */
+static inline void queue_data(struct vux_ring *ring, struct weft_slot *slot, unsigned op, unsigned flags, uint64_t sector,
+	const struct weft_seg *segs, uint32_t nsegs, uint64_t len)
+{
+	if (WEFT_LIKELY(len <= WEFT_MAX_LEN))
+		queue_submit(ring, slot, op, flags, sector, segs, nsegs, len);
+	else
+		queue_parts(ring, slot, op, flags, sector, segs, nsegs, len);
+}
+
+/* ---- what is asked ---- */
 
 /* Fills a get-id request: up to 20 bytes, padded with zeroes. */
 static void queue_get_id(struct vux_ring *ring, struct weft_slot *slot, const struct virtio_blk_request *r)
@@ -174,14 +275,14 @@ static void queue_other(struct vux_ring *ring, struct weft_slot *slot, struct vi
 }
 
 /*
- * Starts the chain in ring->segs. False: it needs a vector and all are out; nothing has been changed then.
+ * Starts the chain in `segs`. False: it needs a vector and all are out; nothing has been changed then.
  */
-static bool queue_start(struct vux_ring *ring, struct weft_slot *slot, const struct virtq_chain *chain)
+static bool queue_start(struct vux_ring *ring, struct weft_slot *slot, struct weft_seg *segs, const struct virtq_chain *chain)
 {
 	struct virtio_blk_request r;
 	uint64_t sector;
 
-	WEFT_ASSERT(chain->nsegs > 0 && chain->nsegs <= VUX_SEGS_MAX);
+	WEFT_ASSERT(chain->nsegs > 0 && (chain->nsegs <= VUX_SEGS_MAX || segs == slot->segs));
 	/* Header and status usually have a segment of their own: up to two more than the data needs. */
 	if (WEFT_UNLIKELY(chain->nsegs > slot->room) && !weft_slot_borrow(slot))
 		return false;
@@ -191,7 +292,7 @@ static bool queue_start(struct vux_ring *ring, struct weft_slot *slot, const str
 	slot->root.op = WEFT_FLUSH;
 	slot->root.nsegs = 0;
 	queue_count(&ring->requests);
-	if (WEFT_UNLIKELY(!virtio_blk_cut(ring->segs, chain, &r) || r.status == NULL)) {
+	if (WEFT_UNLIKELY(!virtio_blk_cut(segs, chain, &r) || r.status == NULL)) {
 		slot->root.scratch[STATUS_AT] = (uintptr_t)r.status;
 		queue_answer(ring, slot, VIRTIO_BLK_S_IOERR);
 		return true;
@@ -200,17 +301,16 @@ static bool queue_start(struct vux_ring *ring, struct weft_slot *slot, const str
 	sector = r.header.sector;
 	switch (r.header.type) {
 	case VIRTIO_BLK_T_IN:
-		/* Too long for any device: it would be refused, but all of its memory would go into the dirty log. */
-		if (WEFT_UNLIKELY(sector > UINT64_MAX / VIRTIO_BLK_SECTOR || r.read_len != 0 || r.write_len > WEFT_MAX_LEN))
+		if (WEFT_UNLIKELY(sector > UINT64_MAX / VIRTIO_BLK_SECTOR || r.read_len != 0))
 			queue_answer(ring, slot, VIRTIO_BLK_S_IOERR);
 		else
-			queue_submit(ring, slot, WEFT_READ, 0, sector, r.write, r.nwrite, r.write_len);
+			queue_data(ring, slot, WEFT_READ, 0, sector, r.write, r.nwrite, r.write_len);
 		break;
 	case VIRTIO_BLK_T_OUT:
 		if (WEFT_UNLIKELY(sector > UINT64_MAX / VIRTIO_BLK_SECTOR || ring->readonly))
 			queue_answer(ring, slot, VIRTIO_BLK_S_IOERR);
 		else
-			queue_submit(ring, slot, WEFT_WRITE, ring->write_through ? WEFT_FUA : 0, sector, r.read, r.nread,
+			queue_data(ring, slot, WEFT_WRITE, ring->write_through ? WEFT_FUA : 0, sector, r.read, r.nread,
 				r.read_len);
 		break;
 	default:
@@ -224,10 +324,8 @@ static bool queue_unpark(struct vux_ring *ring)
 {
 	struct weft_slot *slot = ring->parked;
 
-	if (WEFT_LIKELY(slot == NULL))
-		return true;
-	WEFT_ASSERT(slot->in_use && slot->session == &ring->session);
-	if (!queue_start(ring, slot, &ring->chain)) {
+	WEFT_ASSERT(slot->in_use && slot->session == &ring->session && !ring->in_line);
+	if (!queue_start(ring, slot, ring->segs, &ring->chain)) {
 		ring->starved = true;
 		return false;
 	}
@@ -245,7 +343,7 @@ static inline bool queue_memory_is_broken(struct vux_ring *ring)
 	return WEFT_UNLIKELY(env_mapping_broken(map->mappings[ring->look]));
 }
 
-/* Each descriptor may lie across borders of regions: so many segments that not even a vector has room for them. */
+/* Each descriptor may lie across borders of regions: so many segments that not even the longest vector has room for them. */
 static void queue_broken(struct vux_ring *ring, int popped)
 {
 	WEFT_ASSERT(weft_reactor_here() == ring->reactor);
@@ -253,6 +351,68 @@ static void queue_broken(struct vux_ring *ring, int popped)
 	if (popped == -E2BIG)
 		ring->vq.fault = "a chain has more segments than can be served";
 	ring_report(ring);
+}
+
+/* ---- long chains (DESIGN.md, L1 to L6) ---- */
+
+/* The slot has the longest vector: its chain is popped right into it, and started. */
+static void queue_long(struct vux_ring *ring, struct weft_slot *slot)
+{
+	int popped = virtq_pop(&ring->vq, &ring->map->vmap, slot->segs, slot->room, &ring->chain);
+	bool started;
+
+	WEFT_ASSERT(slot_has_longest(slot) && ring->parked == NULL);
+	if (popped != 1) { /* the driver may have changed it meanwhile */
+		weft_slot_give(slot);
+		if (popped < 0)
+			queue_broken(ring, popped);
+		return;
+	}
+	ring->turn_bytes += (uint64_t)ring->chain.nsegs * VUX_LONG_SEG;
+	started = queue_start(ring, slot, slot->segs, &ring->chain);
+	WEFT_ASSERT(started);
+}
+
+/* What virtq_pop did not give. True: something has happened. */
+static bool queue_not_popped(struct vux_ring *ring, struct weft_slot *slot, int popped)
+{
+	WEFT_ASSERT(popped <= 0 && !ring->in_line);
+	if (popped != -E2BIG) {
+		weft_slot_give(slot);
+		if (popped < 0)
+			queue_broken(ring, popped);
+		return false;
+	}
+	if (slot_longest_borrow(slot)) {
+		queue_long(ring, slot);
+		return true;
+	}
+	ring->parked = slot;
+	ring->in_line = ring->starved = true;
+	return false;
+}
+
+/* True: it is out of the line. */
+static bool queue_in_line(struct vux_ring *ring)
+{
+	struct weft_slot *slot = ring->parked;
+
+	WEFT_ASSERT(ring->in_line && !ring->reported && slot->session == &ring->session);
+	if (!slot_has_longest(slot) && !ring->stopping) {
+		ring->starved = true;
+		return false;
+	}
+	ring->parked = NULL;
+	ring->in_line = false;
+	if (!ring->stopping) {
+		queue_long(ring, slot);
+		slots_asked(&ring->session, ring->turn_bytes);
+		return true;
+	}
+	if (!slot_has_longest(slot))
+		slot_longest_leave(slot);
+	weft_slot_give(slot);
+	return true;
 }
 
 bool queue_poll(struct weft_source *source)
@@ -265,8 +425,12 @@ bool queue_poll(struct weft_source *source)
 		ring->starved = false;
 	if (WEFT_UNLIKELY(ring->turn_bytes != 0))
 		ring->turn_bytes = 0;
-	if (WEFT_UNLIKELY(!queue_unpark(ring)))
-		return false;
+	if (WEFT_UNLIKELY(ring->parked != NULL)) {
+		if (ring->in_line)
+			return queue_in_line(ring); /* the rest in the next turn, also of others: the vector may have gone on */
+		if (!queue_unpark(ring))
+			return false;
+	}
 	if (WEFT_UNLIKELY(ring->stopping || ring->reported)) {
 		if (ring->stopping && ring->session.slots == 0)
 			ring_finish_later(ring);
@@ -291,13 +455,11 @@ bool queue_poll(struct weft_source *source)
 		}
 		popped = virtq_pop(vq, &ring->map->vmap, ring->segs, VUX_SEGS_MAX, &ring->chain);
 		if (WEFT_UNLIKELY(popped != 1)) {
-			weft_slot_give(slot);
-			if (popped < 0)
-				queue_broken(ring, popped);
+			taken += queue_not_popped(ring, slot, popped);
 			break;
 		}
 		taken++;
-		if (WEFT_UNLIKELY(!queue_start(ring, slot, &ring->chain))) {
+		if (WEFT_UNLIKELY(!queue_start(ring, slot, ring->segs, &ring->chain))) {
 			ring->parked = slot;
 			ring->starved = true;
 			break;

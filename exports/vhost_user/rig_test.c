@@ -15,7 +15,7 @@ struct rig t;
 /* ---- a disk that notes in which order the rings ask ---- */
 
 unsigned witnessed, witness[1024];
-bool witness_hangs;
+unsigned witness_hangs;
 struct weft_hop *witness_held;
 
 struct witness {
@@ -26,7 +26,7 @@ struct witness {
 static void witness_submit(struct weft_blk *blk, struct weft_hop *hop)
 {
 	(void)blk;
-	if (hop->op == WEFT_FLUSH && witness_hangs) {
+	if ((witness_hangs & WEFT_OP_BIT(hop->op)) != 0) {
 		assert_null(witness_held);
 		witness_held = hop;
 		return;
@@ -36,12 +36,12 @@ static void witness_submit(struct weft_blk *blk, struct weft_hop *hop)
 	weft_hop_complete(hop, 0);
 }
 
-void witness_lets_go(void)
+void witness_lets_go(int status)
 {
 	struct weft_hop *hop = witness_held;
 
 	witness_held = NULL;
-	weft_hop_complete(hop, 0);
+	weft_hop_complete(hop, status);
 }
 
 static const struct weft_blk_ops witness_ops = { .submit = witness_submit };
@@ -50,7 +50,7 @@ static void witness_start(struct weft_object *object, struct weft_task *task)
 {
 	struct weft_blk *blk = &DEVICE_OF_OBJECT(object, struct witness)->blk;
 
-	*blk = (struct weft_blk){ .ops = &witness_ops, .size = 1u << 30, .block = 512, .align = 1,
+	*blk = (struct weft_blk){ .ops = &witness_ops, .size = WITNESS_SIZE, .block = 512, .align = 1,
 		.ops_can = WEFT_OP_BIT(WEFT_READ) | WEFT_OP_BIT(WEFT_WRITE) | WEFT_OP_BIT(WEFT_FLUSH) };
 	device_end(task, 0);
 }

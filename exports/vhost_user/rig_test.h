@@ -28,13 +28,14 @@
 #define SLICE (MEMORY / RINGS)
 #define DATA 4096u
 
-/* A disk, `witness`, that notes in which order the rings ask: ring i asks for what lies from i * WITNESS_SPAN. It can hang: then a
- * flush waits, and is not let go by an abort, until witness_lets_go (where there are no threads). */
+/* A disk, `witness`, of WITNESS_SIZE, that notes in which order the rings ask: ring i asks for what lies from i * WITNESS_SPAN. It
+ * can hang: then what is asked waits, and is not let go by an abort, until witness_lets_go (where there are no threads). */
+#define WITNESS_SIZE ((uint64_t)1 << 40)
 #define WITNESS_SPAN (64u << 20)
 extern unsigned witnessed, witness[1024];
-extern bool witness_hangs;
-extern struct weft_hop *witness_held; /* NULL: no flush waits */
-void witness_lets_go(void);
+extern unsigned witness_hangs;        /* WEFT_OP_BIT of what waits */
+extern struct weft_hop *witness_held; /* NULL: nothing waits */
+void witness_lets_go(int status);
 
 struct ring {
 	struct virtq_drv drv;

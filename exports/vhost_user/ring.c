@@ -11,8 +11,6 @@
 
 #include "exports/vhost_user/vux.h"
 
-#include "core/stack.h"
-
 static struct weft_core *ring_core(const struct vux_ring *ring)
 {
 	return export_core(ring->connection->exp);
@@ -51,8 +49,6 @@ static int ring_start_here(struct vux_ring *ring)
 	WEFT_ASSERT(!ring->stopping && !ring->reported && ring->session.reactor == NULL);
 	if (status != 0)
 		return weft_why(&ring->why, status, "%s", ring->vq.fault);
-	if (ring->vq.max_chain > VUX_CHAIN_MAX)
-		ring->vq.max_chain = VUX_CHAIN_MAX;
 	if (ring->logging && ring->log_used) {
 		ring->vq.log = &ring->log;
 		ring->vq.log_address = ring->log_address;
@@ -61,7 +57,9 @@ static int ring_start_here(struct vux_ring *ring)
 	}
 	ring->session.source = (struct weft_source){ .poll = queue_poll, .arm = queue_arm, .disarm = queue_disarm,
 		.flush = queue_flush, .always = ring->kick == NULL };
-	status = weft_session_open(&ring->session, ring->reactor, ring->connection->exp->stack, &ring->why);
+	status = slot_longest_open(ring->connection->exp->stack, ring->reactor, &ring->why);
+	if (status == 0)
+		status = weft_session_open(&ring->session, ring->reactor, ring->connection->exp->stack, &ring->why);
 	if (status != 0)
 		return status;
 	virtq_notify_disable(&ring->vq);
@@ -410,7 +408,7 @@ static void ring_start(struct vux_ring *ring)
 	ring->write_through = config_write_through(c);
 	ring->discard_max = config_range_max(false);
 	ring->zero_max = config_range_max(true);
-	ring->starved = ring->stopping = ring->finishing = ring->reported = ring->watched = false;
+	ring->starved = ring->stopping = ring->finishing = ring->reported = ring->watched = ring->in_line = false;
 	ring->look = 0;
 	ring->setup.base_given = false;
 	ring->reactor = weft_reactor_pick(ring_core(ring));

@@ -12,6 +12,7 @@
 #include "core/core.h"
 #include "core/listening.h"
 #include "core/reactor.h"
+#include "core/stack.h"
 #include "wire/vhost_user.h"
 #include "wire/virtio_blk.h"
 #include "wire/virtq.h"
@@ -22,9 +23,12 @@ enum {
 	VUX_WAITING_MAX = 64,   /* connections kept waiting when clients= are in */
 	VUX_TURN_MAX = 32,      /* requests that one ring may start in a turn */
 	VUX_TURN_BYTES = 16 << 20, /* no further one is started after so many: others wait for who copies them */
-	VUX_CHAIN_MAX = 1024,   /* descriptors of one chain */
-	VUX_SEGS_MAX = WEFT_VECTOR_SEGS, /* segments of one chain: room for borders between regions */
+	VUX_CHAIN_ADVISED = 1024, /* descriptors of one chain: what drivers are asked to keep to */
+	VUX_SEGS_MAX = WEFT_VECTOR_SEGS, /* segments of one chain of the ordinary kind: with borders between regions */
+	VUX_LONG_SEG = 512,     /* bytes that a segment of a long chain counts for in a turn, however short it is */
 };
+_Static_assert(VUX_SEGS_MAX >= VUX_CHAIN_ADVISED + VUX_MEMORY_MAX, "a border for each region");
+_Static_assert(SLOT_LONGEST_SEGS >= VIRTQ_MAX_NUM + VUX_MEMORY_MAX, "in the longest chain, too");
 
 /* What has not ended by then is aborted: requests of a front end that has gone, the flush of a cache that is switched. */
 #define VUX_PATIENCE_NS 5000000000ull
@@ -77,7 +81,8 @@ struct vux_ring {
 	const struct vux_map *map;
 	struct weft_seg *segs;         /* VUX_SEGS_MAX: the chain that was popped last */
 	struct virtq_chain chain;      /* of the parked request */
-	struct weft_slot *parked;      /* popped, waits for a vector; NULL: none */
+	struct weft_slot *parked;      /* waits for a vector; NULL: none */
+	bool in_line;                  /* ... for the longest, with nothing popped (DESIGN.md, L3); else popped */
 	struct env_notifier *call;     /* NULL: the front end polls */
 	struct virtq_resubmit *resubmit;
 	struct virtq_config config;    /* control fills it before the start */

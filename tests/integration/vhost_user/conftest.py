@@ -9,6 +9,7 @@ import pytest
 sys.path.insert(0, os.path.dirname(__file__))
 
 import frontend  # noqa: E402
+import survivor as survivors  # noqa: E402
 from listening import WEFT, Listening  # noqa: E402
 
 
@@ -98,4 +99,18 @@ def client():
 
     yield make
     for one in clients:
+        one.close()
+
+
+@pytest.fixture
+def survivor():
+    made = []
+
+    def make(*args):
+        made.append(survivors.Survivor(*args))
+        made[-1].connect()
+        return made[-1]
+
+    yield make
+    for one in made:
         one.close()

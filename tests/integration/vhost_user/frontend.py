@@ -313,7 +313,7 @@ class SplitRing(Ring):
     def add(self, chain, indirect=False):
         if indirect:
             chain = self.table(chain)
-        ids = [self.free.pop(0) for _ in chain]
+        ids, self.free = self.free[:len(chain)], self.free[len(chain):]
         for i, (addr, size, flags) in enumerate(chain):
             last = i + 1 == len(chain)
             self.put_desc(ids[i], addr, size, flags | (0 if last else NEXT), 0 if last else ids[i + 1])

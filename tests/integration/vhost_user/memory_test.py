@@ -96,21 +96,20 @@ def test_a_buffer_across_two_regions(serve, client):
 
 @pytest.mark.parametrize('kind', ['split', 'packed'])
 def test_more_pieces_than_can_be_served(serve, client, kind):
-    """Each of a thousand buffers lies across a border of regions: the ring is stopped, nobody else notices."""
+    """Each of a thousand buffers lies across 40 regions: the ring is stopped, nobody else notices."""
     server = serve(options=',clients=2')
     other = client(server)
     c = client(server, kind=kind, protocol=P_ALL, features=F_INDIRECT)
-    low = Memory(1 << 20, gpa=0x80000000, uva=0x600000000000)
-    high = Memory(1 << 20, gpa=0x80100000, uva=0x610000000000)
-    for m in (low, high):
+    pages = [Memory(4096, gpa=0x80000000 + 4096 * i, uva=0x600000000000 + (i << 20)) for i in range(40)]
+    for m in pages:
         assert c.front.tell(ADD_MEM_REG, bytes(8) + m.region(), [m.fd]) == 0
-    c.ring.add([(high.gpa - 2048, 4096, 0)] * 1000, indirect=True)
+    c.ring.add([(pages[0].gpa, 40 * 4096, 0)] * 1000, indirect=True)
     c.ring.publish()
     c.ring.kick()
     assert c.ring.wait(c.ring.err_fd), 'the error descriptor was not signalled'
     assert other.works()
-    low.close()
-    high.close()
+    for m in pages:
+        m.close()
 
 
 @pytest.mark.parametrize('when', ['idle', 'in flight'])
@@ -249,14 +248,15 @@ def test_an_area_begins_anywhere_in_its_file(serve, client):
     area.close()
 
 
-def test_a_read_that_is_refused_dirties_nothing(serve, client):
-    """More than any device takes at once: the log of it would take longer than the others can wait."""
-    c = client(serve('null:1TiB'), features=F_INDIRECT, protocol=P_ALL)
+@pytest.mark.parametrize('device, parts', [('null:1GiB', 257), ('null:1TiB', 1022)])
+def test_a_read_that_is_refused_dirties_nothing(serve, client, device, parts):
+    """It ends beyond the device, or is longer than a chain may be: the log of it would take longer than the others can wait."""
+    c = client(serve(device), features=F_INDIRECT, protocol=P_ALL, size=5 << 20)
     log = Log(c, F_INDIRECT)
     at = c.memory.take(17)
     c.memory.put(at, struct.pack('<IIQ', T_IN, 0, 0) + b'\xff')
     header, status = (c.memory.gpa + at, 16, 0), (c.memory.gpa + at + 16, 1, 2)
-    c.ring.pending[c.ring.add([header, *[(c.memory.gpa, c.memory.size, 2)] * 257, status], indirect=True)] = (at + 16, 0)
+    c.ring.pending[c.ring.add([header, *[(c.memory.gpa, c.memory.size, 2)] * parts, status], indirect=True)] = (at + 16, 0)
     c.ring.publish()
     c.ring.kick()
     assert c.ring.finish()[1] == IOERR
