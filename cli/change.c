@@ -68,7 +68,7 @@ static void frozen_done(struct weft_task *task, int status)
 		thaw_next(c);
 		return;
 	}
-	unfrozen(c)->frozen = true;
+	c->at->frozen = true;
 	freeze_next(c);
 }
 
@@ -81,6 +81,8 @@ static void freeze_next(struct change *c)
 		c->apply(c);
 		return;
 	}
+	c->step = CHANGE_FREEZES;
+	c->at = e;
 	exp = weft_object_query(e->object, &weft_export_iface);
 	c->task = (struct weft_task){ .done = frozen_done };
 	exp->ops->freeze(exp, &c->task);
@@ -93,7 +95,7 @@ static void thaw_done(struct weft_task *task, int status)
 	struct change *c = of_task(task);
 
 	if (status == 0) {
-		frozen(c)->frozen = false;
+		c->at->frozen = false;
 		thaw_next(c);
 		return;
 	}
@@ -116,6 +118,8 @@ static void thaw_next(struct change *c)
 		ends(c);
 		return;
 	}
+	c->step = CHANGE_THAWS;
+	c->at = e;
 	exp = weft_object_query(e->object, &weft_export_iface);
 	c->task = (struct weft_task){ .done = thaw_done };
 	exp->ops->thaw(exp, &c->task);
@@ -153,6 +157,7 @@ static void inserted_done(struct weft_task *task, int status)
 
 static void apply_insert(struct change *c)
 {
+	c->step = CHANGE_MAKES;
 	c->job = (struct objects_job){ .task.done = inserted_done };
 	objects_insert_above(c->around, c->tree, &c->filter, &c->job);
 }
@@ -196,6 +201,7 @@ static void removed_done(struct weft_task *task, int status)
 
 static void apply_remove(struct change *c)
 {
+	c->step = CHANGE_ENDS;
 	weft_object_get(c->filter);
 	relay_begin(c);
 	c->job = (struct objects_job){ .task.done = removed_done };

@@ -6,9 +6,18 @@
  *   {"ok": true, "result": {"size": 2147483648}}
  *   {"ok": false, "status": 2, "error": "..."}  2: asked for wrongly, 1: could not be done
  *
- * One order is carried out at a time, the clients are served in turn. But a change waits for requests in flight, which may be for
- * ever: so what shows them, or ends it, has a desk of its own. A request that cannot be understood is refused; one that does not
- * end within LINE_MAX bytes ends the connection.
+ * The clients are served in turn. A change of devices waits for requests in flight, which may be for ever: so there are two desks,
+ * one for changes and one for all else. A request that cannot be understood is refused; one that does not end within LINE_MAX bytes
+ * ends the connection. Who looks while a change is under way stands on these:
+ *
+ *  L1  Orders begin, and looks are told, between two messages of the control reactor, where each device that is served, and all
+ *      that it stands on, is running and settled, whatever a change waits for (change.c: the tops are moved together with the
+ *      bindings).
+ *  L2  A look visits reactors; no reactor waits for a change. So it ends, and the next one begins, though the change does not.
+ *  L3  A look changes nothing, and keeps no object from one message to the next: what it is about is found anew when it is told.
+ *  L4  At most one change is under way; what it waits for is read on the control reactor only, and its order stays until it is
+ *      answered.
+ *  L5  While the server ends, changes do not begin; looks do as long as a change holds up the end.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -48,7 +57,7 @@ struct control {
 	struct client *clients;        /* the next one to be served first */
 	unsigned nclients;
 	bool begun, going;             /* orders are carried out; orders_go_on is at it */
-	struct desk desk[2];           /* by order_kind.meanwhile */
+	struct desk desk[2];           /* by order_kind.changes */
 };
 
 static struct weft_core *core_of(const struct control *control)
@@ -59,6 +68,11 @@ static struct weft_core *core_of(const struct control *control)
 bool control_is_busy(const struct control *control)
 {
 	return control != NULL && (control->desk[0].asking != NULL || control->desk[1].asking != NULL);
+}
+
+const struct order *control_change(const struct control *control)
+{
+	return control->desk[true].asking != NULL ? &control->desk[true].order : NULL;
 }
 
 /* ---- clients ---- */
@@ -186,7 +200,7 @@ static void line_taken(struct client *client, size_t len)
 	env_stream_watch(client->stream, client_readable, client);
 }
 
-/* A line of the client is whole. False: it has to wait, since an order of its sort is under way. */
+/* A line of the client is whole. False: it has to wait, since an order of its sort is under way, or none will be any more. */
 static bool order_begin(struct client *client, size_t len)
 {
 	struct control *control = client->control;
@@ -199,8 +213,8 @@ static bool order_begin(struct client *client, size_t len)
 	if (begun.request != NULL)
 		error = request_read(begun.request, &kind, begun.words, &why);
 	if (error == 0) {
-		desk = &control->desk[kind->meanwhile];
-		if (desk->asking != NULL) {
+		desk = &control->desk[kind->changes];
+		if (desk->asking != NULL || (control->serve->stopping && kind->changes)) {
 			json_decref(begun.request);
 			return false;
 		}
@@ -214,6 +228,8 @@ static bool order_begin(struct client *client, size_t len)
 	}
 	*desk = begun;
 	desk->order.words = desk->words;
+	desk->order.kind = kind;
+	desk->order.began_ns = env_now_ns(core_of(control)->env);
 	client->desk = desk;
 	kind->run(&desk->order);
 	return true;
@@ -227,7 +243,7 @@ static void orders_go_on(struct control *control)
 	if (control->going)
 		return;
 	control->going = true;
-	while (control->begun && !control->serve->stopping && client != NULL) {
+	while (control->begun && (!control->serve->stopping || control_change(control) != NULL) && client != NULL) {
 		char *end = client->desk == NULL ? memchr(client->line, '\n', client->used) : NULL;
 
 		if (end != NULL && order_begin(client, (size_t)(end - client->line)))
@@ -289,8 +305,7 @@ static void order_ends(struct order *order, json_t *answer)
 	}
 	if (control->serve->stopping)
 		serve_stop(control->serve);
-	else
-		orders_go_on(control);
+	orders_go_on(control);
 }
 
 void order_answer(struct order *order, json_t *result)

@@ -57,6 +57,8 @@ static void print_info(const json_t *result)
 	const json_t *served = json_object_get(result, "served"), *item;
 	size_t i;
 
+	if (show_change(result) > 0)
+		printf("\n");
 	if (served == NULL)
 		print_served(result);
 	json_array_foreach(served, i, item) {
@@ -159,8 +161,10 @@ static void more_man(void)
 	       "{\"command\": \"resize\", \"args\": [\"2GiB\"]}\n"
 	       "{\"ok\":true,\"result\":{\"size\":2147483648}}\n"
 	       "{\"ok\":false,\"status\":2,\"error\":\"...\"}\n.Ed\n"
-	       "One order is carried out at a time; requests, sessions, mode, log and quit also while another\n"
-	       "waits for requests in flight.\n"
+	       "Changes of devices (resize, insert, remove, set) are carried out one at a time, and wait for requests in flight.\n"
+	       "All else is answered meanwhile; the answers of info and stats then have a member\n.Dq change :\n"
+	       "which command of which device is under way, for how many nanoseconds, what it waits for, and which requests it is "
+	       "that\nhold it up.\n"
 	       ".Sh DEVICES\n"
 	       "Where a server has several devices,\n.Ar DEVICE\nsays which one is meant: by the name of the device, of a layer or "
 	       "of an export of it, as info\nshows them; by what was written for it or behind\n.Fl -on ;\n"

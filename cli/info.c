@@ -27,16 +27,6 @@ static const struct weft_option options[] = {
 	{ 0 },
 };
 
-/* What is below an object: the facts of each, in order. */
-static void add_devices(const struct weft_object *object, json_t *list)
-{
-	struct weft_object *below;
-
-	json_array_append_new(list, show_device(object));
-	for (unsigned i = 0; (below = objects_below(object, i, NULL)) != NULL; i++)
-		add_devices(below, list);
-}
-
 static const char *list_text(const json_t *list, char *text, size_t size)
 {
 	size_t i, used = 0;
@@ -83,13 +73,12 @@ static void print_device(const json_t *device)
 
 static void print_info(const struct info *info)
 {
-	json_t *devices = json_array(), *stack = show_stack(info->object), *item;
+	json_t *devices = show_devices(info->object), *stack = show_stack(info->object), *item;
 	char *text = NULL;
 	struct tree *tree;
 	struct weft_why why;
 	size_t i;
 
-	add_devices(info->object, devices);
 	if (objects_tree(info->object, &tree, &why) == 0) {
 		text = grammar_print(info->w.core, tree);
 		tree_free(info->w.core, tree);

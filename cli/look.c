@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* What is collected from the reactors, each in its own thread (round.c). */
+/* What is told of a server. What the reactors know is collected by a round (round.c), each in its own thread. */
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -26,6 +26,7 @@ struct look {
 	struct order *order;
 	const struct weft_object *top; /* of the only stack that is asked for; NULL: of all */
 	json_t *(*told)(struct look *look); /* on the control reactor */
+	struct waits waits;            /* info, stats */
 	/* requests */
 	unsigned count, beyond;
 	uint8_t lane_of[PATHS_MAX];
@@ -63,6 +64,7 @@ static void look_begin(struct order *order, void (*visit)(struct round *, struct
 	look->order = order;
 	look->top = order->of != NULL ? order->of->device : NULL;
 	look->told = told;
+	waits_begin(&look->waits, control_change(order->control));
 	look->round = (struct round){ .core = core, .visit = visit, .ended = look_ended };
 	round_begin(&look->round);
 }
@@ -112,12 +114,79 @@ void look_requests(struct order *order)
 	look_begin(order, visit_requests, tell_requests);
 }
 
+/* ---- what is served ---- */
+
+static void visit_waits(struct round *round, struct weft_reactor *reactor)
+{
+	waits_visit(&look_of(round)->waits, reactor);
+}
+
+static json_t *tree_json(struct weft_core *core, const struct weft_object *object)
+{
+	struct tree *tree;
+	struct weft_why why;
+	json_t *json = NULL;
+	char *text;
+
+	if (objects_tree(object, &tree, &why) != 0)
+		return json_null();
+	text = tree_to_json(core, tree);
+	tree_free(core, tree);
+	if (text != NULL)
+		json = json_loads(text, 0, NULL);
+	weft_free(core, text);
+	return json != NULL ? json : json_null();
+}
+
+/* All that there is to know about a device that is served, into `into`. */
+static void put_info(const struct serve *s, const struct served *d, json_t *into)
+{
+	json_t *exports = json_array();
+
+	for (unsigned i = 0; i < s->exports; i++)
+		if (s->export[i].of == d)
+			json_array_append_new(exports, show_device(s->export[i].object));
+	json_object_set_new(into, "device", show_string(d->text));
+	json_object_set_new(into, "stack", show_stack(d->device));
+	json_object_set_new(into, "devices", show_devices(d->device));
+	json_object_set_new(into, "exports", exports);
+	json_object_set_new(into, "tree", tree_json(s->w.core, d->device));
+}
+
+static json_t *tell_info(struct look *look)
+{
+	const struct order *order = look->order;
+	const struct serve *s = order->serve;
+	json_t *info = json_pack("{s:s}", "version", WEFT_VERSION), *served;
+
+	waits_tell(&look->waits, control_change(order->control), info);
+	if (order->of != NULL) {
+		put_info(s, order->of, info);
+		return info;
+	}
+	served = json_array();
+	for (unsigned i = 0; i < s->devices; i++) {
+		json_t *one = json_object();
+
+		put_info(s, &s->served[i], one);
+		json_array_append_new(served, one);
+	}
+	json_object_set_new(info, "served", served);
+	return info;
+}
+
+void look_info(struct order *order)
+{
+	look_begin(order, visit_waits, tell_info);
+}
+
 /* ---- counters ---- */
 
 static void visit_stats(struct round *round, struct weft_reactor *reactor)
 {
 	struct lane_look *lane = &look_of(round)->lanes[reactor->lane];
 
+	visit_waits(round, reactor);
 	lane->stats = reactor->stats;
 	lane->mode = (unsigned)atomic_load(&reactor->mode);
 	lane->sessions = atomic_load(&reactor->sessions_open);
@@ -191,6 +260,7 @@ static json_t *tell_stats(struct look *look)
 	const struct served *of = look->order->of;
 	struct weft_core *core = look->round.core;
 	struct env_usage usage;
+	json_t *told;
 
 	for (struct weft_object *object = NULL; (object = objects_next(core, object)) != NULL;) {
 		const struct weft_blk *blk = weft_object_query(object, &weft_blk_iface);
@@ -204,10 +274,12 @@ static json_t *tell_stats(struct look *look)
 	for (unsigned lane = 1; lane < core->reactors; lane++)
 		json_array_append_new(reactors, lane_json(&look->lanes[lane], lane));
 	env_usage(core->env, &usage);
-	return json_pack("{s:o, s:o, s:o, s:{s:I, s:I, s:I, s:I}}", "served", served, "devices", devices, "reactors", reactors,
+	told = json_pack("{s:o, s:o, s:o, s:{s:I, s:I, s:I, s:I}}", "served", served, "devices", devices, "reactors", reactors,
 		"process", "at_ns",
 		(json_int_t)env_now_ns(core->env), "cpu_ns", (json_int_t)usage.cpu_ns, "rss_anon", (json_int_t)usage.rss_anon,
 		"rss_file", (json_int_t)usage.rss_file);
+	waits_tell(&look->waits, control_change(look->order->control), told);
+	return told;
 }
 
 void look_stats(struct order *order)

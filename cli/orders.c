@@ -93,6 +93,7 @@ static void run_resize(struct order *o)
 	while (object->kind->resize == NULL && (below = objects_below(object, 0, NULL)) != NULL &&
 		objects_below(object, 1, NULL) == NULL)
 		object = below;
+	o->resized = object;
 	o->job = (struct objects_job){ .task.done = resized };
 	objects_resize(object, size, &o->job);
 }
@@ -147,66 +148,6 @@ static void run_sessions(struct order *o)
 	order_answer(o, all);
 }
 
-static void add_devices(const struct weft_object *object, json_t *list)
-{
-	struct weft_object *below;
-
-	json_array_append_new(list, show_device(object));
-	for (unsigned i = 0; (below = objects_below(object, i, NULL)) != NULL; i++)
-		add_devices(below, list);
-}
-
-static json_t *tree_json(struct weft_core *core, const struct weft_object *object)
-{
-	struct tree *tree;
-	struct weft_why why;
-	json_t *json = NULL;
-	char *text;
-
-	if (objects_tree(object, &tree, &why) != 0)
-		return json_null();
-	text = tree_to_json(core, tree);
-	tree_free(core, tree);
-	if (text != NULL)
-		json = json_loads(text, 0, NULL);
-	weft_free(core, text);
-	return json != NULL ? json : json_null();
-}
-
-/* All that there is to know about a device that is served, into `into`. */
-static void put_info(const struct serve *s, const struct served *d, json_t *into)
-{
-	json_t *exports = json_array(), *devices = json_array();
-
-	for (unsigned i = 0; i < s->exports; i++)
-		if (s->export[i].of == d)
-			json_array_append_new(exports, show_device(s->export[i].object));
-	add_devices(d->device, devices);
-	json_object_set_new(into, "device", show_string(d->text));
-	json_object_set_new(into, "stack", show_stack(d->device));
-	json_object_set_new(into, "devices", devices);
-	json_object_set_new(into, "exports", exports);
-	json_object_set_new(into, "tree", tree_json(s->w.core, d->device));
-}
-
-static void run_info(struct order *o)
-{
-	json_t *info = json_pack("{s:s}", "version", WEFT_VERSION), *served = json_array();
-
-	for (unsigned i = 0; i < o->serve->devices && o->of == NULL; i++) {
-		json_t *one = json_object();
-
-		put_info(o->serve, &o->serve->served[i], one);
-		json_array_append_new(served, one);
-	}
-	if (o->of != NULL)
-		put_info(o->serve, o->of, info);
-	if (o->of == NULL)
-		json_object_set(info, "served", served);
-	json_decref(served);
-	order_answer(o, info);
-}
-
 static void run_quit(struct order *o)
 {
 	struct serve *s = o->serve;
@@ -216,20 +157,20 @@ static void run_quit(struct order *o)
 }
 
 const struct order_kind order_kinds[] = {
-	{ "info", "[DEVICE]", "what is served: stack, devices, exports", 0, 1, 1, false, run_info, false },
+	{ "info", "[DEVICE]", "what is served: stack, devices, exports", 0, 1, 1, false, look_info, false },
 	{ "stats", "[DEVICE]", "counters and latencies of devices and reactors", 0, 1, 1, false, look_stats, false },
-	{ "requests", "[DEVICE]", "the requests in flight, each with its path", 0, 1, 1, false, look_requests, true },
-	{ "sessions", "[DEVICE]", "the clients of each export", 0, 1, 1, false, run_sessions, true },
-	{ "mode", "[poll|adaptive|notify]", "tell or change how the reactors wait", 0, 1, 0, false, run_mode, true },
-	{ "resize", "SIZE [DEVICE]", "change the size of the device; clients are told", 1, 2, 2, true, run_resize, false },
+	{ "requests", "[DEVICE]", "the requests in flight, each with its path", 0, 1, 1, false, look_requests, false },
+	{ "sessions", "[DEVICE]", "the clients of each export", 0, 1, 1, false, run_sessions, false },
+	{ "mode", "[poll|adaptive|notify]", "tell or change how the reactors wait", 0, 1, 0, false, run_mode, false },
+	{ "resize", "SIZE [DEVICE]", "change the size of the device; clients are told", 1, 2, 2, true, run_resize, true },
 	{ "insert", "LAYER[:OPTION=VALUE...] [DEVICE]", "put a layer on top of the device, under load", 1, 2, 2, true,
-	  run_insert, false },
+	  run_insert, true },
 	{ "remove", "NAME [DEVICE]", "take a layer out, under load: by its name, or its kind when there is one only", 1, 2, 2,
-	  false, run_remove, false },
+	  false, run_remove, true },
 	{ "set", "NAME OPTION VALUE [DEVICE]", "change an option that is [live] in `weft explain`", 3, 4, 4, false, run_set,
-	  false },
-	{ "log", "error|warn|info|debug", "which messages appear", 1, 1, 0, false, run_log, true },
-	{ "quit", "", "end the server", 0, 0, 0, false, run_quit, true },
+	  true },
+	{ "log", "error|warn|info|debug", "which messages appear", 1, 1, 0, false, run_log, false },
+	{ "quit", "", "end the server", 0, 0, 0, false, run_quit, false },
 	{ NULL, NULL, NULL, 0, 0, 0, false, NULL, false },
 };
 

@@ -9,7 +9,8 @@
  *   orders.c   what can be asked there, a table
  *   round.c    a message goes round the reactors
  *   grace.c    the end: requests that do not end are aborted
- *   look.c     what is collected from the reactors: waiting requests, counters
+ *   look.c     what is told of all that: what is served, and what is collected from the reactors (waiting requests, counters)
+ *   waits.c    what a change that is under way waits for, told to those who look meanwhile
  */
 #ifndef CLI_SERVE_H
 #define CLI_SERVE_H
@@ -111,10 +112,20 @@ struct weft_object *serve_find(struct serve *s, const struct served *d, const ch
 /* A device by what was written for it or for an export of it, or by an object of its own, as serve_find has it; NULL: the only
  * one. NULL with `why`. */
 struct served *served_find(struct serve *s, const char *name, struct weft_why *why);
+/* Names this device alone. */
+const char *served_name(const struct serve *s, const struct served *d);
 /* Does `from` stand on `object`, or is it the same? */
 bool served_stands_on(const struct weft_object *from, const struct weft_object *object);
 
 /* ---- change.c ---- */
+
+/* What a change waits for. */
+enum change_step {
+	CHANGE_FREEZES, /* the export `at` drains, and closes its stack */
+	CHANGE_MAKES,   /* the layer `tree` starts */
+	CHANGE_ENDS,    /* the layer `filter`, which nothing is bound to any more, stops */
+	CHANGE_THAWS,   /* the export `at` opens its stack again */
+};
 
 /* One live change; zeroed but for the first four. */
 struct change {
@@ -123,6 +134,8 @@ struct change {
 	void (*done)(struct change *change, int status);
 	void *self;
 	/* */
+	enum change_step step;
+	struct serve_export *at;
 	void (*apply)(struct change *change);
 	struct weft_task task;       /* of an export; `why` of the whole is in it at last */
 	struct objects_job job;
@@ -147,15 +160,20 @@ void control_close(struct control *control);
 void control_begin(struct control *control);
 /* An order is under way. */
 bool control_is_busy(const struct control *control);
+/* The order that changes something and is under way; NULL: none is. */
+const struct order *control_change(const struct control *control);
 
 /* What an order is given: its words, and where its answer goes. */
 struct order {
 	struct control *control;
 	struct serve *serve;
+	const struct order_kind *kind;
+	uint64_t began_ns;
 	const char *const *words; /* of the request, without the command's name; end with NULL */
 	unsigned nwords;
 	struct served *of;        /* the device that was named, or the only one; NULL: all of them */
 	struct change change;
+	struct weft_object *resized; /* whose new size is waited for; NULL: none is, see `change` */
 	struct objects_job job;
 };
 /* The answer, exactly once for each order, at once or later: takes `result` (NULL: nothing to tell). */
@@ -170,14 +188,31 @@ struct order_kind {
 	unsigned device;      /* which word may name a device, from 1; 0: none */
 	bool one;             /* it is about one device: where there are several, it must be named */
 	void (*run)(struct order *order);
-	bool meanwhile;       /* carried out also while a change waits for what is in flight */
+	bool changes;         /* changes devices, one at a time; all others are answered also while it waits */
 };
 extern const struct order_kind order_kinds[]; /* name == NULL ends it */
 const struct order_kind *order_find(const char *name, struct weft_why *why);
 
 /* ---- look.c ---- */
 
+void look_info(struct order *order);
 void look_requests(struct order *order);
 void look_stats(struct order *order);
+
+/* ---- waits.c ---- */
+
+/* What the reactors know of a change that waits. */
+struct waits {
+	char stack[64];        /* waited for: requests of this stack; "": of none */
+	unsigned requests;     /* so many, on all reactors */
+	uint64_t asked_ns;     /* when the oldest of them was */
+	char oldest[256];      /* its path */
+};
+/* `change`: what is under way, or NULL. On the control reactor. */
+void waits_begin(struct waits *waits, const struct order *change);
+/* On each reactor, one after the other. */
+void waits_visit(struct waits *waits, struct weft_reactor *reactor);
+/* Into `told`, if there is a change under way now. On the control reactor. */
+void waits_tell(const struct waits *waits, const struct order *change, json_t *told);
 
 #endif

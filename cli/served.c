@@ -314,8 +314,7 @@ static bool shares_its_top(const struct serve *s, const struct served *d)
 	return false;
 }
 
-/* Names this device alone. */
-static const char *name_of(const struct serve *s, const struct served *d)
+const char *served_name(const struct serve *s, const struct served *d)
 {
 	return shares_its_top(s, d) ? first_export(s, d)->object->name : d->device->name;
 }
@@ -327,7 +326,7 @@ static const char *names_of(const struct serve *s, char *text, size_t size)
 
 	text[0] = '\0';
 	for (unsigned i = 0; i < s->devices; i++) {
-		const char *name = name_of(s, &s->served[i]);
+		const char *name = served_name(s, &s->served[i]);
 
 		if (at + 2 + strlen(name) > room) {
 			snprintf(text + at, size - at, "%s...", i > 0 ? ", " : "");

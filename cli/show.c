@@ -176,6 +176,23 @@ json_t *show_device(const struct weft_object *object)
 	return all;
 }
 
+static void add_devices(const struct weft_object *object, json_t *list)
+{
+	struct weft_object *below;
+
+	json_array_append_new(list, show_device(object));
+	for (unsigned i = 0; (below = objects_below(object, i, NULL)) != NULL; i++)
+		add_devices(below, list);
+}
+
+json_t *show_devices(const struct weft_object *object)
+{
+	json_t *list = json_array();
+
+	add_devices(object, list);
+	return list;
+}
+
 json_t *show_stack(const struct weft_object *object)
 {
 	const struct weft_blk *blk = weft_object_query(object, &weft_blk_iface);
@@ -214,4 +231,32 @@ static void draw(const json_t *node, const char *indent, const char *stem, const
 void show_drawing(const json_t *stack, const char *indent)
 {
 	draw(stack, indent, "", "");
+}
+
+/* ---- a server ---- */
+
+unsigned show_change(const json_t *told)
+{
+	const json_t *change = json_object_get(told, "change"), *busy = json_object_get(change, "busy");
+	const json_t *requests = json_object_get(change, "requests"), *oldest = json_object_get(change, "oldest");
+	char since[SHOW_TEXT];
+	json_t *word;
+	size_t i;
+
+	if (change == NULL)
+		return 0;
+	printf("under way: %s", json_string_value(json_object_get(change, "command")));
+	json_array_foreach(json_object_get(change, "args"), i, word)
+		printf(" %.30s", json_string_value(word));
+	printf(", of %s, for %s\n", json_string_value(json_object_get(change, "device")),
+		show_duration((uint64_t)json_integer_value(json_object_get(change, "for_ns")), since));
+	printf("  waits for %s", json_string_value(json_object_get(change, "waits_for")));
+	if (requests != NULL)
+		printf(": %" JSON_INTEGER_FORMAT " in flight%s%.90s", json_integer_value(requests), oldest != NULL ?
+			", the oldest " : "", oldest != NULL ? json_string_value(oldest) : "");
+	if (busy != NULL)
+		printf("; %s has %" JSON_INTEGER_FORMAT " in flight", json_string_value(json_object_get(busy, "device")),
+			json_integer_value(json_object_get(busy, "in_flight")));
+	printf("\n");
+	return 2;
 }

@@ -31,8 +31,12 @@ void show_put(void *facts, const char *name, const char *value);
 json_t *show_facts(const struct weft_object *object);
 /* What is known of a device: size, limits, abilities, its own facts. */
 json_t *show_device(const struct weft_object *object);
+/* The same of an object and of all below it, in order: a list. */
+json_t *show_devices(const struct weft_object *object);
 /* An object and all below it as a list of {name, kind, ports, below}. */
 json_t *show_stack(const struct weft_object *object);
+/* The change that a server tells of (the member "change" of `told`), if there is one. Returns the number of lines. */
+unsigned show_change(const json_t *told);
 /* The same as a drawing, from what show_stack made. */
 void show_drawing(const json_t *stack, const char *indent);
 

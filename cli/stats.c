@@ -145,7 +145,7 @@ unsigned stats_print(const json_t *stats, const json_t *before, const json_t *fi
 	const json_t *served = json_object_get(stats, "served"), *item;
 	double seconds = before != NULL ? (double)(number(process, "at_ns") - number(process_then, "at_ns")) / 1e9 : 1;
 	char anon[SHOW_TEXT], file[SHOW_TEXT];
-	unsigned lines = 1;
+	unsigned lines = 1 + show_change(stats);
 	size_t i;
 
 	if (seconds <= 0)

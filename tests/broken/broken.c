@@ -6,10 +6,10 @@
 
 enum how { LOST_WRITE, STALE_READ, MISDIRECTED, SHORT, LONG_DISCARD, KEPT_ZEROES, LONG_ZEROES, NO_COPY, BLIND_COMPARE, STATUS_LIES,
 	STATUS_GAP, NO_FLUSH, NO_FUA, NO_DISCARD, WRITES_MEMORY, SMALL_DEPTH, NO_GROWTH, LAST_SEGMENT, HALF_COMPARE,
-	RACY_COMPARE };
+	RACY_COMPARE, MUTE_FLUSH, MUTE_START, MUTE_STOP, MUTE_RESIZE };
 #define HOW "lost-write|stale-read|misdirected|short|long-discard|kept-zeroes|long-zeroes|no-copy|blind-compare|status-lies|" \
 	"status-gap|no-flush|no-fua|no-discard|writes-memory|small-depth|no-growth|last-segment|" \
-	"half-compare|racy-compare"
+	"half-compare|racy-compare|mute-flush|mute-start|mute-stop|mute-resize"
 
 struct broken { struct weft_object object; struct weft_blk blk, *lower; uint32_t how; uint64_t count, in_flight; };
 static struct broken *broken_of(struct weft_blk *blk) { return WEFT_CONTAINER(blk, struct broken, blk); }
@@ -101,6 +101,8 @@ static void submit(struct weft_blk *blk, struct weft_hop *hop)
 	struct broken *b = broken_of(blk);
 	struct weft_hop *n;
 
+	if (b->how == MUTE_FLUSH && hop->op == WEFT_FLUSH)
+		return;
 	if (is_refused(b, hop)) {
 		weft_hop_complete(hop, -EIO);
 		return;
@@ -132,14 +134,26 @@ static void start(struct weft_object *object, struct weft_task *task)
 	b->blk.max_compare = sizeof(((struct compared *)0)->bytes);
 	if (b->how == BLIND_COMPARE || b->how == HALF_COMPARE || b->how == RACY_COMPARE)
 		b->blk.ops_can |= 1 << WEFT_COMPARE_WRITE;
-	task->done(task, 0);
+	if (b->how == MUTE_FLUSH)
+		b->blk.volatile_cache = true;
+	if (b->how != MUTE_START)
+		task->done(task, 0);
+}
+
+static void stop(struct weft_object *object, struct weft_task *task)
+{
+	if (((struct broken *)(void *)object)->how != MUTE_STOP)
+		task->done(task, 0);
 }
 
 /* Says that it has grown, and has not. */
 static void resize(struct weft_object *object, uint64_t size, struct weft_task *task)
 {
+	unsigned how = ((struct broken *)(void *)object)->how;
+
 	(void)size;
-	task->done(task, ((struct broken *)(void *)object)->how == NO_GROWTH ? 0 : -ENOTSUP);
+	if (how != MUTE_RESIZE)
+		task->done(task, how == NO_GROWTH ? 0 : -ENOTSUP);
 }
 
 static const struct weft_option options[] = {
@@ -148,5 +162,6 @@ static const struct weft_option options[] = {
 static const struct weft_port ports[] = { { "lower", &weft_blk_iface, 1, 1, 0, offsetof(struct broken, lower), "data" }, { 0 } };
 static const struct weft_offer offers[] = { { &weft_blk_iface, offsetof(struct broken, blk) }, { 0 } };
 static const struct weft_kind kind = { .name = "broken", .summary = "breaks a promise", .size = sizeof(struct broken),
-	.options = options, .ports = ports, .offers = offers, .start = start, .resize = resize };
+	.options = options, .ports = ports, .offers = offers, .start = start, .stop = stop,
+	.resize = resize };
 WEFT_MODULE("broken", "1", &kind);
