@@ -41,8 +41,15 @@
  *  R6  The bit of a region is cleared when no reactor holds it, nothing lacks there, and all legs, which are all in use, have been
  *      flushed since both.
  *  R7  What failed or was cut short where nothing was refused makes the region lack all legs before it is answered.
- *  R8  A copy leaves a leg as it is only where it and the source have both said, since the region was locked for this piece, that
+ *  R8  A copy leaves a leg as it is only where it and the source have both said, since the region was locked for this errand, that
  *      they read as zeroes. R5 and R6 flush what a leg has said so from. What a leg does not say, or not in order, is data.
+ *  R9  An errand copies its range in pieces, several at once, which do not overlap and leave nothing out. Its region stays locked
+ *      until all of them have ended, and lacks what it lacked until all have ended well: after the first failure no piece is
+ *      begun, and the range is copied again as a whole. So it does not matter in which order they end, nor which are cut off.
+ *  R10 What a rebuild has under way does not depend on what others ask for: one errand, of it at most MIRROR_PIECES pieces, each
+ *      with one request to a leg at a time. An errand ends after MIRROR_CHUNK or MIRROR_ZEROES bytes, or what the legs tell about
+ *      themselves at once; no writer waits for more than that. Where there were other requests meanwhile, the next one begins only
+ *      after a pause in which nothing of it is under way, several times as long as it took (pace).
  */
 #ifndef DEVICES_MIRROR_MIRROR_H
 #define DEVICES_MIRROR_MIRROR_H
@@ -54,10 +61,12 @@
 #include "devices/mirror/record.h"
 
 #define MIRROR_LEGS RECORD_LEGS
-/* What a rebuild does at once, while writers of the region wait: bytes that it copies, or zeroes, at most; runs of either. */
+/* What an errand of a rebuild does at most, while writers of the region wait: bytes that it copies, or zeroes. */
 #define MIRROR_CHUNK (256u << 10)
 #define MIRROR_ZEROES (1u << 20)
-#define MIRROR_RUNS 16
+#define MIRROR_PIECES 8            /* under way at once */
+#define MIRROR_PIECE (64u << 10)   /* bytes that one of them copies, or a block */
+#define MIRROR_GAP (32u << 10)     /* a hole of so many bytes is copied with the data before it rather than zeroed by itself */
 #define MIRROR_EXTENTS 64 /* of a leg's answer about itself */
 #define MIRROR_NO_REGION UINT32_MAX
 
@@ -123,18 +132,32 @@ struct mirror_errand {
 	uint64_t copied, zeroed, left; /* left: as they were */
 };
 
+/* A part of an errand's range that is dealt with in one way. */
+struct mirror_run {
+	uint64_t at, len; /* bytes; len 0: none */
+	bool copies;      /* the source has data there */
+	unsigned zeroing; /* else: targets, by bit, that do not say that they read as zeroes; 0: all is as it should be */
+};
+
+/* One that is under way. */
+struct mirror_piece {
+	struct mirror_run run;
+	struct weft_seg seg;
+	unsigned pending; /* requests; 0: the piece is free */
+};
+
 /* Of one reactor: hops and memory for errands. */
 struct mirror_copier {
-	char *own, *data;
+	char *memory;
 	uint64_t bytes;
-	struct weft_seg seg[MIRROR_LEGS];
 	struct mirror_errand *errand; /* NULL: none is under way */
-	unsigned pending;
-	struct extents source, target; /* what the source has said; what the leg that answered last has */
-	struct weft_extent extent[2][MIRROR_EXTENTS];
-	unsigned runs;     /* so far */
-	uint64_t run;      /* under way, bytes */
-	unsigned zeroing;  /* targets, by bit, that do not say that they read as zeroes */
+	struct mirror_piece piece[MIRROR_PIECES];
+	unsigned busy;            /* pieces that are not free */
+	uint64_t at, to;          /* what has been given to pieces ends here; what the legs have told of ends there */
+	uint64_t copying, zeroing; /* bytes given to pieces */
+	struct mirror_run ahead;  /* begins at `at` */
+	struct extents told[MIRROR_LEGS]; /* by the source; by the targets, if the source has a hole */
+	struct weft_seg answer[MIRROR_LEGS];
 };
 
 enum mirror_doing { REBUILD_RESTS, REBUILD_LOCKS, REBUILD_COPIES, REBUILD_SWEEPS, REBUILD_FLUSHES };

@@ -170,23 +170,6 @@ static void a_rebuild_needs_nobody_to_tell_of_holes(void **state)
 	rig_unmake(&rig);
 }
 
-/* A piece ends early, so that writers need not wait for long; nothing of the region is forgotten. */
-static void a_region_of_many_runs_is_copied_in_pieces(void **state)
-{
-	(void)state;
-	make_files();
-	rig_make(&rig, "mirror:[file:a.img],[file:b.img],state=s,region=1MiB");
-	fill(0, 1 << 20, 'f');
-	miss_a_write("a.img", 'x');
-	for (uint64_t at = 65536; at < 3 << 18; at += 8192)
-		assert_int_equal(rig_ask(&rig, WEFT_ZERO, 0, at, 4096, NULL), 0);
-	rig_run(&rig, 7000000000);
-	assert_non_null(strstr(rig_fact(rig.object, "leg 0"), "live"));
-	assert_true(legs_are_equal());
-	assert_int_equal(sim_file_used(rig.world, "a.img"), sim_file_used(rig.world, "b.img"));
-	rig_unmake(&rig);
-}
-
 static void make_sparse(char *path, const char *folder, const char *name)
 {
 	static char data[1 << 20];
@@ -310,7 +293,6 @@ int main(void)
 		RIG_TEST(a_rebuild_makes_holes_where_the_source_has_them),
 		RIG_TEST(a_rebuild_leaves_holes_alone),
 		RIG_TEST(a_rebuild_needs_nobody_to_tell_of_holes),
-		RIG_TEST(a_region_of_many_runs_is_copied_in_pieces),
 		cmocka_unit_test(a_rebuilt_file_takes_no_more_room_than_its_source),
 		RIG_TEST(no_record_is_written_while_a_region_is_hot),
 		RIG_TEST(a_write_that_only_a_dropped_leg_took_fails),
