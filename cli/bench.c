@@ -6,7 +6,6 @@
 
 #include <weft/memory.h>
 
-#include "cli/args.h"
 #include "cli/bench.h"
 #include "cli/bench_compare.h"
 #include "cli/bench_plot.h"
@@ -17,11 +16,12 @@
 #include "core/objects.h"
 #include "core/tree.h"
 
-struct bench_command {
+static struct bench_command {
 	struct bench_options options;
 	struct world_options world;
 	uint64_t server_pid;
-	bool json, interrupted, compare;
+	bool json, interrupted;
+	const char *compare;   /* the first of two results; NULL: measure */
 	double tolerance;
 	const char *plot;      /* NULL: none */
 	const char *text;      /* the device, as it was written */
@@ -32,7 +32,7 @@ struct bench_command {
 	struct bench_progress progress;
 	int status;
 	struct weft_why why;
-};
+} asked;
 
 #define AT(field) .offset = offsetof(struct bench_command, field)
 static const struct weft_option table[] = {
@@ -63,8 +63,8 @@ static const struct weft_option table[] = {
 	{ .name = "server-pid", .type = WEFT_OPTION_UINT, AT(server_pid), .help = "process whose CPU time is told as well" },
 	{ .name = "plot", .type = WEFT_OPTION_PATH, AT(plot), .choices = "FILE.svg",
 	  .help = "draw the latency by percentile; with --compare: of both" },
-	{ .name = "compare", .type = WEFT_OPTION_BOOL, AT(compare),
-	  .help = "measure nothing: compare two results of --json, files, the second with the first" },
+	{ .name = "compare", .type = WEFT_OPTION_PATH, AT(compare), .choices = "BEFORE.json",
+	  .help = "measure nothing: compare two results of --json, files; the second stands where the device would" },
 	{ .name = "tolerance", .type = WEFT_OPTION_REAL, AT(tolerance), .fallback = "5%",
 	  .help = "with --compare: how much worse the second one may be" },
 	{ .name = "json", .type = WEFT_OPTION_BOOL, AT(json), .help = "one JSON object instead of the table" },
@@ -183,25 +183,16 @@ int bench_device(const struct bench_options *options, const struct world_options
 	return error;
 }
 
-/* --compare A.json B.json */
-static int compare(const struct bench_command *c, const struct args *args)
+static int compare(struct bench_command *c, const char *after)
 {
-	struct weft_why why = { "" };
 	struct env *env;
-	int error, status = EXIT_DONE;
+	int error = env_linux_open(&env, &world_env_wants, &c->why);
 
-	error = args_count("bench", args, 2, 2, "--compare A.json B.json", &why);
-	if (error == 0)
-		error = env_linux_open(&env, &world_env_wants, &why);
 	if (error != 0)
-		return world_failed(error, &why);
-	error = bench_compare(env, args->plain[0], args->plain[1], c->tolerance, c->plot, c->json, &why);
+		return error;
+	error = bench_compare(env, c->compare, after, c->tolerance, c->plot, c->json, &c->why);
 	env_linux_close(env);
-	if (error == -EDOM)
-		status = EXIT_FAILED; /* the table has said it */
-	else if (error != 0)
-		status = world_failed(error, &why);
-	return status;
+	return error == -EDOM ? EXIT_FAILED : error; /* EDOM: the table has said it */
 }
 
 /* After the measurement. */
@@ -218,30 +209,25 @@ static int plot(const struct bench_command *c, struct weft_why *why)
 	return error;
 }
 
-static int bench_main(int argc, char **argv)
+static int bench_run(const struct args *args)
 {
-	static struct bench_command c;
-	struct args args;
-	int error = args_parse("bench", table, &c, argc, argv, &args, &c.why);
+	struct bench_command *c = &asked;
+	int error;
 
-	if (error == 0 && c.compare)
-		return compare(&c, &args);
-	if (error == 0)
-		error = args_count("bench", &args, 1, 1, "DEVICE [OPTION...]", &c.why);
-	if (error == 0 && c.options.block_bytes % 512 != 0)
-		error = weft_why(&c.why, -EINVAL, "--bs %llu: must be a multiple of 512",
-			(unsigned long long)c.options.block_bytes);
+	if (c->compare != NULL)
+		return compare(c, args->plain[0]);
+	if (c->options.block_bytes % 512 != 0)
+		return weft_why(&c->why, -EINVAL, "--bs %llu: must be a multiple of 512",
+			(unsigned long long)c->options.block_bytes);
+	c->text = args->plain[0];
+	error = run(c);
+	if (error == 0 || c->bench.elapsed_ns != 0)
+		bench_report(&c->bench, c->text, c->json);
+	if (error == 0 && c->plot != NULL)
+		error = plot(c, &c->why);
 	if (error != 0)
-		return world_failed(error, &c.why);
-	c.text = args.plain[0];
-	error = run(&c);
-	if (error == 0 || c.bench.elapsed_ns != 0)
-		bench_report(&c.bench, c.text, c.json);
-	if (error == 0 && c.plot != NULL)
-		error = plot(&c, &c.why);
-	if (error != 0)
-		return world_failed(error, &c.why);
-	return bench_good(&c.bench) ? EXIT_DONE : EXIT_FAILED;
+		return error;
+	return bench_good(&c->bench) ? EXIT_DONE : EXIT_FAILED;
 }
 
 static const struct command_example examples[] = {
@@ -254,7 +240,8 @@ static const struct command_example examples[] = {
 
 const struct command command_bench = {
 	.name = "bench",
-	.arguments = "DEVICE|--compare A.json B.json [OPTION...]",
+	.words = { { "DEVICE", COMPLETE_DEVICE, 1, 1 } },
+	.usage = "DEVICE|--compare BEFORE.json AFTER.json [OPTION...]",
 	.summary = "measure a device, or verify it",
 	.text = "Sends requests to a device and tells how many ended per second and how long they took. With --verify each block "
 		"that is written describes itself, and each block that is read must be one of the versions that it may be.\n\n"
@@ -266,5 +253,7 @@ const struct command command_bench = {
 		"Writing destroys what the device holds.",
 	.options = table,
 	.examples = examples,
-	.run = bench_main,
+	.into = &asked,
+	.why = &asked.why,
+	.run = bench_run,
 };

@@ -14,7 +14,7 @@
 
 #define AT(field) .offset = offsetof(struct check, field)
 static const struct weft_option options[] = {
-	{ .name = "destroy-data", .type = WEFT_OPTION_BOOL, AT(destroy),
+	{ .name = "destroy-data", .type = WEFT_OPTION_BOOL, .flags = WEFT_OPTION_REQUIRED, AT(destroy),
 	  .help = "needed: what the device holds is overwritten and not put back" },
 	{ .name = "queues", .type = WEFT_OPTION_UINT, AT(lanes), .fallback = "2", .help = "reactors, each with a thread",
 	  .min = 1, .max = CHECK_LANES },
@@ -232,25 +232,20 @@ static int run(struct check *check, struct weft_why *why)
 	return error;
 }
 
-static int check_main(int argc, char **argv)
-{
-	static struct check check;
-	struct weft_why why = { "" };
-	struct args args;
-	int error = args_parse("check-contract", options, &check, argc, argv, &args, &why);
+static struct check asked;
+static struct weft_why asked_why;
 
-	if (error == 0)
-		error = args_count("check-contract", &args, 1, 1, "DEVICE --destroy-data", &why);
-	if (error == 0 && !check.destroy)
-		error = weft_why(&why, -EINVAL, "check-contract: '%.80s' would be overwritten: if nobody needs what it holds, say "
-			"so with "
-			"--destroy-data", args.plain[0]);
-	if (error == 0) {
-		check.text = args.plain[0];
-		check.rng = check.seed;
-		error = run(&check, &why);
-	}
-	return error == 0 ? check_summary(&check) : world_failed(error, &why);
+static int check_run(const struct args *args)
+{
+	int error;
+
+	if (!asked.destroy)
+		return weft_why(&asked_why, -EINVAL, "check-contract: '%.80s' would be overwritten: if nobody needs what it holds, "
+			"say so with --destroy-data", args->plain[0]);
+	asked.text = args->plain[0];
+	asked.rng = asked.seed;
+	error = run(&asked, &asked_why);
+	return error != 0 ? error : check_summary(&asked);
 }
 
 static const struct command_example examples[] = {
@@ -261,7 +256,7 @@ static const struct command_example examples[] = {
 
 const struct command command_check = {
 	.name = "check-contract",
-	.arguments = "DEVICE --destroy-data [OPTION...]",
+	.words = { { "DEVICE", COMPLETE_DEVICE, 1, 1 } },
 	.summary = "try whether a device does what every device must do",
 	.text = "Tries a device, or the server behind it, from outside: alignment, what is out of range, that reads see writes "
 		"also "
@@ -277,5 +272,7 @@ const struct command command_check = {
 		"The device is overwritten.",
 	.options = options,
 	.examples = examples,
-	.run = check_main,
+	.into = &asked,
+	.why = &asked_why,
+	.run = check_run,
 };

@@ -5,8 +5,6 @@
 
 #include <weft/export.h>
 
-#include "cli/args.h"
-#include "cli/command.h"
 #include "cli/complete.h"
 
 #include "core/objects.h"
@@ -33,19 +31,6 @@ enum complete_what complete_value(const struct weft_option *option)
 	if (option->type == WEFT_OPTION_PATH)
 		return COMPLETE_FILES;
 	return begins(form, "EXPORT") ? COMPLETE_EXPORT : begins(form, "LAYER") ? COMPLETE_LAYER : COMPLETE_NOTHING;
-}
-
-enum complete_what complete_plain(const struct command *command)
-{
-	const char *form = command->arguments;
-
-	if (begins(form, "DEVICE") || begins(form, "SOURCE"))
-		return COMPLETE_DEVICE;
-	if (begins(form, "KIND"))
-		return COMPLETE_KINDS;
-	if (strstr(form, "COMMAND") != NULL)
-		return begins(form, "[COMMAND") ? COMPLETE_COMMANDS : COMPLETE_ORDERS;
-	return begins(form, "PATH") ? COMPLETE_FILES : COMPLETE_NOTHING;
 }
 
 void complete_words(const char *choices, const char *separator)

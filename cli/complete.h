@@ -9,27 +9,10 @@
 #ifndef CLI_COMPLETE_H
 #define CLI_COMPLETE_H
 
-#include <weft/object.h>
-
-struct command;
-
-/* What is to be completed at a place. */
-enum complete_what {
-	COMPLETE_NOTHING,  /* a number, a text */
-	COMPLETE_WORDS,    /* one of a few */
-	COMPLETE_FILES,
-	COMPLETE_DEVICE,   /* in the grammar, */
-	COMPLETE_LAYER,    /* ... a filter without what is below */
-	COMPLETE_EXPORT,   /* ... an export */
-	COMPLETE_KINDS,    /* the name of a component */
-	COMPLETE_COMMANDS, /* the name of a command */
-	COMPLETE_ORDERS,   /* of `weft ctl`, behind the socket */
-};
+#include "cli/command.h"
 
 /* The value of a command's option. */
 enum complete_what complete_value(const struct weft_option *option);
-/* The words on the line that are no options. */
-enum complete_what complete_plain(const struct command *command);
 /* "a|b|c" with another separator, for each place where words are listed. */
 void complete_words(const char *choices, const char *separator);
 /* The values of a component's or a command's option, when they are a few words; NULL: they are not. */

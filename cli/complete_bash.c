@@ -3,19 +3,33 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "cli/command.h"
 #include "cli/complete.h"
 #include "cli/serve.h"
 
-/* What the function does with a place; words stand for themselves. */
-static void print_what(enum complete_what what, const struct weft_option *option)
+/* What the function does with a place; words, of these choices, stand for themselves. */
+static void print_what(enum complete_what what, const char *choices)
 {
 	static const char *const names[] = { "", "", "@files", "@device", "@layer", "@export", "@kinds", "@commands", "@orders" };
 
 	if (what == COMPLETE_WORDS)
-		complete_words(complete_choices(option), " ");
+		complete_words(choices, " ");
 	else
 		printf("%s", names[what]);
+}
+
+/* The last one may stand again and again. */
+static void print_words(const struct command *command)
+{
+	for (unsigned i = 0; i < COMMAND_WORDS && command->words[i].name != NULL; i++) {
+		const struct command_word *w = &command->words[i];
+
+		if (w->most > 1)
+			printf("_weft_plain[%s:more]='", command->name);
+		else
+			printf("_weft_plain[%s:%u]='", command->name, i);
+		print_what(w->what, w->name);
+		printf("'\n");
+	}
 }
 
 static void print_command(const struct command *command)
@@ -23,12 +37,11 @@ static void print_command(const struct command *command)
 	printf("_weft_options[%s]='", command->name);
 	for (const struct weft_option *o = command->options; o->name != NULL; o++)
 		printf("--%s ", o->name);
-	printf("--help'\n_weft_plain[%s]=", command->name);
-	print_what(complete_plain(command), NULL);
-	printf("\n");
+	printf("--help'\n");
+	print_words(command);
 	for (const struct weft_option *o = command->options; o->name != NULL; o++) {
 		printf("_weft_values[%s:--%s]='", command->name, o->name);
-		print_what(complete_value(o), o);
+		print_what(complete_value(o), complete_choices(o));
 		printf("'\n");
 		if (o->type == WEFT_OPTION_BOOL)
 			printf("_weft_alone[%s:--%s]=1\n", command->name, o->name);
@@ -116,7 +129,7 @@ static const char functions[] =
 	"}\n"
 	"\n"
 	"_weft_words() { # COMMAND CURRENT PREVIOUS PLAIN-WORDS\n"
-	"\tlocal what=${_weft_plain[$1]-}\n"
+	"\tlocal what=${_weft_plain[$1:$4]-${_weft_plain[$1:more]-}}\n"
 	"\tif [[ $2 == --*=* ]]; then\n"
 	"\t\t_weft_value '' \"${2#*=}\" \"${_weft_values[$1:${2%%=*}]-}\"\n"
 	"\t\tCOMPREPLY=(\"${COMPREPLY[@]/#/${2%%=*}=}\")\n"
@@ -125,7 +138,6 @@ static const char functions[] =
 	"\telif [[ $2 == -* ]]; then\n"
 	"\t\t_weft_reply '' \"$2\" ${_weft_options[$1]-}\n"
 	"\telse\n"
-	"\t\tif [[ $what == @orders && $4 -eq 0 ]]; then what=@files; fi\n"
 	"\t\t_weft_value '' \"$2\" \"$what\"\n"
 	"\tfi\n"
 	"}\n"
@@ -142,7 +154,11 @@ static const char functions[] =
 	"\t\treturn\n"
 	"\tfi\n"
 	"\tfor ((i = 2; i < ${#words[@]} - 1; i++)); do\n"
-	"\t\tif [[ ${words[i]} != -* ]]; then plain=$((plain + 1)); fi\n"
+	"\t\tif [[ ${words[i]} != -* ]]; then\n"
+	"\t\t\tplain=$((plain + 1))\n"
+	"\t\telif [[ -n ${_weft_values[${words[1]}:${words[i]}]+x} && -z ${_weft_alone[${words[1]}:${words[i]}]-} ]]; then\n"
+	"\t\t\ti=$((i + 1)) # its value\n"
+	"\t\tfi\n"
 	"\tdone\n"
 	"\t_weft_words \"${words[1]}\" \"$current\" \"${words[-2]}\" \"$plain\"\n"
 	"\tif [[ ${#COMPREPLY[@]} -eq 1 && ${COMPREPLY[0]} == *[:=/\\[] ]]; then compopt -o nospace 2>/dev/null; fi\n"

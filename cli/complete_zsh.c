@@ -3,8 +3,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "cli/args.h"
-#include "cli/command.h"
 #include "cli/complete.h"
 #include "cli/serve.h"
 
@@ -19,7 +17,7 @@ static void quote(const char *text)
 	}
 }
 
-static void print_what(enum complete_what what, const struct weft_option *option)
+static void print_what(enum complete_what what, const char *choices)
 {
 	static const char *const names[] = { "( )", "", "_files", "_weft_device", "_weft_layer", "_weft_export", "_weft_kinds",
 		"_weft_commands", "_weft_orders" };
@@ -29,7 +27,7 @@ static void print_what(enum complete_what what, const struct weft_option *option
 		return;
 	}
 	printf("(");
-	complete_words(complete_choices(option), " ");
+	complete_words(choices, " ");
 	printf(")");
 }
 
@@ -44,26 +42,27 @@ static void print_option(const struct weft_option *option)
 		printf(":");
 		quote(*args_form(option) != '\0' ? args_form(option) : "value");
 		printf(":");
-		print_what(complete_value(option), option);
+		print_what(complete_value(option), complete_choices(option));
 	}
 	printf("' \\\n");
 }
 
 static void print_command(const struct command *command)
 {
-	enum complete_what plain = complete_plain(command);
-
 	printf("_weft_command_%s() {\n\t_arguments \\\n", command->name);
 	for (const struct weft_option *o = command->options; o->name != NULL; o++)
 		print_option(o);
 	printf("\t\t'(- *)--help[what it does, and its options]'");
-	if (plain == COMPLETE_ORDERS)
-		printf(" \\\n\t\t'1:socket:_files' '*:order:_weft_orders'");
-	else if (plain != COMPLETE_NOTHING) {
-		printf(" \\\n\t\t'*:");
-		quote(command->arguments);
+	for (unsigned i = 0; i < COMMAND_WORDS && command->words[i].name != NULL; i++) {
+		const struct command_word *w = &command->words[i];
+
+		if (w->most > 1)
+			printf(" \\\n\t\t'*:");
+		else
+			printf(" \\\n\t\t'%u%s", i + 1, w->least == 0 ? "::" : ":");
+		quote(w->name);
 		printf(":");
-		print_what(plain, NULL);
+		print_what(w->what, w->name);
 		printf("'");
 	}
 	printf("\n}\n");

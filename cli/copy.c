@@ -14,7 +14,7 @@
 #include "core/option.h"
 #include "core/reactor.h"
 
-struct copy_command {
+static struct copy_command {
 	struct copy copy;
 	struct world_options world;
 	bool json, interrupted;
@@ -23,7 +23,7 @@ struct copy_command {
 	struct copy_bar bar;
 	int status;
 	struct weft_why why;
-};
+} asked;
 
 #define AT(field) .offset = offsetof(struct copy_command, field)
 static const struct weft_option table[] = {
@@ -255,20 +255,11 @@ static int run(struct copy_command *c)
 	return error;
 }
 
-static int copy_main(int argc, char **argv)
+static int copy_run(const struct args *args)
 {
-	static struct copy_command c;
-	struct args args;
-	int error = args_parse("copy", table, &c, argc, argv, &args, &c.why);
-
-	if (error == 0)
-		error = args_count("copy", &args, 2, 2, "SOURCE DESTINATION [OPTION...]", &c.why);
-	if (error == 0) {
-		c.copy.source_text = args.plain[0];
-		c.copy.target_text = args.plain[1];
-		error = run(&c);
-	}
-	return error == 0 ? EXIT_DONE : world_failed(error, &c.why);
+	asked.copy.source_text = args->plain[0];
+	asked.copy.target_text = args->plain[1];
+	return run(&asked);
 }
 
 static const struct command_example examples[] = {
@@ -281,7 +272,7 @@ static const struct command_example examples[] = {
 
 const struct command command_copy = {
 	.name = "copy",
-	.arguments = "SOURCE DESTINATION [OPTION...]",
+	.words = { { "SOURCE", COMPLETE_DEVICE, 1, 1 }, { "DESTINATION", COMPLETE_DEVICE, 1, 1 } },
 	.summary = "copy a device to a device",
 	.text = "Copies all of the source to the beginning of the destination, then flushes the destination. What the source says "
 		"to "
@@ -306,5 +297,7 @@ const struct command command_copy = {
 		"A bar on standard error shows progress, rate and remaining time, on a terminal only.",
 	.options = table,
 	.examples = examples,
-	.run = copy_main,
+	.into = &asked,
+	.why = &asked.why,
+	.run = copy_run,
 };

@@ -5,7 +5,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "cli/args.h"
 #include "cli/call.h"
 #include "cli/command.h"
 #include "cli/mdoc.h"
@@ -16,10 +15,10 @@
 
 #include "env/env.h"
 
-struct ctl {
+static struct ctl {
 	bool json;
 	struct weft_why why;
-};
+} asked;
 
 static const struct weft_option options[] = {
 	{ .name = "json", .type = WEFT_OPTION_BOOL, .offset = offsetof(struct ctl, json), .help = "the answer as JSON" },
@@ -109,26 +108,21 @@ static int ask(struct ctl *ctl, const struct args *args, int *status)
 	return 0;
 }
 
-static int ctl_main(int argc, char **argv)
+static int ctl_run(const struct args *args)
 {
-	static struct ctl ctl;
-	struct args args;
-	const struct order_kind *kind = NULL;
-	int status = EXIT_FAILED, error = args_parse("ctl", options, &ctl, argc, argv, &args, &ctl.why);
+	const struct order_kind *kind = order_find(args->plain[1], &asked.why);
+	unsigned given = args->nplain - 2;
+	int status = EXIT_FAILED, error;
 
-	if (error == 0)
-		error = args_count("ctl", &args, 2, 6, "PATH COMMAND [ARGUMENT...]", &ctl.why);
-	if (error == 0 && (kind = order_find(args.plain[1], &ctl.why)) == NULL)
-		error = -EINVAL;
-	if (error == 0 && (args.nplain - 2 < kind->least || args.nplain - 2 > kind->most))
-		error = weft_why(&ctl.why, -EINVAL, "ctl: %s: %u arguments: write `weft ctl PATH %s%s%s`", kind->name,
-			args.nplain - 2, kind->name, *kind->arguments != '\0' ? " " : "", kind->arguments);
-	if (error != 0)
-		return world_failed(error, &ctl.why);
-	error = ask(&ctl, &args, &status);
+	if (kind == NULL)
+		return -EINVAL;
+	if (given < kind->least || given > kind->most)
+		return weft_why(&asked.why, -EINVAL, "ctl: %s: %u arguments: write `weft ctl PATH %s%s%s`", kind->name, given,
+			kind->name, *kind->arguments != '\0' ? " " : "", kind->arguments);
+	error = ask(&asked, args, &status);
 	if (error == 0)
 		return EXIT_DONE;
-	world_failed(error, &ctl.why);
+	world_failed(error, &asked.why);
 	return status;
 }
 
@@ -184,7 +178,7 @@ static const struct command_example examples[] = {
 
 const struct command command_ctl = {
 	.name = "ctl",
-	.arguments = "PATH COMMAND [ARGUMENT...]",
+	.words = { { "PATH", COMPLETE_FILES, 1, 1 }, { "COMMAND", COMPLETE_ORDERS, 1, 1 }, { "ARGUMENT", COMPLETE_NOTHING, 0, 4 } },
 	.summary = "look at a running server, and change it",
 	.text = "Sends a command to the control socket of a running `weft serve --control PATH` and prints the answer. "
 		"Layers and modes change while requests are in flight: none fails, none is lost.",
@@ -192,5 +186,7 @@ const struct command command_ctl = {
 	.examples = examples,
 	.more = more,
 	.more_man = more_man,
-	.run = ctl_main,
+	.into = &asked,
+	.why = &asked.why,
+	.run = ctl_run,
 };

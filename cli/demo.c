@@ -22,7 +22,7 @@ enum { TEXT = 512 };
 #define DEMO_SIZE (256ull << 20)
 #define PATIENCE_NS 10000000000ull
 
-struct demo {
+static struct demo {
 	bool keep;
 	uint64_t each_ns;          /* of a line of the table */
 	struct env *env;
@@ -32,7 +32,7 @@ struct demo {
 	struct env_linux_child *server;
 	struct world_options client;
 	struct weft_why why;
-};
+} asked;
 
 #define AT(field) .offset = offsetof(struct demo, field)
 static const struct weft_option options[] = {
@@ -257,31 +257,25 @@ static int run(struct demo *d)
 	return error == -EINTR && d->keep ? 0 : error;
 }
 
-static int demo_main(int argc, char **argv)
+static int demo_run(const struct args *args)
 {
-	static struct demo d;
-	struct args args;
-	int error = args_parse("demo", options, &d, argc, argv, &args, &d.why);
+	struct demo *d = &asked;
+	int error = env_linux_open(&d->env, &world_env_wants, &d->why);
 
-	if (error == 0)
-		error = args_count("demo", &args, 0, 0, "[OPTION...]", &d.why);
-	if (error == 0)
-		error = env_linux_open(&d.env, &world_env_wants, &d.why);
+	(void)args;
 	if (error != 0)
-		return world_failed(error, &d.why);
-	d.client.mode = WEFT_MODE_ADAPTIVE;
-	d.client.log = WEFT_LOG_WARN;
-	if (env_cpu_count(d.env) == 1)
-		d.client.mode = WEFT_MODE_ADAPTIVE;
-	error = env_loop_open(d.env, &d.loop, &d.why);
+		return error;
+	d->client.mode = WEFT_MODE_ADAPTIVE;
+	d->client.log = WEFT_LOG_WARN;
+	error = env_loop_open(d->env, &d->loop, &d->why);
 	if (error == 0) {
-		error = env_signals_watch(d.loop, interrupted, &d);
+		error = env_signals_watch(d->loop, interrupted, d);
 		if (error == 0)
-			error = run(&d);
-		env_loop_close(d.loop);
+			error = run(d);
+		env_loop_close(d->loop);
 	}
-	env_linux_close(d.env);
-	return error == 0 ? EXIT_DONE : world_failed(error, &d.why);
+	env_linux_close(d->env);
+	return error;
 }
 
 static const struct command_example examples[] = {
@@ -291,12 +285,13 @@ static const struct command_example examples[] = {
 
 const struct command command_demo = {
 	.name = "demo",
-	.arguments = "[OPTION...]",
 	.summary = "show the main thing: serve a disk, use it, measure it",
 	.text = "Serves a disk in memory, then a fresh disk image of 256 MiB in a temporary folder, each in a process of its own, "
 		"connects to it through shared memory as a virtual machine would, writes and verifies data, and measures random "
 		"reads. Then prints how QEMU attaches a machine. Leaves nothing behind.",
 	.options = options,
 	.examples = examples,
-	.run = demo_main,
+	.into = &asked,
+	.why = &asked.why,
+	.run = demo_run,
 };

@@ -4,40 +4,9 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "cli/args.h"
 #include "cli/command.h"
 #include "cli/complete.h"
 #include "cli/mdoc.h"
-#include "cli/world.h"
-
-#include "core/nearest.h"
-
-const struct command *command_find(const char *name)
-{
-	for (const struct command *const *at = commands; *at != NULL; at++)
-		if (strcmp((*at)->name, name) == 0)
-			return *at;
-	return NULL;
-}
-
-static int unknown(const char *name, struct weft_why *why)
-{
-	struct nearest nearest = { .wanted = name };
-	const char *phrase;
-
-	for (const struct command *const *at = commands; *at != NULL; at++)
-		nearest_try(&nearest, (*at)->name, strlen((*at)->name));
-	phrase = nearest_phrase(&nearest);
-	return weft_why(why, -EINVAL, "there is no command '%.40s': %s%s`weft help` lists them", name, phrase,
-		*phrase != '\0' ? " " : "");
-}
-
-int command_unknown(const char *name)
-{
-	struct weft_why why;
-
-	return world_failed(unknown(name, &why), &why);
-}
 
 /* ---- help ---- */
 
@@ -80,7 +49,9 @@ static void print_paragraphs(const char *text)
 
 void help_command(const struct command *command)
 {
-	printf("usage: weft %s %s\n\n", command->name, command->arguments);
+	char usage[COMMAND_USAGE];
+
+	printf("usage: weft %s %s\n\n", command->name, command_usage(command, usage));
 	print_paragraphs(command->text);
 	if (command->options[0].name != NULL) {
 		printf("\noptions:\n");
@@ -150,6 +121,8 @@ static void man_status(void)
 
 static void man_all(void)
 {
+	char usage[COMMAND_USAGE];
+
 	man_title("weft", "serve block devices from user space");
 	printf(".Nm\n.Ar command\n.Op Ar argument ...\n.Sh DESCRIPTION\n");
 	man_paragraphs("weft composes block devices out of small components and serves the result to virtual machines and "
@@ -160,9 +133,9 @@ static void man_all(void)
 	printf(".Bl -tag -width Ds\n");
 	for (const struct command *const *at = commands; *at != NULL; at++) {
 		printf(".It Nm weft %s", (*at)->name);
-		if (*(*at)->arguments != '\0') {
+		if (*command_usage(*at, usage) != '\0') {
 			printf(" Ar ");
-			mdoc_words((*at)->arguments);
+			mdoc_words(usage);
 		}
 		printf("\n");
 		mdoc_sentence((*at)->summary);
@@ -177,7 +150,7 @@ static void man_all(void)
 
 void help_man(const struct command *command)
 {
-	char name[32];
+	char name[32], usage[COMMAND_USAGE];
 
 	if (command == NULL) {
 		man_all();
@@ -186,9 +159,9 @@ void help_man(const struct command *command)
 	snprintf(name, sizeof(name), "weft-%s", command->name);
 	man_title(name, command->summary);
 	printf(".Nm weft %s\n", command->name);
-	if (*command->arguments != '\0') {
+	if (*command_usage(command, usage) != '\0') {
 		printf(".Ar ");
-		mdoc_words(command->arguments);
+		mdoc_words(usage);
 		printf("\n");
 	}
 	printf(".Sh DESCRIPTION\n");
@@ -213,10 +186,11 @@ void help_man(const struct command *command)
 
 enum { SHELL_NONE, SHELL_BASH, SHELL_ZSH };
 
-struct help {
+static struct help {
 	bool man;
 	uint32_t completion; /* SHELL_* */
-};
+	struct weft_why why;
+} asked;
 
 static const struct weft_option options[] = {
 	{ .name = "man", .type = WEFT_OPTION_BOOL, .offset = offsetof(struct help, man), .help = "the manual page, in mdoc" },
@@ -225,25 +199,17 @@ static const struct weft_option options[] = {
 	{ 0 },
 };
 
-static int help_main(int argc, char **argv)
+static int help_run(const struct args *args)
 {
-	const struct command *command = NULL;
-	struct help help = { 0 };
-	struct weft_why why;
-	struct args args;
-	int error = args_parse("help", options, &help, argc, argv, &args, &why);
+	const struct command *command = args->nplain == 1 ? command_find(args->plain[0], &asked.why) : NULL;
 
-	if (error == 0)
-		error = args_count("help", &args, 0, 1, "[COMMAND]", &why);
-	if (error == 0 && args.nplain == 1 && (command = command_find(args.plain[0])) == NULL)
-		error = unknown(args.plain[0], &why);
-	if (error != 0)
-		return world_failed(error, &why);
-	if (help.completion == SHELL_BASH)
+	if (args->nplain == 1 && command == NULL)
+		return -EINVAL;
+	if (asked.completion == SHELL_BASH)
 		complete_bash();
-	else if (help.completion == SHELL_ZSH)
+	else if (asked.completion == SHELL_ZSH)
 		complete_zsh();
-	else if (help.man)
+	else if (asked.man)
 		help_man(command);
 	else if (command != NULL)
 		help_command(command);
@@ -254,9 +220,11 @@ static int help_main(int argc, char **argv)
 
 const struct command command_help = {
 	.name = "help",
-	.arguments = "[COMMAND]",
+	.words = { { "COMMAND", COMPLETE_COMMANDS, 0, 1 } },
 	.summary = "what the commands do",
 	.text = "Tells what a command does and which options it takes.",
 	.options = options,
-	.run = help_main,
+	.into = &asked,
+	.why = &asked.why,
+	.run = help_run,
 };

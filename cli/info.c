@@ -7,18 +7,17 @@
 
 #include <weft/memory.h>
 
-#include "cli/args.h"
 #include "cli/command.h"
 #include "cli/show.h"
 #include "cli/world.h"
 
-struct info {
+static struct info {
 	struct world_options world;
 	bool json;
 	struct world w;
 	struct weft_object *object;
 	struct weft_why why;
-};
+} asked;
 
 #define AT(field) .offset = offsetof(struct info, field)
 static const struct weft_option options[] = {
@@ -119,17 +118,9 @@ static int run(struct info *info, const char *text)
 	return error;
 }
 
-static int info_main(int argc, char **argv)
+static int info_run(const struct args *args)
 {
-	static struct info info;
-	struct args args;
-	int error = args_parse("info", options, &info, argc, argv, &args, &info.why);
-
-	if (error == 0)
-		error = args_count("info", &args, 1, 1, "DEVICE", &info.why);
-	if (error == 0)
-		error = run(&info, args.plain[0]);
-	return error == 0 ? EXIT_DONE : world_failed(error, &info.why);
+	return run(&asked, args->plain[0]);
 }
 
 static const struct command_example examples[] = {
@@ -139,11 +130,13 @@ static const struct command_example examples[] = {
 
 const struct command command_info = {
 	.name = "info",
-	.arguments = "DEVICE [OPTION...]",
+	.words = { { "DEVICE", COMPLETE_DEVICE, 1, 1 } },
 	.summary = "open a device and tell what it is",
 	.text = "Opens a device as it would be served, prints its size, limits and abilities, the stack, and what each part of it "
 		"knows about itself; then closes it.",
 	.options = options,
 	.examples = examples,
-	.run = info_main,
+	.into = &asked,
+	.why = &asked.why,
+	.run = info_run,
 };

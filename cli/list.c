@@ -6,7 +6,6 @@
 
 #include <weft/export.h>
 
-#include "cli/args.h"
 #include "cli/command.h"
 #include "cli/mdoc.h"
 #include "cli/show.h"
@@ -14,12 +13,12 @@
 
 #include "core/value.h"
 
-struct list {
+static struct list {
 	struct world_options world;
 	bool json, man;
 	struct world w;
 	struct weft_why why;
-};
+} asked;
 
 #define AT(field) .offset = offsetof(struct list, field)
 
@@ -57,22 +56,18 @@ static const struct weft_option list_options[] = {
 	{ 0 },
 };
 
-static int list_main(int argc, char **argv)
+static int list_run(const struct args *args)
 {
-	static struct list l;
-	struct args args;
-	int error = args_parse("list", list_options, &l, argc, argv, &args, &l.why);
+	int error;
 
-	if (error == 0)
-		error = args_count("list", &args, 0, 1, "[components]", &l.why);
-	if (error == 0 && args.nplain == 1 && strcmp(args.plain[0], "components") != 0)
-		error = weft_why(&l.why, -EINVAL, "list: '%.40s' cannot be listed: write `weft list components`", args.plain[0]);
-	if (error == 0)
-		error = world_open(&l.w, &l.world, 0, 0, &l.why);
+	if (args->nplain == 1 && strcmp(args->plain[0], "components") != 0)
+		return weft_why(&asked.why, -EINVAL, "list: '%.40s' cannot be listed: write `weft list components`",
+			args->plain[0]);
+	error = world_open(&asked.w, &asked.world, 0, 0, &asked.why);
 	if (error != 0)
-		return world_failed(error, &l.why);
-	print_kinds(&l);
-	world_close(&l.w);
+		return error;
+	print_kinds(&asked);
+	world_close(&asked.w);
 	return EXIT_DONE;
 }
 
@@ -83,12 +78,14 @@ static const struct command_example list_examples[] = {
 
 const struct command command_list = {
 	.name = "list",
-	.arguments = "[components] [OPTION...]",
+	.words = { { "components", COMPLETE_WORDS, 0, 1 } },
 	.summary = "which components there are",
 	.text = "Lists the components: devices, which store; filters, which stand on devices; exports, which serve them.",
 	.options = list_options,
 	.examples = list_examples,
-	.run = list_main,
+	.into = &asked,
+	.why = &asked.why,
+	.run = list_run,
 };
 
 /* ---- explain ---- */
@@ -216,21 +213,15 @@ static const struct weft_option explain_options[] = {
 	{ 0 },
 };
 
-static int explain_main(int argc, char **argv)
+static int explain_run(const struct args *args)
 {
-	static struct list l;
-	struct args args;
-	int error = args_parse("explain", explain_options, &l, argc, argv, &args, &l.why);
+	int error = world_open(&asked.w, &asked.world, 0, 0, &asked.why);
 
-	if (error == 0)
-		error = args_count("explain", &args, 1, 1, "KIND", &l.why);
-	if (error == 0)
-		error = world_open(&l.w, &l.world, 0, 0, &l.why);
 	if (error != 0)
-		return world_failed(error, &l.why);
-	error = explain(&l, args.plain[0]);
-	world_close(&l.w);
-	return error == 0 ? EXIT_DONE : world_failed(error, &l.why);
+		return error;
+	error = explain(&asked, args->plain[0]);
+	world_close(&asked.w);
+	return error;
 }
 
 static const struct command_example explain_examples[] = {
@@ -240,11 +231,13 @@ static const struct command_example explain_examples[] = {
 
 const struct command command_explain = {
 	.name = "explain",
-	.arguments = "KIND [OPTION...]",
+	.words = { { "KIND", COMPLETE_KINDS, 1, 1 } },
 	.summary = "the options of a component",
 	.text = "Prints the tables of a component: how it is written, its options, what it stands on, what it offers. "
 		"[live] options can be changed while it runs (weft ctl).",
 	.options = explain_options,
 	.examples = explain_examples,
-	.run = explain_main,
+	.into = &asked,
+	.why = &asked.why,
+	.run = explain_run,
 };

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* weft, the command: picks one of its commands. */
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "cli/command.h"
+#include "cli/world.h"
 
 const struct command *const commands[] = {
 	&command_serve, &command_ctl, &command_top, &command_bench, &command_copy, &command_check, &command_info,
@@ -22,6 +24,7 @@ static bool asks_for_help(int argc, char **argv)
 int main(int argc, char **argv)
 {
 	const struct command *command;
+	struct weft_why why;
 
 	if (argc < 2) {
 		help_all();
@@ -35,12 +38,12 @@ int main(int argc, char **argv)
 		help_all();
 		return EXIT_DONE;
 	}
-	command = command_find(argv[1]);
+	command = command_find(argv[1], &why);
 	if (command == NULL)
-		return command_unknown(argv[1]);
+		return world_failed(-EINVAL, &why);
 	if (asks_for_help(argc - 2, argv + 2)) {
 		help_command(command);
 		return EXIT_DONE;
 	}
-	return command->run(argc - 2, argv + 2);
+	return command_run(command, argc - 2, argv + 2);
 }

@@ -114,17 +114,13 @@ static int run(struct serve *s)
 	return error;
 }
 
-static int serve_main(int argc, char **argv)
-{
-	static struct serve s;
-	struct args args;
-	int error = args_parse("serve", options, &s, argc, argv, &args, &s.why);
+static struct serve asked;
 
-	if (error == 0)
-		error = served_read(&s, &args);
-	if (error == 0)
-		error = run(&s);
-	return error == 0 ? EXIT_DONE : world_failed(error, &s.why);
+static int serve_run(const struct args *args)
+{
+	int error = served_read(&asked, args);
+
+	return error != 0 ? error : run(&asked);
 }
 
 static const struct command_example examples[] = {
@@ -140,7 +136,8 @@ static const struct command_example examples[] = {
 
 const struct command command_serve = {
 	.name = "serve",
-	.arguments = "DEVICE|--config FILE --on EXPORT:ADDRESS... [DEVICE... --on ...] [OPTION...]",
+	.words = { { "DEVICE", COMPLETE_DEVICE, 0, SERVE_DEVICES_MAX } },
+	.usage = "DEVICE|--config FILE --on EXPORT:ADDRESS... [DEVICE... --on ...] [OPTION...]",
 	.summary = "serve devices until told to stop",
 	.text = "Opens a device, puts the layers of --through on it, and serves it at every address that --on names. When all of "
 		"them are listening it prints a line for each.\n\n"
@@ -154,5 +151,7 @@ const struct command command_serve = {
 		"has it carried out by the server that is started next. When it cannot begin, it leaves nothing behind.",
 	.options = options,
 	.examples = examples,
-	.run = serve_main,
+	.into = &asked,
+	.why = &asked.why,
+	.run = serve_run,
 };

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "cli/command.h"
 #include "cli/serve.h"
 
 /* ---- the line ---- */
@@ -57,8 +58,11 @@ static const struct serve_export *first_export(const struct serve *s, const stru
 
 int served_read(struct serve *s, const struct args *args)
 {
+	char usage[COMMAND_USAGE];
+
 	if (args->nplain + s->config.n == 0)
-		return weft_why(&s->why, -EINVAL, "serve: an argument is missing: write `weft serve DEVICE --on EXPORT:ADDRESS`");
+		return weft_why(&s->why, -EINVAL, "serve: an argument is missing: write `weft serve %s`",
+			command_usage(&command_serve, usage));
 	if (args->nplain + s->config.n > SERVE_DEVICES_MAX)
 		return weft_why(&s->why, -EINVAL, "serve: there are more than %d devices: start another server for some of them",
 			SERVE_DEVICES_MAX);

@@ -4,7 +4,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "cli/args.h"
 #include "cli/call.h"
 #include "cli/command.h"
 #include "cli/stats.h"
@@ -12,14 +11,14 @@
 
 #include "env/env.h"
 
-struct top {
+static struct top {
 	bool once;
 	uint64_t every_ns;
 	struct env *env;
 	struct env_loop *loop;  /* waits */
 	bool stop;
 	struct weft_why why;
-};
+} asked;
 
 #define AT(field) .offset = offsetof(struct top, field)
 static const struct weft_option options[] = {
@@ -100,20 +99,13 @@ static int run(struct top *top, const struct args *args, int *status)
 	return error;
 }
 
-static int top_main(int argc, char **argv)
+static int top_run(const struct args *args)
 {
-	static struct top top;
-	struct args args;
-	int status = EXIT_FAILED, error = args_parse("top", options, &top, argc, argv, &args, &top.why);
+	int status = EXIT_FAILED, error = run(&asked, args, &status);
 
 	if (error == 0)
-		error = args_count("top", &args, 1, 2, "PATH [DEVICE]", &top.why);
-	if (error != 0)
-		return world_failed(error, &top.why);
-	error = run(&top, &args, &status);
-	if (error == 0)
 		return EXIT_DONE;
-	world_failed(error, &top.why);
+	world_failed(error, &asked.why);
 	return status;
 }
 
@@ -125,7 +117,7 @@ static const struct command_example examples[] = {
 
 const struct command command_top = {
 	.name = "top",
-	.arguments = "PATH [DEVICE] [OPTION...]",
+	.words = { { "PATH", COMPLETE_FILES, 1, 1 }, { "DEVICE", COMPLETE_NOTHING, 0, 1 } },
 	.summary = "watch a running server",
 	.text = "Shows what the devices and reactors of a running `weft serve --control PATH` do: requests and bytes per second, "
 		"latencies, emulation, processor time, memory. What a device tells of itself appears when it changes: how far the "
@@ -134,5 +126,7 @@ const struct command command_top = {
 		"weft-ctl.",
 	.options = options,
 	.examples = examples,
-	.run = top_main,
+	.into = &asked,
+	.why = &asked.why,
+	.run = top_run,
 };

@@ -133,6 +133,27 @@ def test_bad_input(weft, stage, case):
     check(weft(*typed), status, parts, before, stage)
 
 
+# how many words each command takes, besides options: at least, at most
+WORDS = {'serve': (1, 256), 'ctl': (2, 6), 'top': (1, 2), 'bench': (1, 1), 'copy': (2, 2), 'check-contract': (1, 1), 'info': (1, 1),
+         'list': (0, 1), 'explain': (1, 1), 'demo': (0, 0), 'help': (0, 1)}
+
+
+@pytest.mark.parametrize('command', WORDS)
+def test_words_too_few_and_too_many(weft, folder, command):
+    """What is said is what help says."""
+    least, most = WORDS[command]
+    usage = weft(command, '--help').out.split('\n')[0].removeprefix('usage: ')
+    if least > 0:
+        check(weft(command, *['x'] * (least - 1)), USAGE, ['an argument is missing', f'write `{usage}`'], [], folder)
+    if command != 'serve':
+        check(weft(command, *['x'] * most, 'odd'), USAGE, ["'odd' is one argument too many", f'write `{usage}`'], [], folder)
+
+
+def test_all_commands_are_tried(weft):
+    told = [line.split()[1] for line in weft('help').out.split('\n') if line.startswith('  weft ')]
+    assert sorted(told) == sorted(WORDS)
+
+
 @pytest.mark.parametrize('exports', [('vhost-user:used.sock',), ('vhost-user:vm.sock', 'vhost-user:used.sock'),
                                      ('vhost-user:vm.sock', 'vhost-user:none/vm.sock')])
 def test_an_image_that_was_made_for_nothing_is_taken_away(weft, stage, exports):
