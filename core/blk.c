@@ -206,6 +206,66 @@ uint32_t blk_span(struct weft_blk *blk)
 	return blk->span = span; /* control's alone */
 }
 
+/* What a hop meets first. */
+static const struct weft_blk *outermost(const struct weft_blk *blk)
+{
+	return blk->carrier != NULL ? blk->carrier : blk->adapter != NULL ? blk->adapter : blk;
+}
+
+uint32_t blk_hops_behind(const struct weft_blk *blk)
+{
+	WEFT_ASSERT(outermost(blk)->request_at >= sizeof(struct weft_hop));
+	return outermost(blk)->request_at - (uint32_t)sizeof(struct weft_hop);
+}
+
+struct nth {
+	unsigned n;
+	const struct weft_blk *found;
+};
+
+static void count_down(void *arg, struct weft_blk *lower)
+{
+	struct nth *nth = arg;
+
+	WEFT_ASSERT(lower != NULL);
+	if (nth->n-- == 0)
+		nth->found = lower;
+}
+
+static const struct weft_blk *nth_below(const struct weft_blk *blk, unsigned n)
+{
+	struct nth nth = { .n = n };
+
+	each_below(blk, count_down, &nth);
+	return nth.found;
+}
+
+static bool children_alike(const struct weft_blk *a, const struct weft_blk *b)
+{
+	if (a == NULL || b == NULL)
+		return a == b;
+	WEFT_ASSERT(a->request_at == sizeof(struct weft_hop) + a->ops->width * a->child_stride);
+	return a->ops->width == b->ops->width && a->child_stride == b->child_stride;
+}
+
+/* A carrier is used on some reactors only, and on which depends on the device. */
+bool blk_alike(const struct weft_blk *a, const struct weft_blk *b)
+{
+	const struct weft_blk *below_a, *below_b;
+
+	WEFT_ASSERT(a->shard != NULL && b->shard != NULL); /* both have started */
+	if (a->carrier != NULL || b->carrier != NULL || !children_alike(a->adapter, b->adapter) || !children_alike(a, b))
+		return false;
+	for (unsigned i = 0;; i++) {
+		below_a = nth_below(a, i);
+		below_b = nth_below(b, i);
+		if (below_a == NULL || below_b == NULL)
+			return below_a == below_b;
+		if (!blk_alike(below_a, below_b))
+			return false;
+	}
+}
+
 /* ---- shards ---- */
 
 /* Requests that were submitted here and have not been delivered. */

@@ -52,6 +52,11 @@ void blk_stopped(struct weft_blk *blk);
  * is: others may be using it, so that a device is not opened while its stack is being changed. */
 uint32_t blk_span(struct weft_blk *blk);
 
+/* How many bytes behind a hop to the device, at most, hold hops: those of all below it. */
+uint32_t blk_hops_behind(const struct weft_blk *blk);
+/* Do they lie at the same places for both devices, on each reactor? What one has left there is good for the other then. */
+bool blk_alike(const struct weft_blk *a, const struct weft_blk *b);
+
 /*
  * Opens (closes) on the reactor that runs this what of the stack has its home here and, where hops are submitted here (`asked`),
  * what these need: shards of devices, adapters, carriers. Of all that, what lies behind `homes` homes on the way down.

@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "core/blk.h"
 #include "devices/device.h"
 
 #define STRIPE_LEGS 8
@@ -23,6 +24,15 @@ struct stripe {
 	uint64_t chunk;
 	unsigned legs;
 	unsigned chunk_shift;
+};
+
+/*
+ * A child is asked now of this leg, now of that, and what lies behind it is laid out as that one has it: of what another leg has
+ * left there nothing may be taken for hops. So when the leg changes it is cleared as far as the next one has hops; unless all have
+ * theirs at the same places.
+ */
+struct stripe_shard {
+	uint32_t clears[STRIPE_LEGS]; /* bytes behind a child that goes to this leg; 0: none */
 };
 
 /* In hop->scratch. */
@@ -56,14 +66,13 @@ static uint64_t leg_bytes(const struct stripe *stripe, unsigned leg, uint64_t at
 	return at / row * stripe->chunk + (inside < stripe->chunk ? inside : stripe->chunk);
 }
 
-/* A child is asked now of this leg, now of that, and what lies behind it is laid out as that one has it: of what another leg has
- * left there nothing may be taken for hops. */
-static void submit_to(const struct stripe *stripe, unsigned leg, struct weft_hop *child)
+static void submit_to(const struct stripe *stripe, unsigned leg, struct weft_hop *hop, struct weft_hop *child)
 {
 	struct weft_blk *lower = stripe->leg[leg];
+	uint32_t clears = ((const struct stripe_shard *)weft_hop_shard(hop))->clears[leg];
 
-	if (child->blk != NULL && child->blk->object != lower->object)
-		memset(child + 1, 0, stripe->blk.child_stride - sizeof(*child));
+	if (clears != 0 && child->blk != NULL && child->blk->object != lower->object)
+		memset(child + 1, 0, clears);
 	weft_hop_submit(child, lower, stripe_done);
 }
 
@@ -80,7 +89,7 @@ static void step_data(
 	child->offset = (number / stripe->legs << stripe->chunk_shift) + in_chunk;
 	child->seg_skip += (uint32_t)state->next;
 	state->next += child->len;
-	submit_to(stripe, (unsigned)(number % stripe->legs), child);
+	submit_to(stripe, (unsigned)(number % stripe->legs), hop, child);
 }
 
 /* The next leg's part of all else. Nothing of the range may lie on it: the waist answers that at once. */
@@ -94,7 +103,7 @@ static void step_leg(
 		child->offset = leg_bytes(stripe, leg, hop->offset);
 		child->len = leg_bytes(stripe, leg, hop->offset + hop->len) - child->offset;
 	}
-	submit_to(stripe, leg, child);
+	submit_to(stripe, leg, hop, child);
 }
 
 /* Starts steps while the window has room; ends the request when nothing is left. */
@@ -143,9 +152,26 @@ static void stripe_abort(struct weft_blk *blk, struct weft_hop *hop)
 	device_abort_children(blk, hop);
 }
 
+static int stripe_shard_open(struct weft_blk *blk, void *shard, struct weft_reactor *reactor, struct weft_why *why)
+{
+	const struct stripe *stripe = stripe_of(blk);
+	struct stripe_shard *mine = shard;
+	bool alike = true;
+
+	(void)reactor;
+	(void)why;
+	for (unsigned i = 1; i < stripe->legs; i++)
+		alike = alike && blk_alike(stripe->leg[0], stripe->leg[i]);
+	for (unsigned i = 0; i < stripe->legs; i++)
+		mine->clears[i] = alike ? 0 : blk_hops_behind(stripe->leg[i]);
+	return 0;
+}
+
 static const struct weft_blk_ops stripe_ops = {
 	.submit = stripe_submit,
 	.abort = stripe_abort,
+	.shard_open = stripe_shard_open,
+	.shard_size = sizeof(struct stripe_shard),
 	.width = STRIPE_WINDOW,
 };
 

@@ -2,6 +2,8 @@
 /* stripe: chunks side by side. */
 #include "devices/rig_test.h"
 
+#include "core/blk.h"
+
 RIG_FOR_EACH_TEST(1, 1)
 
 static uint64_t requests_of(unsigned leg)
@@ -19,11 +21,42 @@ static void conforms(void **state)
 	for (uint64_t seed = 1; seed <= 3; seed++) {
 		rig_conform("stripe:[mem:1MiB],[mem:1MiB],[mem:2MiB]", seed, 300);
 		rig_conform("stripe:[mem:1MiB],[mem:1MiB],chunk=512", seed, 300);
+		rig_conform("stripe:[home:[slice:[mem:1MiB]]],[home:[slice:[mem:1MiB]]]", seed, 300);
 		/* What each leaves behind a hop lies where the others have hops. */
 		rig_conform("stripe:[compare-write:[mem:1MiB]],[compare-write:[mem:1MiB]],[slice:[slice:[mem:1MiB]]]", seed, 300);
 		rig_conform("contract:[stripe:[delay:[mem:1MiB],all=50us],[mem:1MiB],[mem:1MiB],[mem:1MiB],["
 			    "mem:1MiB],chunk=4KiB]",
 			seed, 300);
+	}
+}
+
+/* What one leg leaves behind a hop need not be cleared for the other only if their hops lie at the same places, to the bottom. */
+static void legs_are_alike_where_their_hops_lie_at_the_same_places(void **state)
+{
+	static const struct {
+		const char *legs;
+		bool alike;
+	} cases[] = {
+		{ "[mem:1MiB],[mem:2MiB]", true },
+		{ "[slice:[delay:[mem:1MiB]]],[slice:[delay:[mem:1MiB]]]", true },
+		{ "[slice:[mem:1MiB]],[mem:1MiB]", false },
+		{ "[slice:[delay:[mem:1MiB]]],[slice:[slice:[slice:[mem:1MiB]]]]", false }, /* as long, and other inside */
+		{ "[mirror:[mem:1MiB],[mem:1MiB]],[stripe:[mem:1MiB],[mem:1MiB]]", false },
+		{ "[home:[mem:1MiB]],[home:[mem:1MiB]]", false }, /* on each reactor another one lives */
+	};
+
+	(void)state;
+	for (unsigned i = 0; i < WEFT_COUNT(cases); i++) {
+		const struct weft_blk *leg[2];
+		char text[128];
+
+		snprintf(text, sizeof(text), "stripe:%s", cases[i].legs);
+		rig_make(&rig, text);
+		for (unsigned n = 0; n < 2; n++)
+			leg[n] = weft_object_query(rig_below(rig.object, n), &weft_blk_iface);
+		if (blk_alike(leg[0], leg[1]) != cases[i].alike)
+			fail_msg("%s", text);
+		rig_unmake(&rig);
 	}
 }
 
@@ -154,6 +187,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(conforms),
+		RIG_TEST(legs_are_alike_where_their_hops_lie_at_the_same_places),
 		RIG_TEST(chunks_lie_on_the_legs_in_turn),
 		RIG_TEST(a_long_request_has_at_most_four_children),
 		RIG_TEST(a_long_discard_asks_each_leg_once),
