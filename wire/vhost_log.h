@@ -8,16 +8,24 @@
 
 #include "wire/shm.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #define VHOST_LOG_PAGE 4096u
 
 struct vhost_log {
 	uint8_t *bits;  /* the mapped log */
-	uint64_t bytes; /* its size: what lies beyond is not logged */
+	uint64_t bytes; /* its size */
 };
 
-/* Marks the pages of [gpa, gpa + bytes) dirty. Call it after the write. Pages outside the log are ignored. */
+/* Has a log of so many bytes a bit for each page of [gpa, gpa + bytes)? */
+static inline bool vhost_log_covers(uint64_t log_bytes, uint64_t gpa, uint64_t bytes)
+{
+	return bytes == 0 || (bytes - 1 <= UINT64_MAX - gpa && (gpa + (bytes - 1)) / VHOST_LOG_PAGE / 8 < log_bytes);
+}
+
+/* Marks the pages of [gpa, gpa + bytes) dirty. Call it after the write. Pages outside the log have no bit: whoever takes a log sees
+ * to it that nothing is written there. */
 static inline void vhost_log_mark(const struct vhost_log *log, uint64_t gpa, uint64_t bytes)
 {
 	uint64_t page = gpa / VHOST_LOG_PAGE, last;

@@ -151,6 +151,7 @@ static void test_log(void **state)
 		for (uint64_t bytes = 0; bytes < 20000; bytes += 777) {
 			memset(bits, 0, sizeof(bits));
 			vhost_log_mark(&log, gpa, bytes);
+			assert_int_equal(vhost_log_covers(3, gpa, bytes), bytes == 0 || gpa + bytes <= 24 * 4096);
 			for (uint64_t page = 0; page < 32; page++) {
 				bool dirty = bytes > 0 && page < 24 && page >= gpa / 4096 && page <= (gpa + bytes - 1) / 4096;
 
@@ -165,6 +166,8 @@ static void test_log(void **state)
 	vhost_log_mark(&log, 0, UINT64_MAX);
 	assert_int_equal(bits[2], 0xff);
 	assert_int_equal(bits[3], 0);
+	assert_false(vhost_log_covers(3, UINT64_MAX - 4096, 4098)); /* wraps */
+	assert_false(vhost_log_covers(3, 0, UINT64_MAX));
 }
 
 int main(void)

@@ -86,6 +86,10 @@ static int memory_map(struct vux_connection *c, struct vux_memory **memory, unsi
 		weft_free(core, map);
 		return weft_why(&c->why, -EINVAL, "memory table: %s", reason);
 	}
+	if (connection_acked(c, VHOST_F_LOG_ALL) && migration_covers(c, &c->log, map) != 0) {
+		weft_free(core, map);
+		return -EINVAL;
+	}
 	*out = map;
 	return 0;
 }

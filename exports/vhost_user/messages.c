@@ -62,6 +62,8 @@ static int on_set_features(struct vux_connection *c)
 			offered);
 	if (wanted == c->features)
 		return 0;
+	if ((wanted >> VHOST_F_LOG_ALL & 1) != 0 && migration_covers(c, &c->log, c->map) != 0)
+		return -EINVAL;
 	c->features = wanted;
 	connection_changed(c);
 	return wait_for_rings(c);

@@ -27,8 +27,10 @@ static void queue_log(struct vux_ring *ring, const void *base, uint64_t len)
 	uint64_t gpa;
 
 	WEFT_ASSERT(ring->logging && base != NULL);
-	if (vmap_gpa_of(&ring->map->vmap, base, &gpa))
+	if (vmap_gpa_of(&ring->map->vmap, base, &gpa)) {
+		WEFT_ASSERT(vhost_log_covers(ring->log.bytes, gpa, len)); /* migration.c sees to it */
 		vhost_log_mark(&ring->log, gpa, len);
+	}
 }
 
 static void queue_log_data(struct vux_ring *ring, const struct weft_slot *slot)

@@ -315,6 +315,12 @@ void ring_changed(struct vux_ring *ring)
 	ring->generation++;
 }
 
+/* What is written into the guest's memory is to be marked in the dirty log. */
+static bool ring_logs(const struct vux_ring *ring)
+{
+	return ring->connection->log.base != NULL && connection_acked(ring->connection, VHOST_F_LOG_ALL);
+}
+
 /* All that the reactor will read. 0 or -errno with ring->why. */
 static int ring_prepare(struct vux_ring *ring)
 {
@@ -329,6 +335,11 @@ static int ring_prepare(struct vux_ring *ring)
 		return weft_why(&ring->why, -EFAULT, "its addresses (descriptors 0x%" PRIx64 ", driver 0x%" PRIx64 ", device 0x%"
 			PRIx64 ", %u entries) are not in the memory that was shared", ring->setup.desc, ring->setup.driver,
 			ring->setup.device, num);
+	if (ring_logs(ring) && ring->setup.log_used && !config->packed &&
+			!vhost_log_covers(c->log.size, ring->setup.log_address, virtq_device_size(false, num)))
+		return weft_why(&ring->why, -EINVAL, "its used ring is to be logged at guest address 0x%" PRIx64 ", where the "
+			"dirty log of %" PRIu64 " bytes has no bits: give its address in the guest's memory",
+			ring->setup.log_address, c->log.size);
 	if (inflight_is_short(c, ring->index)) /* untracked, it would lose requests when we are killed */
 		return weft_why(&ring->why, -EINVAL, "the area for requests in flight, %" PRIu64 " bytes for %u queues of %u "
 			"entries, is too short for it: the front end must give the one that it was given", c->inflight.size,
@@ -400,7 +411,7 @@ static void ring_start(struct vux_ring *ring)
 	ring->session.slots_max = ring->setup.num;
 	ring->map = c->map;
 	ring->log = (struct vhost_log){ .bits = c->log.base, .bytes = c->log.size };
-	ring->logging = c->log.base != NULL && connection_acked(c, VHOST_F_LOG_ALL);
+	ring->logging = ring_logs(ring);
 	ring->log_used = ring->setup.log_used;
 	ring_log_addresses(ring);
 	ring->serial = c->exp->serial != NULL ? c->exp->serial : c->exp->object.name;

@@ -267,6 +267,8 @@ void inflight_reset(struct vux_connection *c);
 /* migration.c */
 int migration_set_log_base(struct vux_connection *c);
 int migration_set_log_fd(struct vux_connection *c);
+/* 0, or -EINVAL with c->why: the map has pages that the log has no bit for. Without one of the two, 0. */
+int migration_covers(struct vux_connection *c, const struct vux_area *log, const struct vux_map *map);
 
 /* An area mapped from a descriptor that is closed in any case. */
 int area_map(struct vux_connection *c, struct vux_area *area, int fd, uint64_t offset, uint64_t size);

@@ -264,6 +264,81 @@ def test_a_read_that_is_refused_dirties_nothing(serve, client, device, parts):
     log.memory.close()
 
 
+def test_a_log_that_is_too_short_for_the_memory_ends_the_session(serve, client):
+    """Pages beyond it would be written, and not be sent again."""
+    server = serve(options=',clients=2')
+    other = client(server)
+    c = client(server, protocol=P_ALL)
+    end = c.memory.gpa + c.memory.size
+    log = Memory(end // 4096 // 8)
+    with pytest.raises(Closed):
+        c.front.ask(SET_LOG_BASE, struct.pack('<QQ', log.size - 1, 0), [log.fd])
+    text = server.text()
+    assert f'SET_LOG_BASE: guest memory up to {end:#x} needs a dirty log of {log.size} bytes' in text
+    assert other.works()
+    log.close()
+
+
+def test_a_log_as_long_as_the_memory_needs_it_is_taken(serve, client):
+    c = client(serve(), protocol=P_ALL)
+    log = Memory((c.memory.gpa + c.memory.size) // 4096 // 8)
+    c.front.ask(SET_LOG_BASE, struct.pack('<QQ', log.size, 0), [log.fd])
+    assert c.works()
+    log.close()
+
+
+def test_memory_that_the_log_does_not_cover_is_not_taken(serve, client):
+    """While writes are logged: added or in a new table. A longer log first, as QEMU does it, and it is; without logging, too."""
+    server = serve()
+    c = client(server, protocol=P_ALL)
+    log = Log(c)
+    more = Memory(1 << 20, gpa=1 << 32, uva=0x600000000000)
+    add = (ADD_MEM_REG, bytes(8) + more.region(), [more.fd])
+    assert c.front.tell(*add) == 1
+    assert 'ADD_MEM_REG: guest memory up to 0x100100000' in server.text()
+    assert c.front.mem_table(c.memory, more) == 1
+    assert c.works()
+    longer = Memory((more.gpa + more.size) // 4096 // 8)
+    c.front.ask(SET_LOG_BASE, struct.pack('<QQ', longer.size, 0), [longer.fd])
+    assert c.front.tell(*add) == 0
+    ring = SplitRing(c.front, more, 1).start()
+    assert ring.read(0, 4096)[0] == OK
+    assert any(longer.get((1 << 32) // 4096 // 8, 32)), 'what was written there is not in the log'
+    ring.close()
+    for m in (log.memory, longer, more):
+        m.close()
+
+
+def test_logging_is_not_switched_on_with_a_log_that_is_too_short(serve, client):
+    """Memory has grown since the log of the last migration was given: until the next one that does not matter."""
+    server = serve()
+    c = client(server, protocol=P_ALL)
+    log = Log(c)
+    features = F_PROTOCOL | F_VERSION_1 | F_FLUSH
+    assert c.front.tell_u64(SET_FEATURES, features) == 0
+    more = Memory(1 << 20, gpa=1 << 32, uva=0x600000000000)
+    assert c.front.tell(ADD_MEM_REG, bytes(8) + more.region(), [more.fd]) == 0
+    assert c.front.tell_u64(SET_FEATURES, features | F_LOG_ALL) == 1
+    assert 'SET_FEATURES: guest memory up to 0x100100000' in server.text()
+    assert c.front.tell(REM_MEM_REG, bytes(8) + more.region()) == 0
+    assert c.front.tell_u64(SET_FEATURES, features | F_LOG_ALL) == 0
+    assert c.works() and log.dirty()
+    for m in (log.memory, more):
+        m.close()
+
+
+def test_a_ring_that_is_to_be_logged_beyond_the_log_does_not_run(serve, client):
+    server = serve()
+    c = client(server, protocol=P_ALL)
+    log = Log(c)
+    for where in (8 * 4096 * log.memory.size, (1 << 64) - 16):
+        assert c.front.tell(SET_VRING_ADDR, c.ring.addr_payload(flags=1, log=where)) == 0
+        assert f'is to be logged at guest address {where:#x}' in server.text()
+    assert c.front.tell(SET_VRING_ADDR, c.ring.addr_payload(flags=1, log=c.memory.gpa + c.ring.device)) == 0
+    assert c.works()
+    log.memory.close()
+
+
 @pytest.mark.parametrize('kind', ['split', 'packed'])
 def test_dirty_log(serve, client, kind):
     """Each page that is written, by data, status or ring, is in the log; and from the start the whole ring, since a server that
