@@ -12,7 +12,7 @@ import math
 import os
 import tempfile
 
-from common import MIB, ROOT, Server, append, conditions, fill, median, weft_binary
+from common import MIB, ROOT, Server, append, conditions, fill, median, WEFT
 
 MODES = {'poll': '#777777', 'notify': '#cc7a00', 'adaptive': '#0060c0'}
 WIDTH, HEIGHT, LEFT, TOP, PLOT_W, PLOT_H = 860, 360, 60, 40, 340, 250
@@ -26,7 +26,7 @@ def measure(options, device, rates):
     for repeat in range(options.repeats):
         for rate in rates:
             for mode in MODES:
-                command = [weft_binary(), 'serve', device, '--on', 'vhost-user:{socket}', '--mode', mode, '--cpus', '0',
+                command = [WEFT, 'serve', device, '--on', 'vhost-user:{socket}', '--mode', mode, '--cpus', '0',
                            '--log', 'error']
                 with Server(command) as server:
                     run = server.bench('--rw', 'randread', '--bs', '4KiB', '--depth', 256, '--rate', rate, '--arrivals', 'poisson',

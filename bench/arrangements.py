@@ -11,11 +11,11 @@ import json
 import os
 import subprocess
 
-from common import ROOT, Server, append, conditions, line_ns, median, weft_binary
+from common import ROOT, Server, append, conditions, line_ns, median, WEFT
 from vhost import NEAR_NS
 
 HOW = ['--mode', 'poll', '--cpus', '{cpu}', '--log', 'error']
-SERVE = [weft_binary(), 'serve', '{device}', '--on', 'vhost-user:{socket}', *HOW]
+SERVE = [WEFT, 'serve', '{device}', '--on', 'vhost-user:{socket}', *HOW]
 # name: how, processors of the program (all or one), device, what is served
 ARRANGEMENTS = {
     'a call': ('loop', 1, 'null:1GiB', None),
@@ -33,7 +33,7 @@ MEMORY = {  # of the three connections: what is served, by how many devices
 
 def ask(options, how, depth, cpus, devices):
     """-> what bench_arrangements tells"""
-    program = os.path.join(os.path.dirname(weft_binary()), 'tests/bench_arrangements')
+    program = os.path.join(os.path.dirname(WEFT), 'tests/bench_arrangements')
     before = line_ns(options.cpus)
     run = subprocess.run([program, how, str(depth), str(options.seconds), cpus, options.cpus[0], *devices], stdout=subprocess.PIPE,
                          text=True, check=True, timeout=120)
@@ -47,15 +47,15 @@ def one(options, name, depth):
         return ask(options, how, depth, cpus, [device])
     command = [word.format(device=served, cpu=options.cpus[0], socket='{socket}') for word in SERVE]
     with Server(command) as server:
-        return ask(options, how, depth, cpus, [device.format(socket=server.socket, depth=depth)])
+        return ask(options, how, depth, cpus, [device.format(socket=server.path, depth=depth)])
 
 
 def connections(options, depth, device, devices):
     """One thread, one server, a socket for each connection; of memory that is there."""
     sockets = ['{socket}', *(f'{{folder}}/{n}.sock' for n in range(1, CONNECTIONS))]
     words = [word for n, path in enumerate(sockets) for word in (*([device] if n < devices else []), '--on', f'vhost-user:{path}')]
-    with Server([weft_binary(), 'serve', *words, *(word.replace('{cpu}', options.cpus[0]) for word in HOW)]) as server:
-        paths = [path.format(socket=server.socket, folder=server.folder) for path in sockets]
+    with Server([WEFT, 'serve', *words, *(word.replace('{cpu}', options.cpus[0]) for word in HOW)]) as server:
+        paths = [path.format(socket=server.path, folder=server.folder) for path in sockets]
         for path in paths[:devices]:
             server.bench('--rw', 'write', '--bs', '1MiB', '--depth', 4, '--amount', '1GiB', '--time', '0', path=path)
         return ask(options, 'ask', depth, options.cpus[1], [f'vhost-user:{path},depth={depth}' for path in paths])

@@ -5,61 +5,43 @@ import os
 import platform
 import shlex
 import shutil
-import socket
 import subprocess
+import sys
 import tempfile
 import time
 
-ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), 'tests'))
+
+from listening import Listening  # noqa: E402
+from waiting import BUILD, ROOT, WEFT  # noqa: E402
+
 MIB = 1 << 20
-
-
-def weft_binary():
-    return os.path.join(os.environ.get('WEFT_BUILD', os.path.join(ROOT, 'build')), 'weft')
 
 
 def line_ns(cpus):
     """How long a cache line takes from one of two processors to the other and back."""
-    program = os.path.join(os.path.dirname(weft_binary()), 'tests/bench_bounce')
+    program = os.path.join(BUILD, 'tests/bench_bounce')
     return float(subprocess.run([program, *cpus], stdout=subprocess.PIPE, text=True, check=True).stdout)
 
 
-class Server:
-    """A vhost-user-blk server that runs while the block lasts. `command`: words; {socket} stands for its path, {folder} for
+class Server(Listening):
+    """A vhost-user-blk server that runs until the end of the block. `command`: words; {socket} stands for its path, {folder} for
     the folder that it lies in, blk.sock there."""
 
     def __init__(self, command):
         self.folder = tempfile.mkdtemp(prefix='weft-bench-')
-        self.socket = os.path.join(self.folder, 'blk.sock')
-        self.command = [word.replace('{socket}', self.socket).replace('{folder}', self.folder) for word in command]
-        self.log = tempfile.TemporaryFile('w+')
-        self.child = None
+        path = os.path.join(self.folder, 'blk.sock')
+        try:
+            super().__init__([word.replace('{socket}', path).replace('{folder}', self.folder) for word in command], path)
+        except BaseException:
+            shutil.rmtree(self.folder)
+            raise
 
     def __enter__(self):
-        self.child = subprocess.Popen(self.command, stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log)
-        until = time.monotonic() + 10
-        while not self._listens():
-            if self.child.poll() is not None or time.monotonic() > until:
-                self.log.seek(0)
-                raise RuntimeError(f'{shlex.join(self.command)}\n{self.log.read()}')
-            time.sleep(0.01)
         return self
 
-    def _listens(self):
-        with socket.socket(socket.AF_UNIX) as sock:
-            try:
-                sock.connect(self.socket)
-            except OSError:
-                return False
-        return True
-
     def __exit__(self, *_):
-        self.child.terminate()
-        try:
-            self.child.wait(10)
-        except subprocess.TimeoutExpired:
-            self.child.kill()
-            self.child.wait()
+        self.stop()
         self.log.close()
         shutil.rmtree(self.folder)
 
@@ -76,7 +58,7 @@ class Server:
 
     def bench(self, *arguments, options='', path=None):
         """One run of our load generator against it (at another path than its socket) -> its JSON, with the server's CPU time."""
-        command = [weft_binary(), 'bench', f'vhost-user:{path or self.socket}{options}', '--json', '--log', 'error',
+        command = [WEFT, 'bench', f'vhost-user:{path or self.path}{options}', '--json', '--log', 'error',
                    *map(str, arguments)]
         before = self.cpu_ns()
         run = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
@@ -107,7 +89,7 @@ def median(values):
 
 def quiet():
     """-> what nobody can use of the time of a processor: bench/quiet.c"""
-    program = os.path.join(os.path.dirname(weft_binary()), 'tests/bench_quiet')
+    program = os.path.join(BUILD, 'tests/bench_quiet')
     if not os.path.exists(program):
         return ''
     seen = json.loads(subprocess.run([program], stdout=subprocess.PIPE, text=True, check=True).stdout)

@@ -26,7 +26,7 @@ import subprocess
 import tempfile
 import time
 
-from common import MIB, ROOT, Server, append, conditions, median, weft_binary
+from common import MIB, ROOT, Server, append, conditions, median, WEFT
 
 DEPTH, PIECE = 64, MIB // 4
 WEFT = f'WEFT copy {{from}} {{to}} --sparse --depth {DEPTH} --bs {PIECE} --log error'
@@ -80,7 +80,7 @@ def touch_memory(size):
 
 
 def words(template, **places):
-    return [word.replace('WEFT', weft_binary(), 1) if word == 'WEFT' else word.format(**places) for word in shlex.split(template)]
+    return [word.replace('WEFT', WEFT, 1) if word == 'WEFT' else word.format(**places) for word in shlex.split(template)]
 
 
 def timed(command, target):
@@ -110,7 +110,7 @@ def once(case, tool, source, target, size):
         image.truncate(size)
     with Server(words(SERVE_WEFT if tool == 'weft' else SERVE_QEMU, target=target, socket='{socket}')) as server:
         before = server.cpu_ns()
-        spent = timed(words(TOOLS[case, tool], source=source, socket=server.socket), target)
+        spent = timed(words(TOOLS[case, tool], source=source, socket=server.path), target)
         return (*spent, (server.cpu_ns() - before) / 1e9)
 
 

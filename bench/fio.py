@@ -20,7 +20,7 @@ import shutil
 import subprocess
 import tempfile
 
-from common import ROOT, append, conditions, fill, median, weft_binary
+from common import ROOT, append, conditions, fill, median, WEFT
 
 SIZE = 1 << 30
 ENGINE = '--ioengine=external:{engine}'
@@ -44,7 +44,7 @@ PEERS = {'weft': ('io_uring', 'libaio'), 'weft, pinned': ('io_uring, registered'
 
 
 def command(engine, depth, seconds, file):
-    library = os.path.join(os.path.dirname(weft_binary()), 'libweft-fio.so')
+    library = os.path.join(os.path.dirname(WEFT), 'libweft-fio.so')
     return shlex.split(f'{JOB} {engine}'.format(engine=library, file=shlex.quote(file), depth=depth, seconds=seconds,
                                                 cpu=os.cpu_count() - 1))
 

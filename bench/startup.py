@@ -10,7 +10,7 @@ import sys
 import tempfile
 import time
 
-from common import weft_binary
+from common import WEFT
 
 DEVICES = ['null:1TiB', 'mem:1GiB', 'file:{folder}/disk.img,create=1GiB']
 
@@ -24,7 +24,7 @@ def memory_kib(pid):
 def once(device, folder):
     """-> ms until it listens (it says so), ms until it has ended, KiB"""
     began = time.perf_counter()
-    child = subprocess.Popen([weft_binary(), 'serve', device.format(folder=folder), '--on', f'vhost-user:{folder}/vm.sock', '--log',
+    child = subprocess.Popen([WEFT, 'serve', device.format(folder=folder), '--on', f'vhost-user:{folder}/vm.sock', '--log',
                               'warn'], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
     with child.stdout:
         assert child.stdout.readline().startswith('serving ')

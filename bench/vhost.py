@@ -23,7 +23,7 @@ import shutil
 import subprocess
 import tempfile
 
-from common import MIB, ROOT, Server, append, conditions, fill, line_ns, median, weft_binary
+from common import MIB, ROOT, Server, append, conditions, fill, line_ns, median, WEFT
 
 SIZE = 1 << 30
 NEAR_NS = 150  # a line there and back: within one core, or between two
@@ -99,7 +99,7 @@ def measure(options, commands, paths, results):
             for name in sorted((n for n, c in commands if c == case), reverse=repeat % 2):
                 command = [word.replace('{image}', paths.get(case, '')).replace('{cpu}', options.cpus[0])
                            for word in commands[name, case]]
-                command[0] = weft_binary() if command[0] == 'WEFT' else command[0]
+                command[0] = WEFT if command[0] == 'WEFT' else command[0]
                 with Server(command) as server:
                     if case == 'mem':  # memory that is there
                         server.bench('--rw', 'write', '--bs', '1MiB', '--depth', 4, '--amount', '1GiB', '--time', '0')

@@ -7,6 +7,7 @@ import subprocess
 import pytest
 
 from tidy_module import tidy
+from waiting import gone
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 LICENCE = '/* SPDX-License-Identifier: BSD-2-Clause */\n/* For a test. */\n'
@@ -243,16 +244,7 @@ def test_commands_run_in_an_empty_folder_with_the_build_in_path(tmp_path):
 def test_commands_end_what_a_block_leaves_running(tmp_path):
     tree = make(tmp_path, {'a.md': f'```sh\nsleep 1000 &\necho $! >{tmp_path}/pid\n```\n'})
     assert not list(tidy.RULES['commands'](tree))
-    while alive((tmp_path / 'pid').read_text().strip()):
-        pass
-
-
-def alive(pid):
-    try:
-        with open(f'/proc/{pid}/stat', encoding='ascii') as f:
-            return f.read().rsplit(')', 1)[1].split()[0] not in 'ZX'
-    except OSError:
-        return False
+    assert gone(int((tmp_path / 'pid').read_text()))
 
 
 def test_rules_that_look_at_the_build_fail_without_one(tmp_path):

@@ -5,6 +5,7 @@ import os
 import shutil
 import sys
 import tempfile
+import threading
 
 import pytest
 
@@ -48,14 +49,21 @@ class Held:
     size = 1 << 20
 
     def __init__(self):
-        self.views = []
+        self.views, self.came = [], threading.Condition()
 
     def read(self, offset, view):
         view[:] = bytes(len(view))
-        self.views.append(view[:])
+        self.write(offset, view)
 
     def write(self, offset, view):
-        self.views.append(view[:])
+        with self.came:
+            self.views.append(view[:])
+            self.came.notify()
+
+    def wait(self, count=1):
+        """Returns when it has been asked so often."""
+        with self.came:
+            assert self.came.wait_for(lambda: len(self.views) >= count, 60)
 
     def let_go(self):
         while self.views:

@@ -5,13 +5,11 @@ import os
 import resource
 import shutil
 import signal
-import socket
 import subprocess
-import time
 
 import pytest
 
-from command import BUILD, LIMIT, end_with_parent
+from waiting import BUILD, end_with_parent, until_listening
 
 BROKEN = os.path.join(BUILD, 'tests/broken.so')
 DEVICES = ['mem:8MiB', 'mem:8MiB,block=4096', 'mem:64MiB,block=1MiB', 'mem:512', 'mem:4096', 'file:a.img,create=80MiB',
@@ -103,15 +101,6 @@ def test_our_server_passes(weft, serve):
     assert results['the server refuses what is out of range'][0] == 'ok'
 
 
-def listens(path):
-    with socket.socket(socket.AF_UNIX) as client:
-        try:
-            client.connect(path)
-        except OSError:
-            return False
-    return True
-
-
 @pytest.mark.skipif(not shutil.which('qemu-storage-daemon'), reason='no qemu-storage-daemon')
 def test_a_foreign_server_passes(weft, folder):
     with open(f'{folder}/a.img', 'wb') as image:
@@ -120,9 +109,7 @@ def test_a_foreign_server_passes(weft, folder):
     export = f'type=vhost-user-blk,id=e,node-name=disk,writable=on,num-queues=2,addr.type=unix,addr.path={folder}/vm.sock'
     command = ['qemu-storage-daemon', '--blockdev', blockdev, '--export', export]
     with subprocess.Popen(command, preexec_fn=end_with_parent) as server:
-        until = time.monotonic() + LIMIT
-        while not listens(f'{folder}/vm.sock'):
-            assert server.poll() is None and time.monotonic() < until
+        until_listening(server, f'{folder}/vm.sock')
         status, results, _ = checked(weft, 'vhost-user:vm.sock')
         server.terminate()
     assert failures(results) == {} and status == 0

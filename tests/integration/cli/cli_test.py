@@ -7,7 +7,8 @@ import subprocess
 
 import pytest
 
-from command import WEFT, weft_in
+from command import weft_in
+from waiting import WEFT
 
 COMMANDS = ['serve', 'ctl', 'top', 'bench', 'info', 'list', 'explain', 'demo', 'help']
 KINDS = ['compare-write', 'contract', 'delay', 'error', 'file', 'home', 'limit', 'log', 'mem', 'mirror', 'null', 'slice', 'stripe',

@@ -1,24 +1,15 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """The command, run as a user runs it; a server, from its first line to its last."""
 import collections
-import ctypes
 import json
 import os
 import signal
 import subprocess
 import tempfile
 
-ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
-BUILD = os.environ.get('WEFT_BUILD', os.path.join(ROOT, 'build'))
-WEFT = os.path.join(BUILD, 'weft')
-LIMIT = 60  # seconds, for what should take a moment
+from waiting import LIMIT, WEFT, end_with_parent, ended, until_told
 
 Result = collections.namedtuple('Result', 'status out err')
-libc = ctypes.CDLL(None)
-
-
-def end_with_parent():
-    libc.prctl(1, signal.SIGKILL, 0, 0, 0)  # PR_SET_PDEATHSIG
 
 
 class Server:
@@ -51,6 +42,14 @@ class Server:
         assert done.status == 0, done.err
         return json.loads(done.out)
 
+    def until(self, fact, command, *words, child=None):
+        """Asks by the control socket until fact(answer) is true, while the child runs (or the server). -> what fact() told"""
+        return until_told(fact, child or self.child, os.path.join(self.folder, self.path), command, *words)
+
+    def until_waiting(self, child, *device, count=1):
+        """-> the requests that have not ended, as soon as there are so many, while the child runs that sends them"""
+        return self.until(lambda told: len(told['requests']) >= count and told['requests'], 'requests', *device, child=child)
+
     def refused(self, *words):
         """-> (status, what was said)"""
         done = weft_in(self.folder, 'ctl', self.path, *words)
@@ -61,21 +60,18 @@ class Server:
         """It has been asked to end, and is asked again: not at the same moment, which would be the same asking. -> exit status"""
         while True:
             self.child.send_signal(signal.SIGTERM)
-            try:
-                return self.child.wait(0.2)
-            except subprocess.TimeoutExpired:
-                pass
+            if (status := ended(self.child, 0.2)) is not None:
+                return status
 
     def stop(self, how=signal.SIGTERM):
         """-> exit status"""
         if self.child.poll() is None:
             self.child.send_signal(how)
-        try:
-            return self.child.wait(LIMIT)
-        finally:
-            self.child.kill()
-            self.child.wait()
-            self.child.stdout.close()
+        status = ended(self.child)
+        self.child.kill()
+        self.child.wait()
+        self.child.stdout.close()
+        return status
 
 
 def weft_in(folder, *arguments, limit=LIMIT, **more):

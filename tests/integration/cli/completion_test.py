@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from command import BUILD, LIMIT, WEFT, end_with_parent
+from waiting import BUILD, LIMIT, WEFT, end_with_parent
 
 READY = 'ready> '
 

@@ -7,7 +7,7 @@ import struct
 
 import pytest
 
-from command import BUILD
+from waiting import BUILD
 
 
 @pytest.fixture(scope='module')

@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """weft copy: what was there is there afterwards, holes too; interrupted, it goes on; what does not fit is said."""
-import contextlib
 import json
 import os
 import pty
@@ -10,7 +9,8 @@ import subprocess
 
 import pytest
 
-from command import BUILD, WEFT, LIMIT, end_with_parent, said
+from command import said
+from waiting import BUILD, LIMIT, WEFT, end_with_parent, ended
 
 KIB, MIB = 1 << 10, 1 << 20
 SIZE = 16 * MIB
@@ -253,8 +253,7 @@ def test_killed_at_any_moment_it_ends_with_the_same_bytes(weft, folder, image):
         copy = Copy(folder, *arguments, '--rate', '4MiB', '--json')
         if run == 0:
             copy.until(MIB // 16)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            copy.child.wait(choice.uniform(0.02, 0.3))
+        ended(copy.child, choice.uniform(0.02, 0.3))
         copy.end(signal.SIGKILL)
         ranges = json.loads(content(f'{folder}/state'))['state']['copied'] if os.path.exists(f'{folder}/state') else []
         target = content(f'{folder}/b.img') if ranges else b''

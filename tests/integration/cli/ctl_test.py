@@ -17,6 +17,11 @@ def names(stack):
     return [stack['kind'], *(name for below in stack['below'] for name in names(below))]
 
 
+def done(stats):
+    """-> how many requests have been answered"""
+    return sum(reactor['requests'] for reactor in stats['reactors'])
+
+
 class Load:
     """A client that verifies, until it is ended."""
 
@@ -27,14 +32,10 @@ class Load:
         self.server = server
         self.more()
 
-    def done(self):
-        return sum(reactor['requests'] for reactor in self.server.ctl('stats')['reactors'])
-
     def more(self):
         """Returns when it has got further."""
-        before = self.done()
-        while self.done() < before + 100:
-            assert self.child.poll() is None, self.child.communicate()
+        before = done(self.server.ctl('stats'))
+        self.server.until(lambda told: done(told) >= before + 100, 'stats', child=self.child)
 
     def end(self):
         self.child.terminate()
@@ -115,8 +116,7 @@ def test_waiting_requests_show_their_path(serve, load):
     server = serve('mem:16MiB')
     client = load(server)
     server.ctl('insert', 'delay:all=50ms')
-    while not (waiting := server.ctl('requests')['requests']):
-        pass
+    waiting = server.until_waiting(client.child)
     assert all('delay0' in request['path'] and request['reactor'] == 1 for request in waiting)
     assert any('READ 4096@' in request['path'] or 'WRITE' in request['path'] for request in waiting)
     server.ctl('remove', 'delay')
@@ -128,12 +128,10 @@ def test_requests_that_a_change_waits_for_are_shown(serve, weft):
     server = serve('mem:16MiB', '--through', 'delay:all=1h', '--grace', '10ms')
     load = subprocess.Popen([server.command[0], 'bench', f'vhost-user:{server.socket}', '--depth', '1', '--amount', '4KiB'],
                             cwd=server.folder, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    while not server.ctl('requests')['requests']:
-        pass
+    server.until_waiting(load)
     change = subprocess.Popen([server.command[0], 'ctl', server.path, 'insert', 'log'], cwd=server.folder,
                               stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    while '0 of 1 rings running' not in str(server.ctl('sessions')) and change.poll() is None:
-        pass
+    server.until(lambda told: '0 of 1 rings running' in str(told), 'sessions', child=change)
     assert 'delay0' in server.ctl('requests')['requests'][0]['path']
     assert server.ctl('mode', 'notify') == {'mode': 'notify'}
     server.ctl('quit')
@@ -154,8 +152,8 @@ def test_a_file_that_grows_elsewhere_is_larger_for_a_client_that_works(serve, lo
     server = serve('file:disk.img,create=4MiB', '--through', 'delay:all=1us')
     client = load(server)
     os.truncate(f'{folder}/disk.img', 8 * MIB)
-    while server.ctl('info')['stack']['size'] != 8 * MIB:
-        client.more()
+    server.until(lambda told: told['stack']['size'] == 8 * MIB, 'info', child=client.child)
+    client.more()
     told = client.end()
     assert told['errors'] == 0 and told['mismatches'] == 0
 

@@ -9,7 +9,8 @@ import sys
 
 import pytest
 
-from command import BUILD, LIMIT, ROOT, weft_in
+from command import weft_in
+from waiting import BUILD, LIMIT, ROOT
 
 sys.path.insert(0, os.path.join(ROOT, 'tests'))
 from tidy_module import tidy  # noqa: E402

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from command import ROOT, WEFT
+from waiting import ROOT, WEFT
 
 pytestmark = pytest.mark.skipif(shutil.which('gdb') is None, reason='gdb is not installed')
 
@@ -32,6 +32,7 @@ def test_a_debugger_shows_the_path_of_a_request_that_waits(folder, serve, device
     asker = subprocess.Popen([WEFT, 'bench', f'vhost-user:{server.socket}'], cwd=folder,
                              stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
+        server.until_waiting(asker)
         end, seen = time.monotonic() + 30, ''
         while 'READ' not in seen and time.monotonic() < end:
             seen = requests_of(server.child.pid)

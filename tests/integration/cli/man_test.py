@@ -8,7 +8,7 @@ import subprocess
 
 import pytest
 
-from command import ROOT, WEFT
+from waiting import ROOT, WEFT
 
 PAGES = ['', 'serve', 'ctl', 'top', 'bench', 'check-contract', 'copy', 'info', 'list', 'explain', 'demo']
 REMAKE = 'make manual'

@@ -6,7 +6,8 @@ import subprocess
 
 import pytest
 
-from command import BUILD, WEFT, Server, end_with_parent
+from command import Server
+from waiting import BUILD, WEFT, end_with_parent
 
 MIB = 1 << 20
 BROKEN = os.path.join(BUILD, 'tests/broken.so')
@@ -47,19 +48,19 @@ def mute(folder):
 
 def under_way(server, child, wanted):
     """-> what info tells of the change of `child`, once it waits for what is wanted"""
-    while True:
-        told = server.ctl('info').get('change', {})
-        if wanted in told.get('waits_for', ''):
-            return told
-        assert child.poll() is None, child.communicate()
+    def fact(info):
+        change = info.get('change', {'waits_for': ''})
+        counted = 'requests' in change or not change['waits_for'].endswith('come to rest')  # it was not at the very first look
+        return wanted in change['waits_for'] and counted and change
+
+    return server.until(fact, 'info', child=child)
 
 
 def hung(serve, run, *change, requests=3, grace='10ms'):
     """-> a server whose second device is held up by requests for hours, with a change of it under way; and that change"""
     server = serve('mem:1MiB', '--grace', grace, HOURS, '--on', 'vhost-user:second.sock')
     load = run('bench', 'vhost-user:second.sock', '--depth', str(requests), '--time', '0')
-    while len(server.ctl('requests', 'mem1')['requests']) < requests:
-        assert load.poll() is None, load.communicate()
+    server.until_waiting(load, 'mem1', count=requests)
     return server, run('ctl', server.path, *change)
 
 

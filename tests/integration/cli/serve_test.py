@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 
-from command import WEFT
+from waiting import WEFT, until
 
 MIB = 1 << 20
 
@@ -94,8 +94,7 @@ def test_it_ends_while_a_client_works(serve, weft, folder):
     client = subprocess.Popen([*server.command[:1], 'bench', 'vhost-user:vm0.sock', '--time', '60s'], cwd=folder,
                               stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        while not server.ctl('requests')['requests']:
-            assert client.poll() is None
+        server.until_waiting(client)
         assert server.stop() == 0
     finally:
         client.kill()
@@ -130,17 +129,11 @@ def client(folder):
         child.wait()
 
 
-def wait_for_requests(server, child):
-    while not server.ctl('requests')['requests']:
-        assert child.poll() is None
-
-
 def test_a_second_signal_does_not_wait_for_requests_in_flight(serve, client, folder):
     server = serve('mem:16MiB', '--through', 'delay:all=10min', '--grace', '10min')
-    wait_for_requests(server, client('bench', 'vhost-user:vm0.sock', '--time', '0'))
+    server.until_waiting(client('bench', 'vhost-user:vm0.sock', '--time', '0'))
     server.child.send_signal(signal.SIGTERM)
-    while os.path.exists(f'{folder}/ctl0.sock'):  # it has understood
-        assert server.child.poll() is None
+    until(lambda: not os.path.exists(f'{folder}/ctl0.sock'), server.child, folder)  # it has understood
     assert server.ask_again() == 1
     assert 'asked twice' in server.log()
     server.start()  # the sockets that were left are replaced
@@ -150,7 +143,7 @@ def test_a_second_signal_does_not_wait_for_requests_in_flight(serve, client, fol
 def test_two_signals_at_once_are_one(serve, client):
     """As timeout(1) sends them: what is in flight is waited for."""
     server = serve('mem:16MiB', '--through', 'delay:all=300ms', '--grace', '10min')
-    wait_for_requests(server, client('bench', 'vhost-user:vm0.sock', '--time', '0', '--depth', '1'))
+    server.until_waiting(client('bench', 'vhost-user:vm0.sock', '--time', '0', '--depth', '1'))
     server.child.send_signal(signal.SIGTERM)
     server.child.send_signal(signal.SIGINT)
     assert server.child.wait(60) == 0
@@ -160,7 +153,7 @@ def test_two_signals_at_once_are_one(serve, client):
 def test_requests_that_do_not_end_are_left_to_the_next_server_after_the_grace(serve, client):
     server = serve('file:new.img,create=1MiB', '--through', 'delay:write=10min', '--grace', '100ms')
     child = client('bench', 'vhost-user:vm0.sock', '--rw', 'write', '--verify', '--amount', '1MiB')
-    wait_for_requests(server, child)
+    server.until_waiting(child)
     assert server.stop() == 0
     assert 'aborted (--grace)' in server.log()
     server.command[server.command.index('delay:write=10min')] = 'delay:write=1ms'
@@ -171,6 +164,6 @@ def test_requests_that_do_not_end_are_left_to_the_next_server_after_the_grace(se
 def test_a_server_ends_while_the_one_below_hangs(serve, client):
     below = serve('mem:16MiB', '--through', 'delay:all=10min', '--grace', '0')
     server = serve('vhost-user:vm0.sock', '--grace', '100ms')
-    wait_for_requests(server, client('bench', 'vhost-user:vm1.sock', '--time', '0'))
-    wait_for_requests(below, server.child)
+    server.until_waiting(client('bench', 'vhost-user:vm1.sock', '--time', '0'))
+    below.until_waiting(server.child)
     assert server.stop() == 0

@@ -9,7 +9,8 @@ import subprocess
 
 import pytest
 
-from command import WEFT, end_with_parent, said
+from command import said
+from waiting import WEFT, end_with_parent, until
 
 MIB = 1 << 20
 SECOND = ('--on', 'vhost-user:second.sock')
@@ -51,15 +52,14 @@ def client(folder):
         child.communicate()
 
 
-def done_on(server, device):
-    """How many requests have been answered, by all layers of the device."""
-    return sum(one[kind]['requests'] for one in server.ctl('stats', device)['devices'] for kind in ('read', 'write'))
+def done(stats):
+    """-> how many requests have been answered, by all layers of a device"""
+    return sum(one[kind]['requests'] for one in stats['devices'] for kind in ('read', 'write'))
 
 
 def wait_for_work(server, device, child):
-    before = done_on(server, device)
-    while done_on(server, device) < before + 50:
-        assert child.poll() is None, child.communicate()
+    before = done(server.ctl('stats', device))
+    server.until(lambda told: done(told) >= before + 50, 'stats', device, child=child)
 
 
 def ended_well(child):
@@ -264,8 +264,7 @@ def test_the_mode_is_for_all(serve):
 def test_requests_and_sessions_of_one(serve, client):
     server = two(serve, '--grace', '0', second='delay:[mem:2MiB],all=10min')
     children = [client(path, '--time', '0') for path in (server.socket, 'second.sock')]
-    while not (waiting := server.ctl('requests', 'mem1')['requests']):
-        assert children[1].poll() is None
+    waiting = server.until_waiting(children[1], 'mem1')
     assert all('delay0' in one['path'] for one in waiting)
     assert all('delay0' not in one['path'] for one in server.ctl('requests', 'mem0')['requests'])
     wait_for_work(server, 'mem0', children[0])
@@ -275,25 +274,22 @@ def test_requests_and_sessions_of_one(serve, client):
 def test_a_change_of_one_that_waits_does_not_hold_up_another(serve, client, folder):
     server = two(serve, '--grace', '10ms', second='delay:[mem:2MiB],all=1h')
     children = [client(path, '--time', '0', '--depth', '1') for path in (server.socket, 'second.sock')]
-    while not server.ctl('requests', 'mem1')['requests']:
-        assert children[1].poll() is None
+    wait_for_work(server, 'mem0', children[0])
+    server.until_waiting(children[1], 'mem1')
     change = subprocess.Popen([WEFT, 'ctl', server.path, 'remove', 'delay'], cwd=folder, stdin=subprocess.DEVNULL,
                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, preexec_fn=end_with_parent)
-    while '0 of 1 rings running' not in str(server.ctl('sessions', 'mem1')):
-        assert change.poll() is None
+    server.until(lambda told: '0 of 1 rings running' in str(told), 'sessions', 'mem1', child=change)
     assert '1 of 1 rings running' in str(server.ctl('sessions', 'mem0'))
     assert len(server.ctl('requests', 'mem1')['requests']) == 1
-    answered = requests_of(server, 'mem0')
-    while requests_of(server, 'mem0') < answered + 50:
-        assert children[0].poll() is None
+    answered = requests_of(server.ctl('sessions', 'mem0'))  # told also while a change is under way
+    server.until(lambda told: requests_of(told) >= answered + 50, 'sessions', 'mem0', child=children[0])
     server.ctl('quit')
     assert server.child.wait(60) == 0
     change.communicate(timeout=60)
 
 
-def requests_of(server, device):
-    """Told also while a change is under way."""
-    ((told,),) = [one.values() for one in server.ctl('sessions', device).values()]
+def requests_of(sessions):
+    ((told,),) = [one.values() for one in sessions.values()]
     return int(re.search(r'(\d+) requests', told)[1])
 
 
@@ -315,8 +311,7 @@ def test_the_grace_covers_all(serve, client):
     server = two(serve, '--grace', '200ms', '--through', 'delay:all=10min', second='delay:[mem:2MiB],all=10min')
     children = [client(path, '--time', '0') for path in (server.socket, 'second.sock')]
     for device, child in zip(('mem0', 'mem1'), children):
-        while not server.ctl('requests', device)['requests']:
-            assert child.poll() is None
+        server.until_waiting(child, device)
     assert server.stop() == 0
     assert len(re.findall(r'aborted \(--grace\)', server.log())) == 1
 
@@ -324,11 +319,10 @@ def test_the_grace_covers_all(serve, client):
 def test_at_the_end_no_device_waits_for_another(serve, client, folder):
     server = two(serve, '--grace', '10min', second='delay:[mem:2MiB],all=10min')
     children = [client(path, '--time', '0') for path in (server.socket, 'second.sock')]
-    while not server.ctl('requests', 'mem1')['requests']:
-        assert children[1].poll() is None
+    server.until_waiting(children[1], 'mem1')
     server.child.send_signal(signal.SIGTERM)
-    while os.path.exists(f'{folder}/{server.socket}'):  # though the other one, which is later in the line, cannot end
-        assert server.child.poll() is None
+    # Though the other one, which is later in the line, cannot end.
+    until(lambda: not os.path.exists(f'{folder}/{server.socket}'), server.child, folder)
     for child in children:
         child.kill()
         child.communicate()
@@ -357,8 +351,7 @@ def test_what_was_left_by_both_is_done_by_the_next_server(serve, client):
                  second='delay:[file:b.img,create=1MiB],write=10min')
     children = [client(path, '--rw', 'write', '--amount', '1MiB') for path in (server.socket, 'second.sock')]
     for device, child in zip(('file0', 'file1'), children):
-        while not server.ctl('requests', device)['requests']:
-            assert child.poll() is None
+        server.until_waiting(child, device)
     server.child.kill()
     server.child.wait()
     server.command = [word.replace('write=10min', 'write=1ms') for word in server.command]
@@ -389,13 +382,10 @@ def test_a_device_that_hangs_with_all_that_can_be_sent_leaves_room_to_others(ser
     """The slots of a reactor are for all of its devices: 1024."""
     server = two(serve, '--grace', '0', '--through', 'delay:all=1h', first='mem:64MiB', second='delay:[mem:2MiB],all=1h')
     hangs = client(f'{server.socket},depth=1024', '--time', '0', '--depth', '1024')
-    while len(server.ctl('requests', 'mem0')['requests']) < 500:
-        assert hangs.poll() is None
-    while not server.ctl('stats')['reactors'][0]['sleeps']:
-        assert hangs.poll() is None
+    server.until_waiting(hangs, 'mem0', count=500)
+    server.until(lambda told: told['reactors'][0]['sleeps'], 'stats', child=hangs)
     other = client('second.sock', '--time', '0', '--depth', '64')
-    while len(server.ctl('requests', 'mem1')['requests']) < 64:
-        assert other.poll() is None
+    server.until_waiting(other, 'mem1', count=64)
 
 
 def test_queues_of_all_devices_are_spread_over_the_reactors(serve, client):

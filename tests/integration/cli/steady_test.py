@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """What a busy server asks of the kernel. Polling: nothing on null and memory, one call per turn at most on files. In notify mode: a
 few per batch."""
-import os
 import re
 import shutil
 import subprocess
@@ -30,8 +29,7 @@ def loaded(serve, folder):
                    '--time', '0']
         with subprocess.Popen(command, cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                               stderr=subprocess.STDOUT) as load:
-            while server.ctl('stats')['reactors'][0]['requests'] < 1000:
-                assert load.poll() is None
+            server.until(lambda told: told['reactors'][0]['requests'] >= 1000, 'stats', child=load)
             before = server.ctl('stats')['reactors'][0]
             seen = traced_calls(server.child.pid, 1)
             after = server.ctl('stats')['reactors'][0]

@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 
-from command import WEFT, end_with_parent
+from waiting import WEFT, end_with_parent
 
 MIRROR = 'mirror:[error:[file:a.img,create=4MiB],op=write],[file:b.img,create=4MiB],state=s,region=64KiB,rebuild=off'
 

@@ -5,7 +5,7 @@ import os
 import subprocess
 
 import pytest
-from command import WEFT, end_with_parent
+from waiting import WEFT, end_with_parent
 
 
 def busy(weft, socket):

@@ -5,7 +5,9 @@ import os
 import re
 import subprocess
 
-from initiator_test import VERIFY, WEFT, Server, bench, weft  # noqa: F401 (fixtures)
+from initiator_test import VERIFY, bench, weft  # noqa: F401 (fixtures)
+from listening import Listening
+from waiting import WEFT
 
 
 def facts(control):
@@ -18,7 +20,7 @@ def test_one_client_after_another_through_two_servers(weft, folder):  # noqa: F8
     """Each client has memory of its own, often where that of the one before it was."""
     behind = weft('mem:64MiB')
     path, control = os.path.join(folder, 'front.sock'), os.path.join(folder, 'ctl')
-    front = Server([WEFT, 'serve', f'vhost-user:{behind.path}', '--on', f'vhost-user:{path}', '--control', control], path)
+    front = Listening([WEFT, 'serve', f'vhost-user:{behind.path}', '--on', f'vhost-user:{path}', '--control', control], path)
     try:
         for _ in range(4):
             bench(front, *VERIFY)
@@ -27,4 +29,4 @@ def test_one_client_after_another_through_two_servers(weft, folder):  # noqa: F8
         assert in_place > 30 * copied, front.text()
         assert 'refuses' not in front.text()
     finally:
-        assert front.end() == 0, front.text()
+        assert front.stop() == 0, front.text()

@@ -7,9 +7,9 @@ import subprocess
 import pytest
 
 from initiator_test import qemu, weft  # noqa: F401 (fixtures)
-from listening import SECONDS, WEFT
 from server import FakeServer
 from vhost_user.frontend import OK, T_GET_ID, UNSUPP
+from waiting import LIMIT, WEFT
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def fake(folder):
 
 def info(server, options=''):
     return subprocess.run([WEFT, 'info', f'vhost-user:{server.path}{options}'], stdin=subprocess.DEVNULL, capture_output=True,
-                          timeout=SECONDS, check=False)
+                          timeout=LIMIT, check=False)
 
 
 def serial(server, options=''):

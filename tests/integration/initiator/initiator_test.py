@@ -2,27 +2,13 @@
 """The vhost-user initiator against servers as they are: our own, and qemu-storage-daemon. The load generator checks every block."""
 import json
 import os
-import signal
+import random
 import subprocess
-import time
 
 import pytest
 
-from listening import SECONDS, WEFT, Listening
-
-
-class Server(Listening):
-    """Our own, or another one."""
-
-    def end(self, how=signal.SIGTERM):
-        self.child.send_signal(how)
-        status = self.child.wait(SECONDS)
-        return status
-
-    def again(self):
-        """Killed at once, and started again."""
-        self.end(signal.SIGKILL)
-        self.start()
+from listening import Listening
+from waiting import LIMIT, WEFT, end_with_parent, ended
 
 
 @pytest.fixture
@@ -31,12 +17,12 @@ def weft(folder):
 
     def make(device='mem:64MiB', options='', *arguments):
         path = os.path.join(folder, 'weft.sock')
-        servers.append(Server([WEFT, 'serve', device, '--on', f'vhost-user:{path}{options}', *arguments], path))
+        servers.append(Listening([WEFT, 'serve', device, '--on', f'vhost-user:{path}{options}', *arguments], path))
         return servers[-1]
 
     yield make
     for server in servers:
-        assert server.end() == 0, server.text()
+        assert server.stop() == 0, server.text()
 
 
 @pytest.fixture
@@ -47,7 +33,7 @@ def qemu(folder):
         path, image = os.path.join(folder, 'qsd.sock'), os.path.join(folder, 'disk.img')
         with open(image, 'wb') as disk:
             disk.truncate(64 << 20)
-        servers.append(Server(
+        servers.append(Listening(
             ['qemu-storage-daemon', '--blockdev', f'driver=file,node-name=disk,filename={image},discard=unmap', '--export',
              f'type=vhost-user-blk,id=export,node-name=disk,writable=on,addr.type=unix,addr.path={path},num-queues={queues}'],
             path))
@@ -55,13 +41,13 @@ def qemu(folder):
 
     yield make
     for server in servers:
-        server.end()
+        server.stop()
 
 
 def bench(server, *arguments, options=''):
     """-> the JSON of a run that must have been good."""
     run = subprocess.run([WEFT, 'bench', f'vhost-user:{server.path}{options}', '--json', *arguments], stdin=subprocess.DEVNULL,
-                         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=SECONDS, check=False)
+                         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=LIMIT, check=False)
     assert run.returncode == 0, run.stderr + server.text()
     result = json.loads(run.stdout)
     assert result['errors'] == 0 and result['mismatches'] == 0
@@ -118,26 +104,24 @@ def test_a_server_killed_under_load_loses_nothing(weft, folder, packed):
     image = os.path.join(folder, 'disk.img')
     server = weft(f'file:{image},create=64MiB')
     command = [WEFT, 'bench', f'vhost-user:{server.path},packed={packed},reconnect=5ms', '--rw', 'mixed', '--verify', '--json',
-               '--time', '4s', '--depth', '16']
-    load = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    while 'client 2 has connected' not in server.text():  # the first one was our own look whether it listens
-        assert load.poll() is None, server.text()
-        time.sleep(0.002)
-    kills = 0
-    while kills < 12:
-        try:
-            load.wait(0.2)  # of work between two kills
-            break
-        except subprocess.TimeoutExpired:
-            server.again()
-            kills += 1
-    out, err = load.communicate(timeout=SECONDS)
+               '--time', '0', '--depth', '16']
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                          preexec_fn=end_with_parent) as load:
+        chance = random.Random(3)
+        for kill in range(12):
+            server.until_said('client 1 has connected', load, times=kill + 1)
+            assert ended(load, chance.uniform(0, 0.3)) is None, load.stderr.read() + server.text()
+            server.kill()
+            server.start()
+        server.until_said('client 1 has connected', load, times=13)
+        load.terminate()
+        out, err = load.communicate(timeout=LIMIT)
     assert load.returncode == 0, err + server.text()
     result = json.loads(out)
-    assert kills >= 5 and result['requests'] > 0 and result['errors'] == 0 and result['mismatches'] == 0
+    assert result['requests'] > 0 and result['errors'] == 0 and result['mismatches'] == 0
 
 
 def test_nobody_listens(folder):
     run = subprocess.run([WEFT, 'bench', f'vhost-user:{folder}/none.sock'], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                         stderr=subprocess.PIPE, text=True, timeout=SECONDS, check=False)
+                         stderr=subprocess.PIPE, text=True, timeout=LIMIT, check=False)
     assert run.returncode in (1, 2) and f'{folder}/none.sock' in run.stderr and run.stderr.count('\n') == 1

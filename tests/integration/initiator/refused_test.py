@@ -1,14 +1,13 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """A server that took our rings once, went away, and does not take them any more."""
 import subprocess
-import time
 
 import pytest
 
-from cli.command import Server, end_with_parent
+from cli.command import Server
 from identity_test import fake  # noqa: F401 (fixture)
-from listening import SECONDS, WEFT
 from vhost_user.frontend import OK
+from waiting import LIMIT, WEFT, end_with_parent
 
 
 @pytest.mark.parametrize('rude', [False, True])
@@ -21,13 +20,10 @@ def test_requests_do_not_wait_for_ever(fake, rude, how):  # noqa: F811
     load = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
                             preexec_fn=end_with_parent)
     try:
-        until = time.monotonic() + SECONDS
-        while len(server.rings) < 2:  # the first look, and the ring of the load
-            assert load.poll() is None and time.monotonic() < until
-            time.sleep(0.002)
+        server.wait_rings(2)  # the first look, and the ring of the load
         server.largest = 64
         server.drop()
-        _, err = load.communicate(timeout=SECONDS)
+        _, err = load.communicate(timeout=LIMIT)
     finally:
         load.kill()
         load.wait()
@@ -42,11 +38,11 @@ def test_ctl_tells_why(fake, folder):  # noqa: F811
     server = fake(answer=lambda header: (OK, b'was good'))
     serve = Server(folder, f'vhost-user:{server.path},reconnect=5ms,refusals=3')
 
+    def connection(info):
+        return info['devices'][0]['facts']['connection']
+
     def until_told(what):
-        until = time.monotonic() + SECONDS
-        while what not in (told := serve.ctl('info')['devices'][0]['facts']['connection']):
-            assert time.monotonic() < until, told
-        return told
+        return serve.until(lambda info: what in connection(info) and connection(info), 'info')
 
     until_told('up')
     server.largest = 64

@@ -11,6 +11,7 @@ import threading
 from vhost_user.frontend import (F_PROTOCOL, F_VERSION_1, GET_CONFIG, GET_FEATURES, GET_PROTOCOL_FEATURES, GET_VRING_BASE,
                                  NEED_REPLY, P_CONFIG, P_REPLY_ACK, REPLY, SET_MEM_TABLE, SET_VRING_ADDR, SET_VRING_CALL,
                                  SET_VRING_KICK, SET_VRING_NUM, VERSION)
+from waiting import LIMIT
 
 HEADER = struct.Struct('<III')
 SECTORS = 2048
@@ -23,7 +24,7 @@ class FakeServer(threading.Thread):
     def __init__(self, path, largest=1024, rude=False, answer=None):
         super().__init__()
         self.largest, self.rude, self.answer = largest, rude, answer
-        self.rings = []  # sizes that were asked for
+        self.rings, self.asked = [], threading.Condition()  # sizes of rings that were asked for
         self.listener = socket.socket(socket.AF_UNIX)
         self.listener.bind(path)
         self.listener.listen()
@@ -39,6 +40,11 @@ class FakeServer(threading.Thread):
     def drop(self):
         """Closes the connection of the present client."""
         self.connection.shutdown(socket.SHUT_RDWR)
+
+    def wait_rings(self, count):
+        """Returns when so many rings have been asked for."""
+        with self.asked:
+            assert self.asked.wait_for(lambda: len(self.rings) >= count, LIMIT)
 
     def run(self):
         while True:
@@ -106,7 +112,9 @@ class FakeServer(threading.Thread):
         elif request == SET_VRING_KICK:
             self.kick = self.fds[SET_VRING_KICK]
         elif request == SET_VRING_NUM:
-            self.rings.append(struct.unpack_from('<II', payload)[1])
+            with self.asked:
+                self.rings.append(struct.unpack_from('<II', payload)[1])
+                self.asked.notify_all()
             if self.rings[-1] > self.largest:
                 if self.rude:
                     return None

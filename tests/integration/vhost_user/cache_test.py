@@ -6,9 +6,9 @@ import struct
 import subprocess
 
 from frontend import F_CONFIG_WCE, P_CONFIG, P_MQ, P_REPLY_ACK, NEED_REPLY, SET_CONFIG, VERSION
-from listening import WEFT
+from waiting import BUILD, WEFT, until_told
 
-BROKEN = os.path.join(os.path.dirname(WEFT), 'tests/broken.so')
+BROKEN = os.path.join(BUILD, 'tests/broken.so')
 
 
 def test_a_server_tells_of_it_at_once(serve, client, folder):
@@ -21,15 +21,13 @@ def test_a_server_tells_of_it_at_once(serve, client, folder):
                                          check=True, timeout=60).stdout)
 
     c.front.send(SET_CONFIG, struct.pack('<III', 32, 1, 0) + b'\0', flags=VERSION | NEED_REPLY)
-    while not any('FLUSH' in one['path'] for one in ctl('requests')['requests']):
-        pass
+    until_told(lambda told: any('FLUSH' in one['path'] for one in told['requests']), server.child, path, 'requests')
     assert 'change' not in ctl('info')  # it is the front end's affair
     (device,) = [one for one in ctl('stats')['devices'] if one['name'] == 'broken0']
     assert device['in_flight'] == 1
     change = subprocess.Popen([WEFT, 'ctl', path, 'remove', 'broken'], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
                               stderr=subprocess.DEVNULL)
-    while 'requests' not in (told := ctl('info').get('change', {})):
-        assert change.poll() is None
+    told = until_told(lambda told: 'requests' in told.get('change', {}) and told['change'], change, path, 'info')
     assert told['waits_for'] == 'vhost-user0 to come to rest' and told['requests'] == 1
     assert told['oldest'].startswith('FLUSH 0@0 | broken0')
     server.kill()

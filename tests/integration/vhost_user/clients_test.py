@@ -27,8 +27,9 @@ def test_the_second_waits_for_the_first(serve, client):
     first = client(server)
     second = server.connect()
     second.send(GET_FEATURES)
+    server.until_said('client 2 waits until one of 1 leaves')
     assert first.works()
-    assert not select.select([second.sock], [], [], 0.05)[0]
+    assert not select.select([second.sock], [], [], 0)[0]
     first.front.close()
     second.receive(GET_FEATURES)
     second.close()

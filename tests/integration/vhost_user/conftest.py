@@ -10,7 +10,8 @@ sys.path.insert(0, os.path.dirname(__file__))
 
 import frontend  # noqa: E402
 import survivor as survivors  # noqa: E402
-from listening import WEFT, Listening  # noqa: E402
+from listening import Listening  # noqa: E402
+from waiting import WEFT  # noqa: E402
 
 
 class Server(Listening):
@@ -24,19 +25,9 @@ class Server(Listening):
     def connect(self):
         return frontend.FrontEnd(self.path)
 
-    def kill(self):
-        self.child.kill()
-        self.child.wait()
-
-    def stop(self):
-        """-> exit status"""
+    def stop(self, how=signal.SIGTERM):
         self.stopped = True
-        self.child.send_signal(signal.SIGTERM)
-        try:
-            return self.child.wait(frontend.TIMEOUT)
-        finally:
-            self.child.kill()
-            self.child.wait()
+        return super().stop(how)
 
 
 @pytest.fixture
