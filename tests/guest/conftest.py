@@ -3,10 +3,13 @@
 
 import os
 import random
+import sys
 
 import pytest
 
-from guestlib import machine, server
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+from guestlib import machine, server  # noqa: E402
 
 STAND_IN = os.environ.get("WEFT_GUEST_SERVER") == "qemu-storage-daemon"
 SOAK = os.environ.get("WEFT_SOAK") == "1"

@@ -20,7 +20,7 @@ class Vm:
         self.place, self.queues, self.packed = place, queues, packed
         place.image()
         self.server = place.serve(queues=queues)
-        self.guest = place.boot(queues=queues, packed=packed, fio=True, lifetime=400)
+        self.guest = place.boot(queues=queues, packed=packed, fio=True, lifetime=900)
         self.run = self.guest.run
 
     def used(self):

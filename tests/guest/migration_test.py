@@ -8,7 +8,7 @@ import subprocess
 import pytest
 
 from conftest import MIB
-from guestlib import load, process
+from guestlib import load
 
 FILE = 32 * MIB
 
@@ -42,9 +42,10 @@ def test_a_machine_moves_while_it_verifies(place, packed):
     source.run("dd if=/dev/urandom of=/dev/shm/a bs=1M count=8")
     dirtier = source.start("while :; do dd if=/dev/shm/a of=/dev/shm/b bs=1M conv=notrunc; done")
     source.qmp("migrate-set-parameters", downtime_limit=1, max_bandwidth=100 * MIB)
+    source.qmp("migrate-set-capabilities", capabilities=[{"capability": "events", "state": True}])
     source.qmp("migrate", uri=route)
-    process.wait_until(lambda: state(source).get("ram", {}).get("dirty-sync-count", 0) >= 2 or
-                       state(source)["status"] in ("failed", "completed"), "all memory was sent once", 60, source.child)
+    while source.qmp.wait_event("MIGRATION_PASS")["pass"] < 2:  # all memory was sent once
+        pass
     assert state(source)["status"] == "active"
     # The disk writes to memory that was sent already, and that no processor touches: only the server's log of it
     # can tell QEMU to send it again.
@@ -52,7 +53,8 @@ def test_a_machine_moves_while_it_verifies(place, packed):
     running.wait_progress(200)
     dirtier.interrupt("KILL")
     source.qmp("migrate-set-parameters", downtime_limit=2000, max_bandwidth=10000 * MIB)
-    process.wait_until(lambda: state(source)["status"] != "active", "the migration ends", 60, source.child)
+    while source.qmp.wait_event("MIGRATION")["status"] not in ("completed", "failed"):
+        pass
     assert state(source)["status"] == "completed", state(source)
 
     target.take_over(source)

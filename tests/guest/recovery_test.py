@@ -6,7 +6,8 @@ import random
 import pytest
 
 from conftest import SOAK
-from guestlib import load, process
+from guestlib import load
+from waiting import ended
 
 KILLS = 200 if SOAK else 20
 # The disk is faster than an emulated machine: often nothing is in flight. With a delay there always is, out of order.
@@ -19,17 +20,17 @@ def test_a_server_killed_at_random_instants_loses_nothing(place, queues, packed)
     place.need(only_weft=True)  # the stand-in fails this: "id 2 is not a head", I/O errors
     place.image()
     server = place.serve(queues=queues, lock_wait="20s")
-    guest = place.boot(queues=queues, packed=packed, fio=True, lifetime=120 + 6 * KILLS)
+    guest = place.boot(queues=queues, packed=packed, fio=True, lifetime=600 + 6 * KILLS)
     running = load.Load(guest, jobs=queues)
     for kill in range(KILLS):
         if kill % 4 == 3:
             # While it does again what the one before it left undone. Not earlier: QEMU 7.2 never connects again when
             # it loses the connection before it has handed its memory over.
-            process.wait_until(server.holds_guest_memory, "the guest connects again", 30, server.child)
-            process.pass_time(chance.uniform(0, 0.02), server.child)
+            server.wait_guest_memory()
+            ended(server.child, chance.uniform(0, 0.02))
         else:
             running.wait_progress(chance.randrange(1, 100))
-            process.pass_time(chance.uniform(0, 0.1), server.child)
+            ended(server.child, chance.uniform(0, 0.1))
         server.through = chance.choice(LAYERS)
         server.restart()
     running.wait_progress(500)

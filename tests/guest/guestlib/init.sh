@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: BSD-2-Clause
 # The guest's first and only program: loads modules, then obeys the host over two serial lines.
-#   ttyS1, in:  NUMBER COMMAND-IN-BASE64          out: R NUMBER STATUS LENGTH, then LENGTH bytes of output
+#   ttyS1, in:  NUMBER COMMAND, a line            out: R NUMBER STATUS LENGTH, then LENGTH bytes of output
 #   ttyS2, out: J NUMBER STATUS                   a command that runs in the background has ended
 # The output of background command N is in /run/job.N, its process id in /run/pid.N.
 
@@ -39,6 +39,16 @@ job() {
 	while [ ! -s "/run/pid.$1" ]; do :; done
 }
 
+# Returns when disk $1 has completed $2 more requests; fails when the process $3 ends before.
+progress() {
+	read -r reads _ _ _ writes _ < "/sys/block/$1/stat"
+	wanted=$((reads + writes + $2))
+	while [ $((reads + writes)) -lt "$wanted" ]; do
+		kill -0 "$3" || return
+		read -r reads _ _ _ writes _ < "/sys/block/$1/stat"
+	done
+}
+
 # Ends the machine; its status reaches the host as QEMU's exit status, shifted left by one, plus one.
 leave() {
 	# shellcheck disable=SC2059 # the number is the format
@@ -49,12 +59,14 @@ leave() {
 obey() {
 	echo "H $(uname -r)" >&3
 	while read -r number command <&3; do
-		(eval "$(echo "$command" | base64 -d)") > /run/out 2>&1 < /dev/null
+		(eval "$command") > /run/out 2>&1 < /dev/null
 		status=$?
-		{
+		if [ -s /run/out ]; then
 			echo "R $number $status $(stat -c %s /run/out)"
 			cat /run/out
-		} >&3
+		else
+			echo "R $number $status 0"
+		fi >&3
 	done
 }
 

@@ -20,20 +20,10 @@ class Load:
             "--runtime=3600 --group_reporting --output-format=terse")
         self.wait_progress(1)
 
-    def requests(self):
-        """Reads and writes that the guest's kernel has seen completed."""
-        fields = self.guest.run(f"cat /sys/block/{self.device}/stat").split()
-        return int(fields[0]) + int(fields[4])
-
-    def wait_progress(self, requests=100, limit=60):
+    def wait_progress(self, requests=100, limit=process.LIMIT):
         """Return when so many more requests have been completed; raises if fio ends or nothing moves."""
-        wanted = self.requests() + requests
-
-        def moved():
-            assert not self.job.ended(), f"fio gave up:\n{self.words()}\n{self.guest.block_errors()}"
-            return self.requests() >= wanted
-
-        process.wait_until(moved, f"{requests} more requests completed in the guest", limit, self.guest.child)
+        status, _ = self.guest.try_run(f"progress {self.device} {requests} $(cat /run/pid.{self.job.number})", limit)
+        assert status == 0, f"fio gave up:\n{self.words()}\n{self.guest.block_errors()}"
 
     def words(self):
         """What fio said, without its long line of numbers."""
@@ -42,7 +32,7 @@ class Load:
     def finish(self):
         """Stop fio and see that it found every block as written and the kernel met no error."""
         self.job.interrupt()
-        status = self.guest.job_status(self.job.number, limit=60)
+        status = self.guest.job_status(self.job.number, limit=process.LIMIT)
         assert status is not None, "fio does not end: a request is lost"
         words = self.words()
         results = [line for line in self.job.output().splitlines() if line.startswith(RESULT)]

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """A virtual machine with a real kernel that obeys the test: commands in, results out, as often as wanted."""
 
-import base64
 import os
 import select
 import signal
@@ -51,7 +50,7 @@ class Job:
     def ended(self):
         return self.guest.job_status(self.number, limit=0) is not None
 
-    def wait(self, limit=120):
+    def wait(self, limit=process.LIMIT):
         """Its output, when it has ended well."""
         status = self.guest.job_status(self.number, limit)
         if status is None:
@@ -72,7 +71,7 @@ class Guest:
     """A machine. Nothing that it does lasts longer than `lifetime` seconds from its start: then its process is killed."""
 
     def __init__(self, folder, disks, cpus=2, memory=None, fio=False, reboots=False, incoming=None, wait=True,
-                 lifetime=240):
+                 lifetime=2 * process.LIMIT):
         self.folder = folder
         self.name = f"guest-{id(self):x}"
         self.fio = fio
@@ -88,7 +87,7 @@ class Guest:
         self.sockets = []
         try:
             self._start(disks, cpus, reboots, incoming)
-            self.qmp = qmp.Client(self.sockets[2], limit=self._left(60))
+            self.qmp = qmp.Client(self.sockets[2], limit=self._left(process.LIMIT))
             if wait and not incoming:
                 self.wait_booted()
         except BaseException:
@@ -140,7 +139,7 @@ class Guest:
     def stop(self):
         """End the machine from inside; raises if its kernel does not get that far."""
         self._send("leave 0")
-        self.child.wait(self._left(30))
+        self.child.wait(self._left(process.LIMIT))
         if self.child.returncode != 1:
             raise Failed(f"QEMU ended with {self.child.returncode}, not by the guest's word\n{self.console()}")
         self.kill()
@@ -151,14 +150,14 @@ class Guest:
     def resume(self):
         os.kill(self.child.pid, signal.SIGCONT)
 
-    def run(self, command, limit=120):
+    def run(self, command, limit=process.LIMIT):
         """Run shell commands in the guest; returns their output (both streams)."""
         status, output = self.try_run(command, limit)
         if status:
             raise Failed(f"exit status {status}: {command}\n{output}\n{self.console()}")
         return output
 
-    def try_run(self, command, limit=120):
+    def try_run(self, command, limit=process.LIMIT):
         """The same for commands that may fail; returns (status, output)."""
         number = self._send(command)
         while True:
@@ -176,14 +175,14 @@ class Guest:
         self.run(f"job {job.number} '{quoted}'")
         return job
 
-    def wait_for(self, condition, limit=60):
+    def wait_for(self, condition, limit=process.LIMIT):
         """Ask the guest again and again until the shell condition holds."""
         deadline = time.monotonic() + limit
         while self.try_run(condition, limit)[0]:
             if time.monotonic() > deadline:
                 raise process.Expired(f"not within {limit} s in the guest: {condition}\n{self.console()}")
 
-    def wait_booted(self, limit=60):
+    def wait_booted(self, limit=process.LIMIT):
         while not self._reply_line(limit).startswith("H "):
             pass
 
@@ -234,8 +233,8 @@ class Guest:
 
     def _send(self, command):
         self.numbers += 1
-        packed = base64.b64encode(command.encode()).decode()
-        self.sockets[0].sendall(f"{self.numbers} {packed}\n".encode())
+        assert "\n" not in command, command
+        self.sockets[0].sendall(f"{self.numbers} {command}\n".encode())
         return self.numbers
 
     def _reply_line(self, limit):
@@ -266,7 +265,7 @@ class Guest:
             data = sock.recv(65536)
             if data:
                 return data
-            self.child.wait(10)
+            self.child.wait(process.LIMIT)
             raise Failed(f"QEMU ended with {self.child.returncode}\n{self.console()}")
         if time.monotonic() >= self.deadline:
             self.kill()

@@ -5,7 +5,7 @@ import json
 import select
 import time
 
-from .process import Expired
+from .process import LIMIT, Expired
 
 
 class Refused(Exception):
@@ -15,7 +15,7 @@ class Refused(Exception):
 class Client:
     """Events that arrive while something else is awaited are kept, in order, in self.events."""
 
-    def __init__(self, sock, limit=60):
+    def __init__(self, sock, limit=LIMIT):
         self.sock = sock
         self.limit = limit
         self.rest = b""
@@ -32,13 +32,15 @@ class Client:
             raise Refused(f"{command} {named}: {answer['error']['desc']}")
         return answer["return"]
 
-    def wait_event(self, name, limit=60):
-        """The next event of that name; those before it are dropped."""
+    def wait_event(self, name, limit=LIMIT):
+        """-> the data of the next event of that name; those before it are dropped."""
         while self.events:
             event = self.events.pop(0)
             if event["event"] == name:
-                return event
-        return self._read(lambda message: message.get("event") == name, limit)
+                return event["data"]
+        event = self._read(lambda message: message.get("event") == name, limit)
+        self.events.clear()
+        return event["data"]
 
     def _read(self, wanted, limit):
         deadline = time.monotonic() + limit

@@ -7,20 +7,9 @@ import signal
 import socket
 import subprocess
 
-from . import image, process, qmp
+from waiting import SS_CONNECTED, WEFT, unix_sockets, until, until_listening
 
-WEFT = os.path.join(os.environ.get("WEFT_BUILD", os.path.join(image.ROOT, "build")), "weft")
-
-
-ACCEPTING = 1 << 16  # __SO_ACCEPTCON
-CONNECTED = 3  # SS_CONNECTED
-
-
-def unix_sockets():
-    """The bound sockets of this machine, as the kernel lists them: [(path, flags, state)]."""
-    with open("/proc/net/unix", encoding="ascii", errors="replace") as table:
-        rows = [line.split() for line in table][1:]
-    return [(row[7], int(row[3], 16), int(row[5], 16)) for row in rows if len(row) > 7]
+from . import process, qmp
 
 
 class Unsupported(Exception):
@@ -57,31 +46,32 @@ class Server:
         """Send a control request to the running server; returns its answer as text."""
         raise NotImplementedError
 
-    def start(self, limit=30):
+    def start(self, limit=process.LIMIT):
         """Start it and return when it listens at every socket."""
         with open(self.log_path, "ab") as log:
             self.child = process.spawn(self.wrapper + self.command(), stdout=log, stderr=subprocess.STDOUT)
         try:
-            process.wait_until(self.listening, f"listening at {self.sockets[0].path}", limit, self.child)
-        except (ChildProcessError, process.Expired) as error:
+            until_listening(self.child, *self.addresses(), limit=limit)
+        except (ChildProcessError, TimeoutError) as error:
             self.kill()
             raise type(error)(f"{error}\n{self.log()}") from None
         return self
 
-    def listening(self):
-        """Whether every socket is listened at, without connecting: a trial connection could take a guest's place."""
-        listened = [path for path, flags, _ in unix_sockets() if flags & ACCEPTING]
-        return all(wanted in listened for wanted in self.addresses())
-
     def connected(self):
         """Whether a guest is connected to the first socket."""
-        return any(path == self.sockets[0].path and state == CONNECTED for path, _, state in unix_sockets())
+        return any(path == self.sockets[0].path and state == SS_CONNECTED for path, _, state in unix_sockets())
 
     def addresses(self):
         return [s.path for s in self.sockets]
 
+    def wait_guest_memory(self):
+        """Returns when a guest has got as far as handing its memory over, just before it starts its rings."""
+        until(self.connected, self.child, self.log_path)  # which is a line in the log; the rest is a few messages further
+        while not self.holds_guest_memory():
+            assert self.running(), self.log()
+            os.sched_yield()
+
     def holds_guest_memory(self):
-        """Whether a guest has got as far as handing its memory over, just before it starts its rings."""
         with open(f"/proc/{self.child.pid}/maps", encoding="utf-8", errors="replace") as maps:
             return "/memfd:memory-backend-memfd" in maps.read()
 
@@ -93,7 +83,7 @@ class Server:
         if self.child:
             process.end(self.child)
 
-    def stop(self, limit=30):
+    def stop(self, limit=process.LIMIT):
         """End it in order; returns its exit status."""
         return process.end(self.child, signal.SIGTERM, limit) if self.child else None
 
@@ -140,7 +130,7 @@ class Weft(Server):
 
     def control(self, *words):
         done = subprocess.run([self.program, "ctl", self.control_path, *words], stdin=subprocess.DEVNULL, text=True,
-                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=60, check=False)
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=process.LIMIT, check=False)
         if done.returncode:
             raise RuntimeError(f"weft ctl {' '.join(words)}: status {done.returncode}: {done.stderr}\n{self.log()}")
         return done.stdout
