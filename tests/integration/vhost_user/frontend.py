@@ -30,7 +30,7 @@ OK, IOERR, UNSUPP = 0, 1, 2
 NEXT, WRITE, INDIRECT = 1, 2, 4
 VERSION, REPLY, NEED_REPLY = 1, 4, 8
 NO_FD = 0x100
-TIMEOUT = 10
+TIMEOUT = 60
 
 
 class Closed(Exception):
