@@ -25,12 +25,17 @@ bool gather_more(struct gather *g, uint64_t in_flight, uint64_t now_ns)
 {
 	uint64_t grow_ns;
 
-	if (in_flight < GATHER_FROM)
+	if (in_flight < GATHER_FROM) {
+		trial_spoilt(&g->trial);
 		return false;
+	}
 	if (g->since_ns == 0) {
 		g->since_ns = now_ns;
 		gather_learn(g, now_ns);
+		trial_look(&g->trial, g->all, now_ns);
 	}
+	if (!gather_grows(g))
+		return false;
 	WEFT_ASSERT(now_ns >= g->since_ns && g->last_ns != 0);
 	grow_ns = g->gap_ns * in_flight >> GATHER_LATENCY_SHIFT;
 	if (grow_ns > GATHER_MAX_NS)
