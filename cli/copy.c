@@ -75,15 +75,27 @@ static int give(struct copy_command *c, struct tree *tree, const char *name, con
 	return weft_why(&c->why, -ENOMEM, "copy: no memory for a device: end something else, or raise the memory limit");
 }
 
+/* To each device that can, unless it has `name` already, or `unless`. */
+static int give_on(struct copy_command *c, struct tree *tree, const char *name, const char *unless)
+{
+	bool wanted = can_be_given(c, tree, name, WEFT_OPTION_BOOL) && given(tree, unless) == NULL;
+	int error = wanted ? give(c, tree, name, "on") : 0;
+
+	for (unsigned i = 0; i < tree->nchildren && error == 0; i++)
+		error = give_on(c, tree->children[i], name, unless);
+	return error;
+}
+
 /* Nothing is written to the source, so nobody needs the right to. */
 static int give_readonly(struct copy_command *c, struct tree *tree)
 {
-	bool wanted = can_be_given(c, tree, "readonly", WEFT_OPTION_BOOL) && given(tree, "create") == NULL;
-	int error = wanted ? give(c, tree, "readonly", "on") : 0;
+	return give_on(c, tree, "readonly", "create");
+}
 
-	for (unsigned i = 0; i < tree->nchildren && error == 0; i++)
-		error = give_readonly(c, tree->children[i]);
-	return error;
+/* No byte is needed again, so that no cache need keep it; but when all is read once more. */
+static int give_transient(struct copy_command *c, struct tree *tree)
+{
+	return c->copy.options.verify ? 0 : give_on(c, tree, "transient", "transient");
 }
 
 static void take_create(struct copy_command *c, struct tree *tree)
@@ -106,6 +118,8 @@ static int source_build(struct copy_command *c)
 	if (error != 0)
 		return error;
 	error = give_readonly(c, tree);
+	if (error == 0)
+		error = give_transient(c, tree);
 	if (error == 0)
 		error = world_build(&c->w, tree, &weft_blk_iface, &c->source, &c->why);
 	tree_free(c->w.core, tree);
@@ -142,7 +156,9 @@ static int target_build(struct copy_command *c)
 
 	if (error != 0)
 		return error;
-	error = target_make(c, tree);
+	error = give_transient(c, tree);
+	if (error == 0)
+		error = target_make(c, tree);
 	tree_free(c->w.core, tree);
 	return error;
 }
@@ -282,6 +298,8 @@ const struct command command_copy = {
 		"destination that is not there is created if its kind can (create=), as large as the source; one that is larger "
 		"keeps "
 		"what lies behind.\n\n"
+		"What goes through the page cache of the kernel (file: direct=off) does not stay there, where the kernel can do "
+		"so; what was there before stays. With --verify, or transient=off at the device, it does stay.\n\n"
 		"With --verify, both are then read from beginning to end and compared, also where they say that there is nothing "
 		"but "
 		"zeroes: what a defective device says of itself is not believed. A destination that was larger is compared as far "

@@ -124,6 +124,7 @@ struct env_medium_wants {
 	uint8_t direct;          /* enum env_direct */
 	uint64_t create_size;    /* 0: must exist */
 	bool lock;               /* OFD/flock lock on the descriptor that does the I/O: shared when read-only, else exclusive */
+	bool transient;          /* the kernel keeps no copy of what is read or written; what it had before stays */
 };
 struct env_medium_info {
 	uint64_t size;
@@ -132,6 +133,7 @@ struct env_medium_info {
 	uint32_t max_len;
 	uint16_t max_segs;
 	bool direct;             /* O_DIRECT is on */
+	bool transient;          /* was wanted, goes through the page cache, and the kernel can */
 	bool created;
 	bool volatile_cache, rotational;
 	bool can_discard, can_zero, can_status, can_fua;

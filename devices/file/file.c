@@ -48,7 +48,7 @@ struct file {
 	struct weft_blk blk;
 	char *path;
 	uint32_t direct;
-	bool readonly;
+	bool readonly, transient;
 	uint64_t create, block, lock_wait_ns;
 	struct env_medium_info info;
 	/* each request */
@@ -461,7 +461,7 @@ static void file_start(struct weft_object *object, struct weft_task *task)
 		.core = object->core,
 		.path = file->path,
 		.wants = { .readonly = file->readonly, .direct = (uint8_t)file->direct, .create_size = file->create,
-			.lock = true },
+			.lock = true, .transient = file->transient },
 		.patience_ns = file->lock_wait_ns,
 		.medium = &file->medium,
 		.info = &file->info,
@@ -498,6 +498,7 @@ static void file_describe(const struct weft_object *object, weft_describe_put *p
 	put(self, "type", info->is_block_device ? "block device" : "regular file");
 	put(self, "how", info->how != NULL ? info->how : "not open");
 	put(self, "direct", info->direct ? "on" : "off");
+	put(self, "transient", info->transient ? "on" : "off");
 	snprintf(text, sizeof(text), "%u bytes of memory, %u bytes of offset", info->align, info->block);
 	put(self, "alignment", text);
 	put(self, "lock", file->readonly ? "shared" : "exclusive");
@@ -515,6 +516,11 @@ static const struct weft_option file_options[] = {
 		.fallback = "auto",
 		.help = "bypass the page cache; auto: where the file system can",
 		.choices = "auto|on|off" },
+	{ .name = "transient",
+		.type = WEFT_OPTION_BOOL,
+		.offset = offsetof(struct file, transient),
+		.fallback = "off",
+		.help = "through the page cache: what is read or written does not stay there, where the kernel can" },
 	{ .name = "create",
 		.type = WEFT_OPTION_SIZE,
 		.offset = offsetof(struct file, create),

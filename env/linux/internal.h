@@ -192,6 +192,7 @@ struct medium {
 	bool readonly, direct, block_device, created;
 	bool in_memory;		    /* tmpfs: the ring would pass it to kernel threads */
 	bool cached;		    /* reads that hit the page cache are done in place */
+	uint8_t transient;	    /* 0, or the flag of transfers whose pages go again */
 	_Atomic bool no_zero_range; /* found out when it was first wanted */
 	bool durable;		    /* nothing to flush */
 	char *path;

@@ -22,6 +22,11 @@
 #define PROBE_SIZE 65536u
 #define DIRECT_BLOCK_MAX 65536u
 
+/* Linux 6.14; the C library has no name for it yet. */
+#ifndef RWF_DONTCACHE
+#define RWF_DONTCACHE 0x80
+#endif
+
 static bool power_of_two(uint32_t n)
 {
 	return n && !(n & (n - 1));
@@ -105,6 +110,16 @@ static int direct_choose(struct medium *m, const struct env_medium_wants *wants,
 		return direct_why(why, info, refused, m->name);
 	fcntl(m->fd, F_SETFL, flags);
 	return 0;
+}
+
+/* ---- the page cache ---- */
+
+/* Behind the end there is nothing to read: it only says whether the kernel and the file system know the flag. */
+static bool transient_probe(const struct medium *m, uint64_t size)
+{
+	struct iovec nowhere = {&(char){0}, 1};
+
+	return preadv2(m->fd, &nowhere, 1, (off_t)size, RWF_DONTCACHE) == 0;
 }
 
 /* ---- the disk ---- */
@@ -209,8 +224,10 @@ int medium_probe(struct medium *m, const struct env_medium_wants *wants, struct 
 		probe_file(m, &st, info);
 	m->block = info->block;
 	m->cached = !m->direct && !m->in_memory;
+	m->transient = wants->transient && m->cached && transient_probe(m, info->size) ? RWF_DONTCACHE : 0;
 	m->durable = m->in_memory;
 	info->direct = m->direct;
+	info->transient = m->transient != 0;
 	info->created = m->created;
 	info->is_block_device = m->block_device;
 	info->can_fua = !m->readonly;

@@ -74,6 +74,7 @@ static int64_t io_once(struct env_io *io, int rw_flags)
 
 	if (io->op == WEFT_FLUSH)
 		return fdatasync(medium->fd) ? -errno : 0;
+	rw_flags |= medium->transient;
 	n = (int)io_pieces(io, iov, PIECES, &bytes);
 	if (io->op == WEFT_READ)
 		rc = preadv2(medium->fd, iov, n, (off_t)(io->offset + io_own(io)->moved), rw_flags);

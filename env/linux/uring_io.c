@@ -76,8 +76,10 @@ static bool uring_prep(struct loop *loop, struct env_io *io)
 	} else if (!prep_vector(u, &sqe, io, fd, io->offset + moved)) {
 		return false;
 	}
+	if (io->op != WEFT_FLUSH)
+		sqe->rw_flags = medium->transient;
 	if (io->op == WEFT_WRITE && (io->flags & WEFT_FUA))
-		sqe->rw_flags = RWF_DSYNC;
+		sqe->rw_flags |= RWF_DSYNC;
 	if (attached)
 		sqe->flags |= IOSQE_FIXED_FILE;
 	if (io_own(io)->tries)

@@ -1,16 +1,20 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """weft copy: what was there is there afterwards, holes too; interrupted, it goes on; what does not fit is said."""
+import ctypes
+import errno
 import json
+import mmap
 import os
 import pty
 import random
 import signal
 import subprocess
+import time
 
 import pytest
 
 from command import said
-from waiting import BUILD, LIMIT, WEFT, end_with_parent, ended
+from waiting import BUILD, LIMIT, WEFT, end_with_parent, ended, libc
 
 KIB, MIB = 1 << 10, 1 << 20
 SIZE = 16 * MIB
@@ -304,3 +308,65 @@ def test_a_bar_is_shown_on_a_terminal_only(weft, folder):
     status, sent = on_a_terminal(folder, *arguments)
     assert status == 0 and 'copy [' in sent and '% ' in sent and '/s' in sent and ' left' in sent
     assert said(weft('copy', *arguments).err) == []
+
+
+# ---- the page cache ----
+
+RWF_DONTCACHE = 0x80
+libc.mmap.restype = ctypes.c_void_p
+
+
+@pytest.fixture
+def cold(folder):
+    """An image without holes that is not in the page cache, where the kernel need not put what it reads. -> its path"""
+    with open(f'{folder}/a.img', 'w+b') as image:
+        image.write(random.Random(1).randbytes(SIZE))
+        image.flush()
+        os.fsync(image.fileno())
+        try:
+            os.preadv(image.fileno(), [bytearray(1)], SIZE, RWF_DONTCACHE)
+        except OSError as error:
+            assert error.errno == errno.EOPNOTSUPP
+            pytest.skip('the kernel, or this file system, keeps all that goes through the page cache')
+        os.posix_fadvise(image.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+    assert resident(f'{folder}/a.img') == 0
+    return f'{folder}/a.img'
+
+
+def resident(path):
+    """How much of it is in the page cache, in bytes."""
+    size = os.path.getsize(path)
+    pages = (ctypes.c_ubyte * (size // mmap.PAGESIZE))()
+    with open(path, 'rb') as file:
+        at = ctypes.c_void_p(libc.mmap(None, ctypes.c_size_t(size), mmap.PROT_READ, mmap.MAP_SHARED, file.fileno(),
+                                       ctypes.c_long(0)))
+        assert libc.mincore(at, ctypes.c_size_t(size), pages) == 0
+        assert libc.munmap(at, ctypes.c_size_t(size)) == 0
+    return sum(page & 1 for page in pages) * mmap.PAGESIZE
+
+
+def until_most_has_gone(path):
+    """Pages go when they have been written, a moment after that was told."""
+    end = time.monotonic() + LIMIT
+    while (left := resident(path)) > SIZE // 4:
+        assert time.monotonic() < end, f'{left} of {SIZE} bytes are there'
+
+
+def test_what_goes_through_the_page_cache_does_not_stay_there(weft, folder, cold):
+    told(weft('copy', 'file:a.img,direct=off', 'file:b.img,direct=off', '--json'))
+    until_most_has_gone(cold)
+    until_most_has_gone(f'{folder}/b.img')
+    assert content(cold) == content(f'{folder}/b.img')
+
+
+def test_what_was_in_the_page_cache_before_stays(weft, folder, cold):
+    content(cold)
+    told(weft('copy', 'file:a.img,direct=off', 'file:b.img,direct=off', '--json'))
+    assert resident(cold) > SIZE // 4
+    until_most_has_gone(f'{folder}/b.img')
+
+
+@pytest.mark.parametrize('device, options', [(',transient=off', ()), ('', ('--verify',))])
+def test_it_stays_when_it_is_read_again_or_that_is_asked_for(weft, folder, cold, device, options):
+    told(weft('copy', f'file:a.img,direct=off{device}', f'file:b.img,direct=off{device}', '--json', *options))
+    assert resident(cold) > SIZE // 4 and resident(f'{folder}/b.img') > SIZE // 4
