@@ -13,7 +13,9 @@
  *  A4  The flush of a FUA request is sent after its last piece has ended well.
  *  A5  A piece is whole blocks, and the device takes it as it is: the waist never hands a piece back to the adapter. So a bounce
  *      buffer, and each segment of zeroes, holds at least one block.
- *  A6  What lies behind a hop is laid out in one way when the device is asked as it is, in another way when we are. Of what the
+ *  A6  Of a request WEFT_TURN_BYTES are handed out; then it yields, and has as much again when its turn comes: who asks for much
+ *      leaves others their turn also where all is answered at once. A piece may reach beyond.
+ *  A7  What lies behind a hop is laid out in one way when the device is asked as it is, in another way when we are. Of what the
  *      other way uses, nothing is left behind: else its data would be taken for hops that are not idle.
  */
 #include <errno.h>
@@ -54,11 +56,13 @@ struct piece {
 };
 
 struct emulation {
-	uint64_t at;               /* next byte to hand out */
+	uint64_t at;               /* next byte to hand out, */
+	uint64_t until;            /* ... and where that stops for now */
 	uint64_t seg_at;           /* ... lies in this segment, */
 	uint32_t seg_skip;         /* so far into it */
 	int status;
 	uint8_t in_flight;
+	bool yielded;
 	bool waiting;              /* in the shard's queue */
 	bool turn;                 /* first in the queue: may take what others wait for */
 	bool strip_fua;            /* FUA is wanted, the device cannot */
@@ -133,39 +137,19 @@ static void bounce_give(struct weft_hop *hop, struct piece *piece)
 
 static void wait_for_bounce(struct weft_hop *hop, struct emulation *e)
 {
-	struct adapter_shard *shard = shard_of(hop);
-
-	WEFT_ASSERT(!e->waiting);
+	WEFT_ASSERT(!e->waiting && !e->yielded);
 	e->waiting = true;
-	hop->queue = NULL;
-	*shard->waiting.tail = hop;
-	shard->waiting.tail = &hop->queue;
-}
-
-static struct weft_hop *waiting_remove(struct adapter_shard *shard, struct weft_hop *wanted)
-{
-	WEFT_ASSERT(wanted != NULL);
-	for (struct weft_hop **link = &shard->waiting.head; *link != NULL; link = &(*link)->queue) {
-		struct weft_hop *hop = *link;
-
-		if (hop != wanted)
-			continue;
-		*link = hop->queue;
-		if (*link == NULL)
-			shard->waiting.tail = link;
-		((struct emulation *)weft_hop_request(hop))->waiting = false;
-		return hop;
-	}
-	return NULL;
+	hop_queue_add(&shard_of(hop)->waiting, hop);
 }
 
 static void serve_waiting(struct adapter_shard *shard)
 {
 	while (shard->pool_free != 0 && shard->waiting.head != NULL) {
-		struct weft_hop *hop = waiting_remove(shard, shard->waiting.head);
+		struct weft_hop *hop = hop_queue_take(&shard->waiting);
 		struct emulation *e = weft_hop_request(hop);
 
-		WEFT_ASSERT(!e->turn && !e->waiting);
+		WEFT_ASSERT(!e->turn && e->waiting);
+		e->waiting = false;
 		e->turn = true;
 		advance(hop);
 		e->turn = false;
@@ -357,7 +341,7 @@ static void piece_done(struct weft_hop *hop, struct weft_hop *child, int status)
 	serve_waiting(shard);
 }
 
-/* A6: as if it had never been used. The device's own span is what one child of ours takes. */
+/* A7: as if it had never been used. The device's own span is what one child of ours takes. */
 static void clear_layout(struct weft_hop *hop)
 {
 	WEFT_ASSERT(hop->blk->child_stride >= sizeof(*hop) && hop->blk->ops->width == WINDOW);
@@ -399,7 +383,7 @@ static void advance(struct weft_hop *hop)
 	struct emulation *e = weft_hop_request(hop);
 
 	WEFT_ASSERT(e->in_flight <= WINDOW && !e->flushing);
-	for (unsigned i = 0; i < WINDOW && e->status == 0 && e->at < hop->len; i++) {
+	for (unsigned i = 0; i < WINDOW && e->status == 0 && e->at < e->until; i++) {
 		if (hop_child(hop, i)->state != WEFT_HOP_IDLE)
 			continue;
 		if (!start_piece(hop, e, i)) {
@@ -407,8 +391,27 @@ static void advance(struct weft_hop *hop)
 			return;
 		}
 	}
-	if (e->in_flight == 0)
+	if (e->status == 0 && e->at < hop->len && e->at >= e->until && !e->yielded) { /* A6 */
+		e->yielded = true;
+		weft_hop_yield(hop);
+	}
+	if (e->in_flight == 0 && !e->yielded)
 		end(hop, e);
+}
+
+static uint64_t turn_end(const struct weft_hop *hop, uint64_t at)
+{
+	return hop->len - at < WEFT_TURN_BYTES ? hop->len : at + WEFT_TURN_BYTES;
+}
+
+static void adapter_resume(struct weft_blk *blk, struct weft_hop *hop)
+{
+	struct emulation *e = weft_hop_request(hop);
+
+	WEFT_ASSERT(hop->blk == blk && e->yielded && !e->waiting && !e->flushing);
+	e->yielded = false;
+	e->until = turn_end(hop, e->at);
+	advance(hop);
 }
 
 static bool copy_overlaps(const struct weft_hop *hop)
@@ -436,6 +439,7 @@ static void adapter_submit(struct weft_blk *blk, struct weft_hop *hop)
 	}
 	clear_layout(hop);
 	memset(e, 0, offsetof(struct emulation, piece));
+	e->until = turn_end(hop, 0);
 	e->seg_skip = hop->seg_skip;
 	e->strip_fua = (hop->flags & ~device->flags_can & WEFT_FUA) != 0;
 	e->flush = e->strip_fua && device->volatile_cache;
@@ -446,6 +450,7 @@ static void adapter_submit(struct weft_blk *blk, struct weft_hop *hop)
 static void adapter_abort(struct weft_blk *blk, struct weft_hop *hop)
 {
 	struct emulation *e = weft_hop_request(hop);
+	bool held = e->waiting || e->yielded;
 
 	WEFT_ASSERT(hop->state == WEFT_HOP_ASKED && hop->blk == blk);
 	(void)blk;
@@ -454,7 +459,12 @@ static void adapter_abort(struct weft_blk *blk, struct weft_hop *hop)
 	for (unsigned i = 0; i < WINDOW; i++)
 		if (hop_child(hop, i)->state == WEFT_HOP_ASKED)
 			weft_hop_abort(hop_child(hop, i), -ECANCELED);
-	if (e->waiting && waiting_remove(shard_of(hop), hop) != NULL && e->in_flight == 0)
+	if (e->waiting)
+		e->waiting = !hop_queue_remove(&shard_of(hop)->waiting, hop);
+	if (e->yielded)
+		e->yielded = !weft_hop_unyield(hop);
+	WEFT_ASSERT(!e->waiting && !e->yielded);
+	if (held && e->in_flight == 0)
 		end(hop, e);
 }
 
@@ -492,6 +502,7 @@ static void adapter_shard_close(struct weft_blk *blk, void *own)
 static const struct weft_blk_ops adapter_ops = {
 	.submit = adapter_submit,
 	.abort = adapter_abort,
+	.resume = adapter_resume,
 	.shard_open = adapter_shard_open,
 	.shard_close = adapter_shard_close,
 	.shard_size = sizeof(struct adapter_shard),

@@ -287,7 +287,7 @@ static struct weft_shard *shard_get(struct weft_blk *blk, struct weft_reactor *r
 
 	WEFT_ASSERT(blk->ops->shard_kept <= blk->ops->shard_size);
 	if (shard != NULL) {
-		WEFT_ASSERT(shard->blk == blk && shard->users == 0 && !shard->gathered);
+		WEFT_ASSERT(shard->blk == blk && shard->users == 0 && !shard->gathered && !shard->yielding);
 		shard->reactor = reactor; /* of a program: another than last time, on the same lane */
 		memset(shard->own + blk->ops->shard_kept, 0, blk->ops->shard_size - blk->ops->shard_kept);
 		return shard;
@@ -297,6 +297,7 @@ static struct weft_shard *shard_get(struct weft_blk *blk, struct weft_reactor *r
 		return NULL;
 	shard->blk = blk;
 	shard->reactor = reactor;
+	hop_list_init(&shard->yielded);
 	__atomic_store_n(&blk->shard[CORE_REACTORS_MAX + reactor->lane], shard, __ATOMIC_RELEASE);
 	return shard;
 }
@@ -329,7 +330,7 @@ static void close_one(struct weft_blk *blk, struct weft_reactor *reactor)
 	WEFT_ASSERT(shard != NULL && shard->users > 0);
 	if (--shard->users > 0)
 		return;
-	WEFT_ASSERT(shard_in_flight(shard) == 0 && !shard->gathered);
+	WEFT_ASSERT(shard_in_flight(shard) == 0 && !shard->gathered && !shard->yielding);
 	if (blk->ops->shard_close != NULL)
 		blk->ops->shard_close(blk, shard->own);
 	__atomic_store_n(&blk->shard[reactor->lane], NULL, __ATOMIC_RELEASE);

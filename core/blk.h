@@ -27,6 +27,9 @@ struct weft_shard {
 	uint64_t refused;
 	struct weft_blk *blk;
 	uint32_t users;   /* stacks that have it open here */
+	bool yielding;    /* in the reactor's list of those that have a request to go on with: */
+	struct weft_shard *yield_next;
+	struct hop_list yielded;
 	_Alignas(64) char own[];
 };
 
@@ -85,6 +88,12 @@ uint64_t carrier_expire(struct weft_reactor *home, uint64_t now_ns);
 
 /* core/hop.c */
 void hop_list_init(struct hop_list *list);
+/* By hop->queue: at the end; the first, NULL: there is none; from wherever it is, false: it is not there. */
+void hop_queue_add(struct hop_list *list, struct weft_hop *hop);
+struct weft_hop *hop_queue_take(struct hop_list *list);
+bool hop_queue_remove(struct hop_list *list, struct weft_hop *hop);
+/* Goes on with one request of each device that has some that yielded. */
+void hops_resume(struct weft_reactor *reactor);
 /* Delivers all that has ended, and what ends meanwhile. True if there was anything. */
 bool hops_unwind(struct weft_reactor *reactor);
 /* Continues with a hop that came by the inbox: READY: its submission; ENDED: its delivery. */

@@ -10,6 +10,9 @@
  *      aligned as declared.
  *  H4  What a shard has submitted is what it has counted as ended and its hops that are ASKED or ENDED.
  *  H5  A hop is delivered on the reactor of the layer that asked.
+ *  H6  A hop that has yielded is ASKED, and in its shard's list; such a shard, and no other, is in its reactor's. In a turn each
+ *      shard goes on with one of them, after all else has been answered, and the next time with another: so a turn does about
+ *      WEFT_TURN_BYTES of long requests for each device, whatever it is asked.
  */
 #include <errno.h>
 #include <string.h>
@@ -49,6 +52,36 @@ static inline void hop_list_add(struct hop_list *list, struct weft_hop *hop)
 	hop->next_ended = NULL;
 	*list->tail = hop;
 	list->tail = &hop->next_ended;
+}
+
+void hop_queue_add(struct hop_list *list, struct weft_hop *hop)
+{
+	WEFT_ASSERT(*list->tail == NULL);
+	hop->queue = NULL;
+	*list->tail = hop;
+	list->tail = &hop->queue;
+}
+
+struct weft_hop *hop_queue_take(struct hop_list *list)
+{
+	struct weft_hop *hop = list->head;
+
+	if (hop != NULL)
+		hop_queue_remove(list, hop);
+	return hop;
+}
+
+bool hop_queue_remove(struct hop_list *list, struct weft_hop *hop)
+{
+	for (struct weft_hop **link = &list->head; *link != NULL; link = &(*link)->queue) {
+		if (*link != hop)
+			continue;
+		*link = hop->queue;
+		if (*link == NULL)
+			list->tail = link;
+		return true;
+	}
+	return false;
 }
 
 /* Each piece begins at a multiple of `align` and is whole blocks: a device that cares about one cares about the other. */
@@ -398,6 +431,10 @@ void weft_hop_abort(struct weft_hop *hop, int status)
 		hop->blk->ops->abort(hop->blk, hop);
 		return;
 	}
+	if (hop->blk->ops->resume != NULL && hop->blk->ops->width == 0 && weft_hop_unyield(hop)) {
+		weft_hop_complete(hop, -ECANCELED);
+		return;
+	}
 	for (unsigned i = 0; i < hop->blk->ops->width; i++) {
 		struct weft_hop *child = hop_child(hop, i);
 		if (child->state == WEFT_HOP_ASKED)
@@ -444,6 +481,69 @@ void weft_hop_gather(struct weft_hop *self)
 	shard->gathered = true;
 	shard->gather_next = shard->reactor->gathered;
 	shard->reactor->gathered = shard;
+}
+
+static void shard_yields(struct weft_shard *shard)
+{
+	if (shard->yielding)
+		return;
+	shard->yielding = true;
+	shard->yield_next = shard->reactor->yielding;
+	shard->reactor->yielding = shard;
+}
+
+void weft_hop_yield(struct weft_hop *self)
+{
+	struct weft_shard *shard = self->blk->shard[self->lane];
+
+	WEFT_ASSERT(self->state == WEFT_HOP_ASKED && self->blk->ops->resume != NULL);
+	hop_queue_add(&shard->yielded, self);
+	shard_yields(shard);
+}
+
+static bool shard_remove(struct weft_shard **link, const struct weft_shard *shard)
+{
+	while (*link != NULL && *link != shard)
+		link = &(*link)->yield_next;
+	if (*link == NULL)
+		return false;
+	*link = shard->yield_next;
+	return true;
+}
+
+bool weft_hop_unyield(struct weft_hop *self)
+{
+	struct weft_shard *shard = self->blk->shard[self->lane];
+
+	WEFT_ASSERT(self->state == WEFT_HOP_ASKED && self->blk->ops->resume != NULL);
+	if (!hop_queue_remove(&shard->yielded, self))
+		return false;
+	if (shard->yielded.head == NULL) {
+		shard->yielding = !shard_remove(&shard->reactor->yielding, shard) &&
+			!shard_remove(&shard->reactor->resuming, shard);
+		WEFT_ASSERT(!shard->yielding);
+	}
+	return true;
+}
+
+/* H6. What yields meanwhile waits for the next turn. */
+void hops_resume(struct weft_reactor *reactor)
+{
+	struct weft_shard *shard;
+
+	WEFT_ASSERT(reactor->resuming == NULL);
+	reactor->resuming = reactor->yielding;
+	reactor->yielding = NULL;
+	while ((shard = reactor->resuming) != NULL) {
+		struct weft_hop *hop = hop_queue_take(&shard->yielded);
+
+		WEFT_ASSERT(shard->yielding && shard->reactor == reactor && hop != NULL);
+		reactor->resuming = shard->yield_next;
+		shard->yielding = false;
+		if (shard->yielded.head != NULL)
+			shard_yields(shard);
+		shard->blk->ops->resume(shard->blk, hop);
+	}
 }
 
 struct weft_reactor *weft_hop_reactor(const struct weft_hop *self)

@@ -8,7 +8,8 @@
  *  R2  Before it sleeps: `sleeping` is set, every source is armed, a full fence, then the inboxes, sources, `mode`,
  *      `stopping` and `nudged` are looked at once more. A sender pushes (or sets one of these), a full fence, then looks at
  *      `sleeping`. So one of the two sees the other, and no wake-up is lost.
- *  R3  In a turn: what has come in, then unwinding, commits and flushes until nothing is left, then one submission to the kernel.
+ *  R3  In a turn: what has come in, then unwinding, commits and flushes until nothing is left; then a part of each device's long
+ *      requests (core/hop.c, H6), and what comes of that; then one submission to the kernel. It does not sleep while such are left.
  */
 #include <errno.h>
 
@@ -317,7 +318,7 @@ uint64_t reactor_rest(struct weft_reactor *reactor)
 
 uint64_t reactor_arm(struct weft_reactor *reactor)
 {
-	if (reactor->always > 0)
+	if (reactor->always > 0 || reactor->yielding != NULL)
 		return 0;
 	if (!arm_sources(reactor)) {
 		disarm_sources(reactor);
@@ -386,6 +387,11 @@ static inline bool turn(struct weft_reactor *reactor, uint64_t now_ns)
 	worked |= env_loop_poll(reactor->loop);
 	worked |= poll_sources(reactor);
 	worked |= unwind(reactor);
+	if (WEFT_UNLIKELY(reactor->yielding != NULL)) {
+		hops_resume(reactor);
+		unwind(reactor);
+		worked = true;
+	}
 	if (worked) {
 		reactor->stats.busy_turns++;
 		spin_worked(&reactor->spin, now_ns);
@@ -505,7 +511,8 @@ int reactor_open(struct weft_core *core, unsigned lane, uint32_t budget, bool mo
 
 void reactor_retire(struct weft_reactor *reactor)
 {
-	WEFT_ASSERT(reactor->sources == NULL && reactor->ended.head == NULL && !inbox_has_work(reactor));
+	WEFT_ASSERT(reactor->sources == NULL && reactor->ended.head == NULL && reactor->yielding == NULL);
+	WEFT_ASSERT(!inbox_has_work(reactor));
 	parts_close(reactor);
 }
 

@@ -15,7 +15,7 @@ struct weft_session;
 struct weft_shard;
 struct slot_pool;
 
-/* A list of hops, in order, linked by hop->queue. */
+/* A list of hops, in order, linked by hop->queue (`ended`: by hop->next_ended). */
 struct hop_list {
 	struct weft_hop *head, **tail;
 };
@@ -30,6 +30,8 @@ struct weft_reactor {
 	struct hop_list ended;           /* to be delivered in this turn */
 	struct weft_shard *gathered;     /* to be committed in this turn */
 	struct weft_source *flushing;    /* to be flushed in this turn */
+	struct weft_shard *yielding;     /* with requests to be gone on with at its end (weft_hop_yield), */
+	struct weft_shard *resuming;     /* ... and, there, those of them whose turn is still to come */
 	struct weft_source *sources;     /* ring; served in turn */
 	bool sources_removed;            /* while they were polled */
 	struct weft_timer *timers;       /* pairing heap, the earliest on top */

@@ -6,6 +6,9 @@
  * One byte per granule says whether the granule was written since it was last dropped: that is the block
  * status. A writer copies, then marks; a dropper clears the mark, then drops. So an unmarked granule never
  * holds data, whatever the interleaving.
+ *
+ * A long request is done in parts, one of a shard in a turn of the reactor (weft_hop_yield): a guest that asks for a
+ * gigabyte holds nobody up. Parts are as long as what all of them do on average in some tenths of a millisecond.
  */
 #include <stdatomic.h>
 #include <stdio.h>
@@ -26,6 +29,11 @@
  * a random block of a large device lies in no cache, and waiting for it is most of what it costs. They come into
  * the second cache: more of them can be under way to it than to the first. */
 #define MEM_FIRST 4096u
+/* What a part drops: much less work than copying as much. A multiple of each page and granule. */
+#define MEM_DROP_PART (16u << 20)
+/* Entries of an answer to a block status, and granules looked at for it: who wants to know more asks again. */
+#define MEM_EXTENTS 4096u
+#define MEM_LOOKS (32u << 10)
 #define MEM_LINE 64u
 
 enum { MEM_HUGE_CHOICE_AUTO, MEM_HUGE_CHOICE_ON, MEM_HUGE_CHOICE_OFF };
@@ -91,22 +99,22 @@ static void mem_drop(struct mem *mem, uint64_t offset, uint64_t len, bool edges)
 		memset(mem->base + to, 0, end - to);
 }
 
-static void mem_zero(struct mem *mem, const struct weft_hop *hop)
+static void mem_zero(struct mem *mem, const struct weft_hop *hop, uint64_t offset, uint64_t len)
 {
-	WEFT_ASSERT(hop->offset + hop->len <= mem->size);
+	WEFT_ASSERT(offset + len <= mem->size);
 	if ((hop->flags & WEFT_NO_UNMAP) == 0 && hop->len >= MEM_DROP_MIN) {
-		mem_drop(mem, hop->offset, hop->len, true);
+		mem_drop(mem, offset, len, true);
 		return;
 	}
-	memset(mem->base + hop->offset, 0, hop->len);
-	mem_mark(mem, hop->offset, hop->len);
+	memset(mem->base + offset, 0, len);
+	mem_mark(mem, offset, len);
 }
 
-static void mem_copy(struct mem *mem, const struct weft_hop *hop)
+static void mem_copy(struct mem *mem, uint64_t to, uint64_t from, uint64_t len)
 {
-	WEFT_ASSERT(hop->source + hop->len <= mem->size);
-	memmove(mem->base + hop->offset, mem->base + hop->source, hop->len);
-	mem_mark(mem, hop->offset, hop->len);
+	WEFT_ASSERT(from + len <= mem->size);
+	memmove(mem->base + to, mem->base + from, len);
+	mem_mark(mem, to, len);
 }
 
 /* The run of granules in the same state that begins at `offset`; ends at `end` at the latest. */
@@ -129,8 +137,12 @@ static struct weft_extent mem_extent(const struct mem *mem, uint64_t offset, uin
 static void mem_status(const struct mem *mem, const struct weft_hop *hop)
 {
 	uint64_t room = device_status_room(hop), end = hop->offset + hop->len, offset = hop->offset, at = 0;
+	uint64_t last = ((offset >> mem->granule_shift) + MEM_LOOKS) << mem->granule_shift;
 	struct weft_extent extent;
 
+	end = end < last ? end : last;
+	if (room > MEM_EXTENTS * sizeof(extent))
+		room = MEM_EXTENTS * sizeof(extent);
 	for (; at + sizeof(extent) <= room && offset < end; at += sizeof(extent)) {
 		extent = mem_extent(mem, offset, end);
 		WEFT_ASSERT(extent.len > 0);
@@ -138,28 +150,31 @@ static void mem_status(const struct mem *mem, const struct weft_hop *hop)
 		offset += extent.len;
 	}
 	extent = (struct weft_extent){ 0 };
-	if (at + sizeof(extent) <= room)
+	if (at + sizeof(extent) <= device_status_room(hop))
 		weft_hop_copy_in(hop, at, &extent, sizeof(extent));
 }
 
-static void mem_serve(struct mem *mem, struct weft_hop *hop)
+/* `len` bytes of the request, from `at` of it on. */
+static inline __attribute__((always_inline)) void mem_part(struct mem *mem, struct weft_hop *hop, uint64_t at, uint64_t len)
 {
+	uint64_t offset = hop->offset + at;
+
 	switch (hop->op) {
 	case WEFT_READ:
-		weft_hop_copy_in(hop, 0, mem->base + hop->offset, hop->len);
+		weft_hop_copy_in(hop, at, mem->base + offset, len);
 		break;
 	case WEFT_WRITE:
-		weft_hop_copy_out(hop, 0, mem->base + hop->offset, hop->len);
-		mem_mark(mem, hop->offset, hop->len);
+		weft_hop_copy_out(hop, at, mem->base + offset, len);
+		mem_mark(mem, offset, len);
 		break;
 	case WEFT_DISCARD:
-		mem_drop(mem, hop->offset, hop->len, false);
+		mem_drop(mem, offset, len, false);
 		break;
 	case WEFT_ZERO:
-		mem_zero(mem, hop);
+		mem_zero(mem, hop, offset, len);
 		break;
 	case WEFT_COPY:
-		mem_copy(mem, hop);
+		mem_copy(mem, offset, hop->source + at, len);
 		break;
 	case WEFT_STATUS:
 		mem_status(mem, hop);
@@ -167,7 +182,44 @@ static void mem_serve(struct mem *mem, struct weft_hop *hop)
 	default:
 		WEFT_ASSERT(hop->op == WEFT_FLUSH);
 	}
+}
+
+static void mem_serve(struct mem *mem, struct weft_hop *hop)
+{
+	mem_part(mem, hop, 0, hop->len);
 	weft_hop_complete(hop, 0);
+}
+
+/* ---- long requests, in parts ---- */
+
+static __attribute__((noinline)) void mem_serve_long(struct mem *mem, struct weft_hop *hop)
+{
+	if (hop->op == WEFT_STATUS) { /* has limits of its own */
+		mem_serve(mem, hop);
+		return;
+	}
+	hop->scratch[0] = 0;
+	weft_hop_yield(hop);
+}
+
+/* Bytes done are in scratch. Of parts that are dropped each but the last ends at a multiple of their length. A copy onto what it
+ * reads begins at its end. */
+static void mem_resume(struct weft_blk *blk, struct weft_hop *hop)
+{
+	struct mem *mem = DEVICE_OF(blk, struct mem);
+	bool drops = hop->op == WEFT_DISCARD || (hop->op == WEFT_ZERO && (hop->flags & WEFT_NO_UNMAP) == 0);
+	uint64_t done = hop->scratch[0], left = hop->len - done, len = WEFT_TURN_BYTES;
+
+	WEFT_ASSERT(done < hop->len && hop->len > WEFT_TURN_BYTES);
+	if (drops)
+		len = MEM_DROP_PART - (hop->offset + done) % MEM_DROP_PART;
+	len = len < left ? len : left;
+	mem_part(mem, hop, hop->op == WEFT_COPY && hop->source < hop->offset ? left - len : done, len);
+	hop->scratch[0] = done + len;
+	if (len < left)
+		weft_hop_yield(hop);
+	else
+		weft_hop_complete(hop, 0);
 }
 
 /* ---- reads in a pipeline ---- */
@@ -209,14 +261,22 @@ static void mem_commit(struct weft_blk *blk, void *shard)
 	}
 }
 
+/* A read into one segment, as the upper half of weft_hop.view has it. */
+#define MEM_READ_ONE (1u | (uint32_t)WEFT_READ << 16)
+
 static void mem_submit(struct weft_blk *blk, struct weft_hop *hop)
 {
-	struct mem_shard *shard = weft_hop_shard(hop);
+	struct mem_shard *shard;
 
-	if (hop->op != WEFT_READ || hop->nsegs != 1) {
+	if (WEFT_UNLIKELY(hop->len > WEFT_TURN_BYTES)) {
+		mem_serve_long(DEVICE_OF(blk, struct mem), hop);
+		return;
+	}
+	if (hop->view >> 32 != MEM_READ_ONE) {
 		mem_serve(DEVICE_OF(blk, struct mem), hop);
 		return;
 	}
+	shard = weft_hop_shard(hop);
 	if (shard->head == NULL)
 		shard->tail = &shard->head;
 	hop->queue = NULL;
@@ -228,6 +288,7 @@ static void mem_submit(struct weft_blk *blk, struct weft_hop *hop)
 static const struct weft_blk_ops mem_ops = {
 	.submit = mem_submit,
 	.commit = mem_commit,
+	.resume = mem_resume,
 	.shard_size = sizeof(struct mem_shard),
 };
 

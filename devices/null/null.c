@@ -14,14 +14,31 @@ struct null {
 	bool zero;
 };
 
+/* The next part: how far it has come is in scratch. */
+static void null_fill(struct weft_blk *blk, struct weft_hop *hop)
+{
+	uint64_t done = hop->scratch[0], left = hop->len - done, len = left < WEFT_TURN_BYTES ? left : WEFT_TURN_BYTES;
+
+	WEFT_ASSERT(DEVICE_OF(blk, struct null)->zero && left > 0);
+	weft_hop_zero_fill(hop, done, len);
+	hop->scratch[0] = done + len;
+	if (len < left)
+		weft_hop_yield(hop);
+	else
+		weft_hop_complete(hop, 0);
+}
+
 static void null_submit(struct weft_blk *blk, struct weft_hop *hop)
 {
-	if (hop->op == WEFT_READ && DEVICE_OF(blk, struct null)->zero)
-		weft_hop_zero_fill(hop, 0, hop->len);
+	if (hop->op == WEFT_READ && DEVICE_OF(blk, struct null)->zero) {
+		hop->scratch[0] = 0;
+		null_fill(blk, hop);
+		return;
+	}
 	weft_hop_complete(hop, 0);
 }
 
-static const struct weft_blk_ops null_ops = { .submit = null_submit };
+static const struct weft_blk_ops null_ops = { .submit = null_submit, .resume = null_fill };
 
 static void null_start(struct weft_object *object, struct weft_task *task)
 {

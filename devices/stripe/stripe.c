@@ -5,7 +5,8 @@
  *
  * A request is served in steps: a piece of one chunk (read, write), or one leg's part (flush, discard, zero:
  * what a long range covers of a leg lies there in one run). At most STRIPE_WINDOW steps are under way at
- * once; a step that ends starts the next. After the first error no step is started.
+ * once; a step that ends starts the next. After the first error no step is started. Of a long request WEFT_TURN_BYTES are
+ * asked for, then it yields: legs that answer at once (mem) would be asked for all of it in one turn of the reactor.
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -37,8 +38,10 @@ struct stripe_shard {
 
 /* In hop->scratch. */
 struct stripe_state {
-	uint64_t next; /* bytes that are asked for; or legs */
-	uint8_t idle;  /* children that are free, by bit */
+	uint64_t next;  /* bytes that are asked for; or legs */
+	uint64_t until; /* from here on it yields before the next step */
+	uint8_t idle;   /* children that are free, by bit */
+	bool yielded;
 	bool aborted;
 	int error; /* the first one */
 };
@@ -106,15 +109,33 @@ static void step_leg(
 	submit_to(stripe, leg, hop, child);
 }
 
-/* Starts steps while the window has room; ends the request when nothing is left. */
+static bool is_data(const struct weft_hop *hop)
+{
+	return hop->op == WEFT_READ || hop->op == WEFT_WRITE;
+}
+
+/* What is under way has ended, or has come to where it yields. */
+static void stripe_rest(const struct stripe *stripe, struct weft_hop *hop, struct stripe_state *state)
+{
+	uint64_t end = is_data(hop) ? hop->len : stripe->legs;
+
+	WEFT_ASSERT(state->next <= end && state->until <= end);
+	if (state->next < end && state->next >= state->until && state->error == 0 && !state->aborted && !state->yielded) {
+		state->yielded = true;
+		weft_hop_yield(hop);
+	}
+	if (state->idle == STRIPE_ALL_IDLE && !state->yielded)
+		weft_hop_complete(hop, state->error == 0 && state->next < end ? -ECANCELED : state->error);
+}
+
+/* Starts steps while the window has room. */
 static void stripe_run(const struct stripe *stripe, struct weft_hop *hop)
 {
 	struct stripe_state *state = state_of(hop);
-	bool data = hop->op == WEFT_READ || hop->op == WEFT_WRITE;
-	uint64_t end = data ? hop->len : stripe->legs;
+	bool data = is_data(hop);
 
 	WEFT_ASSERT((state->idle & ~STRIPE_ALL_IDLE) == 0);
-	while (state->idle != 0 && state->next < end && state->error == 0 && !state->aborted) {
+	while (state->idle != 0 && state->next < state->until && state->error == 0 && !state->aborted) {
 		unsigned index = (unsigned)__builtin_ctz(state->idle);
 		struct weft_hop *child = weft_hop_fork(hop, index);
 
@@ -124,8 +145,7 @@ static void stripe_run(const struct stripe *stripe, struct weft_hop *hop)
 		else
 			step_leg(stripe, hop, state, child);
 	}
-	if (state->idle == STRIPE_ALL_IDLE)
-		weft_hop_complete(hop, state->error == 0 && state->next < end ? -ECANCELED : state->error);
+	stripe_rest(stripe, hop, state);
 }
 
 static void stripe_done(struct weft_hop *self, struct weft_hop *child, int status)
@@ -140,16 +160,43 @@ static void stripe_done(struct weft_hop *self, struct weft_hop *child, int statu
 	stripe_run(stripe_of(self->blk), self);
 }
 
+/* The next part of a read or a write; of all else, all. */
+static void stripe_go(const struct stripe *stripe, struct weft_hop *hop)
+{
+	struct stripe_state *state = state_of(hop);
+	uint64_t left = hop->len - state->next;
+
+	if (is_data(hop))
+		state->until = state->next + (left < WEFT_TURN_BYTES ? left : WEFT_TURN_BYTES);
+	else
+		state->until = stripe->legs;
+	stripe_run(stripe, hop);
+}
+
 static void stripe_submit(struct weft_blk *blk, struct weft_hop *hop)
 {
 	*state_of(hop) = (struct stripe_state){ .idle = STRIPE_ALL_IDLE };
-	stripe_run(stripe_of(blk), hop);
+	stripe_go(stripe_of(blk), hop);
+}
+
+static void stripe_resume(struct weft_blk *blk, struct weft_hop *hop)
+{
+	WEFT_ASSERT(state_of(hop)->yielded && is_data(hop));
+	state_of(hop)->yielded = false;
+	stripe_go(stripe_of(blk), hop);
 }
 
 static void stripe_abort(struct weft_blk *blk, struct weft_hop *hop)
 {
-	state_of(hop)->aborted = true;
+	struct stripe_state *state = state_of(hop);
+	bool held = state->yielded && weft_hop_unyield(hop);
+
+	WEFT_ASSERT(held == state->yielded);
+	state->aborted = true;
+	state->yielded = false;
 	device_abort_children(blk, hop);
+	if (held && state->idle == STRIPE_ALL_IDLE)
+		weft_hop_complete(hop, -ECANCELED);
 }
 
 static int stripe_shard_open(struct weft_blk *blk, void *shard, struct weft_reactor *reactor, struct weft_why *why)
@@ -170,6 +217,7 @@ static int stripe_shard_open(struct weft_blk *blk, void *shard, struct weft_reac
 static const struct weft_blk_ops stripe_ops = {
 	.submit = stripe_submit,
 	.abort = stripe_abort,
+	.resume = stripe_resume,
 	.shard_open = stripe_shard_open,
 	.shard_size = sizeof(struct stripe_shard),
 	.width = STRIPE_WINDOW,

@@ -231,7 +231,8 @@ int medium_probe(struct medium *m, const struct env_medium_wants *wants, struct 
 	info->created = m->created;
 	info->is_block_device = m->block_device;
 	info->can_fua = !m->readonly;
-	info->max_len = m->direct ? 1u << 30 : 1u << 20;
+	/* While the kernel takes a request it pins its memory, or copies. */
+	info->max_len = m->direct ? 4 * WEFT_TURN_BYTES : WEFT_TURN_BYTES;
 	info->max_segs = 1024;
 	info->how = probe_how(m);
 	return 0;

@@ -12,7 +12,7 @@ extern "C" {
 #endif
 
 /* The component ABI: a shared object built against another number is refused (must match exactly until 1.0). */
-#define WEFT_ABI 3
+#define WEFT_ABI 4
 #define WEFT_VERSION "0.1.0"
 
 #define WEFT_API __attribute__((visibility("default")))

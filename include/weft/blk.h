@@ -25,7 +25,8 @@ struct weft_blk_ops {
 	void (*submit)(struct weft_blk *blk, struct weft_hop *hop);
 	/* Once per turn after weft_hop_gather: sends what was gathered. Optional. */
 	void (*commit)(struct weft_blk *blk, void *shard);
-	/* The request should end sooner (weft_hop_abort). Optional; default: the children in flight are asked. */
+	/* The request should end sooner (weft_hop_abort). Optional; default: the children in flight are asked; of a leaf, a request
+	 * that has yielded ends. */
 	void (*abort)(struct weft_blk *blk, struct weft_hop *hop);
 	/* On each reactor that will submit, before the first request and after the last. Optional. 0 or -errno with `why`. The
 	 * memory is aligned to 64 and zeroed, but for the first shard_kept bytes when it is opened again. */
@@ -42,6 +43,9 @@ struct weft_blk_ops {
 	uint32_t goes_on_at;
 	uint8_t width;         /* children in flight at once per request; 0: a leaf */
 	bool at_home;          /* submit is called on weft_blk.home only: the waist carries hops there and back */
+	/* Goes on with a request that has yielded (weft_hop_yield): the next WEFT_TURN_BYTES of it, then it yields again. One of a
+	 * device in a turn of the reactor, after all that others wait for, and in the order in which they yielded. */
+	void (*resume)(struct weft_blk *blk, struct weft_hop *hop);
 };
 
 struct __attribute__((aligned(64))) weft_blk {

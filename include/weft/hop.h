@@ -158,6 +158,18 @@ WEFT_API void weft_hop_abort(struct weft_hop *hop, int status);
 /* Has the device commit()ed once in this turn of the reactor: for leaves that gather requests. `self`: the leaf's own hop. */
 WEFT_API void weft_hop_gather(struct weft_hop *self);
 
+/*
+ * How much of one request a device that works on the processor (copies, clears, digests) does at a stretch, bytes: then others have
+ * their turn. A device that has no way to do it in parts says no more in weft_blk.max_len.
+ */
+#define WEFT_TURN_BYTES (1u << 20)
+
+/* A long request does not hold up others: the device goes on with it (weft_blk_ops.resume) at the end of this turn, or in one of
+ * the next. Until then hop->queue is the core's. `self`: the layer's own hop, which has not yielded. */
+WEFT_API void weft_hop_yield(struct weft_hop *self);
+/* Takes back that it has yielded: it is not gone on with. False: it had not. */
+WEFT_API bool weft_hop_unyield(struct weft_hop *self);
+
 /* The reactor that runs the layer asked. `self`: the layer's own hop. */
 WEFT_API struct weft_reactor *weft_hop_reactor(const struct weft_hop *self);
 
