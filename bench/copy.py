@@ -29,16 +29,16 @@ import time
 from common import MIB, ROOT, Server, append, conditions, median, WEFT
 
 DEPTH, PIECE = 64, MIB // 4
-WEFT = f'WEFT copy {{from}} {{to}} --sparse --depth {DEPTH} --bs {PIECE} --log error'
+COPY = f'WEFT copy {{from}} {{to}} --sparse --depth {DEPTH} --bs {PIECE} --log error'
 QEMU = 'qemu-img convert -f raw -O raw -W -m 16 -S 64k'  # as many as it can
 NBDCOPY = f'nbdcopy --flush --sparse=65536 --requests={DEPTH} --request-size={PIECE}'
 TOOLS = {
-    ('direct', 'weft'): WEFT.format(**{'from': 'file:{source},direct=on', 'to': 'file:{target},direct=on'}),
+    ('direct', 'weft'): COPY.format(**{'from': 'file:{source},direct=on', 'to': 'file:{target},direct=on'}),
     ('direct', 'qemu-img'): f'{QEMU} -T none -t none {{source}} {{target}}',
-    ('cached', 'weft'): WEFT.format(**{'from': 'file:{source},direct=off', 'to': 'file:{target},direct=off'}),
+    ('cached', 'weft'): COPY.format(**{'from': 'file:{source},direct=off', 'to': 'file:{target},direct=off'}),
     ('cached', 'qemu-img'): f'{QEMU} -T writeback -t writeback {{source}} {{target}}',
     ('cached', 'nbdcopy'): f'{NBDCOPY} {{source}} {{target}}',
-    ('server', 'weft'): WEFT.format(**{'from': 'file:{source},direct=on', 'to': 'vhost-user:{socket}'}),
+    ('server', 'weft'): COPY.format(**{'from': 'file:{source},direct=on', 'to': 'vhost-user:{socket}'}),
     ('server', 'qemu-img'): f'{QEMU} -n -T none -t none {{source}} nbd+unix:///?socket={{socket}}',
     ('server', 'nbdcopy'): f'{NBDCOPY} {{source}} nbd+unix:///?socket={{socket}}',
 }
@@ -80,7 +80,7 @@ def touch_memory(size):
 
 
 def words(template, **places):
-    return [word.replace('WEFT', WEFT, 1) if word == 'WEFT' else word.format(**places) for word in shlex.split(template)]
+    return [WEFT if word == 'WEFT' else word.format(**places) for word in shlex.split(template)]
 
 
 def timed(command, target):
