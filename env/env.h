@@ -124,7 +124,7 @@ struct env_medium_wants {
 	uint8_t direct;          /* enum env_direct */
 	uint64_t create_size;    /* 0: must exist */
 	bool lock;               /* OFD/flock lock on the descriptor that does the I/O: shared when read-only, else exclusive */
-	bool transient;          /* the kernel keeps no copy of what is read or written; what it had before stays */
+	bool transient;          /* the kernel keeps no copy of what is moved, but what it had before, and reads nothing ahead */
 };
 struct env_medium_info {
 	uint64_t size;

@@ -4,9 +4,10 @@
 
 #include <fcntl.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 
-#define SIZE (8 * MIB)
-#define PIECE (256 * KIB)
+#define SIZE (16 * MIB)
+#define PIECE (64 * KIB)
 
 static struct env_medium *open_cached(struct world *w, bool transient, struct env_medium_info *info)
 {
@@ -62,6 +63,15 @@ static void move_all(struct world *w, struct env_medium *medium, unsigned op, un
 		assert_int_equal(transfer(w, medium, WEFT_FLUSH, 0, NULL, 0), 0);
 }
 
+/* By this process, in bytes. */
+static uint64_t read_from_disk(void)
+{
+	struct rusage usage;
+
+	assert_int_equal(getrusage(RUSAGE_SELF, &usage), 0);
+	return (uint64_t)usage.ru_inblock * 512;
+}
+
 static void what_is_transient_does_not_stay(void **state)
 {
 	unsigned char *out = memory_make(SIZE, 1), *in = memory_make(SIZE, 2);
@@ -79,6 +89,27 @@ static void what_is_transient_does_not_stay(void **state)
 	env_medium_close(medium);
 	free(out);
 	free(in);
+	if (!info.transient)
+		skip();
+}
+
+static void what_is_transient_is_read_once(void **state)
+{
+	unsigned char *data = memory_make(SIZE, 6);
+	struct env_medium_info info;
+	struct world *w = *state;
+	struct env_medium *medium = open_cached(w, true, &info);
+	uint64_t before;
+
+	if (info.transient) {
+		move_all(w, medium, WEFT_WRITE, data);
+		forget(w);
+		before = read_from_disk();
+		move_all(w, medium, WEFT_READ, data);
+		assert_in_range(read_from_disk() - before, SIZE, SIZE + SIZE / 16);
+	}
+	env_medium_close(medium);
+	free(data);
 	if (!info.transient)
 		skip();
 }
@@ -140,6 +171,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		BOTH(what_is_transient_does_not_stay),
+		BOTH(what_is_transient_is_read_once),
 		BOTH(everything_else_does),
 		BOTH(past_the_page_cache_nothing_is),
 		BOTH_TWICE(a_transient_write_may_be_durable_at_once),

@@ -122,6 +122,17 @@ static bool transient_probe(const struct medium *m, uint64_t size)
 	return preadv2(m->fd, &nowhere, 1, (off_t)size, RWF_DONTCACHE) == 0;
 }
 
+/*
+ * Pages that go with their transfer, and no reading ahead: that makes folios larger than a request, which go with the first
+ * request that touches them, and are read again for the next.
+ */
+static void transient_choose(struct medium *m, const struct env_medium_wants *wants, struct env_medium_info *info)
+{
+	info->transient = wants->transient && m->cached && transient_probe(m, info->size) &&
+		posix_fadvise(m->fd, 0, 0, POSIX_FADV_RANDOM) == 0;
+	m->transient = info->transient ? RWF_DONTCACHE : 0;
+}
+
 /* ---- the disk ---- */
 
 /* A line of /sys/dev/block/MAJOR:MINOR/queue, of the whole disk for a partition. False: there is none. */
@@ -224,10 +235,9 @@ int medium_probe(struct medium *m, const struct env_medium_wants *wants, struct 
 		probe_file(m, &st, info);
 	m->block = info->block;
 	m->cached = !m->direct && !m->in_memory;
-	m->transient = wants->transient && m->cached && transient_probe(m, info->size) ? RWF_DONTCACHE : 0;
+	transient_choose(m, wants, info);
 	m->durable = m->in_memory;
 	info->direct = m->direct;
-	info->transient = m->transient != 0;
 	info->created = m->created;
 	info->is_block_device = m->block_device;
 	info->can_fua = !m->readonly;
