@@ -99,12 +99,13 @@ static int ask(struct ctl *ctl, const struct args *args, int *status)
 	env_linux_close(env);
 	if (error != 0)
 		return error;
-	if (ctl->json)
+	if (ctl->json || strcmp(args->plain[1], "config") == 0) {
 		show_json(result != NULL ? result : json_null(), true);
-	else if (result != NULL)
+		return 0;
+	}
+	if (result != NULL)
 		print_result(args->plain[1], result);
-	if (!ctl->json)
-		json_decref(result);
+	json_decref(result);
 	return 0;
 }
 
@@ -173,6 +174,7 @@ static const struct command_example examples[] = {
 	{ "Which requests are waiting, and where", "weft ctl /run/weft.ctl requests" },
 	{ "A larger disk; the machine notices", "weft ctl /run/weft.ctl resize 20GiB" },
 	{ "The same where the server has several", "weft ctl /run/weft.ctl resize 20GiB file1" },
+	{ "A file with which another server would serve the same", "weft ctl /run/weft.ctl config >all.json" },
 	{ 0 },
 };
 

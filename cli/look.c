@@ -121,21 +121,31 @@ static void visit_waits(struct round *round, struct weft_reactor *reactor)
 	waits_visit(&look_of(round)->waits, reactor);
 }
 
-static json_t *tree_json(struct weft_core *core, const struct weft_object *object)
+/* Takes the tree. */
+static json_t *tree_json(struct weft_core *core, struct tree *tree)
+{
+	char *text = tree_to_json(core, tree);
+	json_t *json = text != NULL ? json_loads(text, 0, NULL) : NULL;
+
+	weft_free(core, text);
+	tree_free(core, tree);
+	return json != NULL ? json : json_null();
+}
+
+static json_t *object_json(struct weft_object *object)
 {
 	struct tree *tree;
 	struct weft_why why;
-	json_t *json = NULL;
-	char *text;
 
-	if (objects_tree(object, &tree, &why) != 0)
-		return json_null();
-	text = tree_to_json(core, tree);
-	tree_free(core, tree);
-	if (text != NULL)
-		json = json_loads(text, 0, NULL);
-	weft_free(core, text);
-	return json != NULL ? json : json_null();
+	return objects_tree(object, &tree, &why) == 0 ? tree_json(object->core, tree) : json_null();
+}
+
+static json_t *export_json(const struct weft_object *object)
+{
+	struct tree *tree;
+	struct weft_why why;
+
+	return objects_tree_alone(object, &tree, &why) == 0 ? tree_json(object->core, tree) : json_null();
 }
 
 /* All that there is to know about a device that is served, into `into`. */
@@ -150,7 +160,7 @@ static void put_info(const struct serve *s, const struct served *d, json_t *into
 	json_object_set_new(into, "stack", show_stack(d->device));
 	json_object_set_new(into, "devices", show_devices(d->device));
 	json_object_set_new(into, "exports", exports);
-	json_object_set_new(into, "tree", tree_json(s->w.core, d->device));
+	json_object_set_new(into, "tree", object_json(d->device));
 }
 
 static json_t *tell_info(struct look *look)
@@ -178,6 +188,39 @@ static json_t *tell_info(struct look *look)
 void look_info(struct order *order)
 {
 	look_begin(order, visit_waits, tell_info);
+}
+
+/* As written.c reads it. Takes the tree. */
+static json_t *entry_json(const struct serve *s, const struct served *d, struct tree *tree)
+{
+	json_t *on = json_array();
+
+	for (unsigned i = 0; i < s->exports; i++)
+		if (s->export[i].of == d)
+			json_array_append_new(on, export_json(s->export[i].object));
+	return json_pack("{s:o, s:o}", "device", tree_json(s->w.core, tree), "on", on);
+}
+
+void look_config(struct order *order)
+{
+	const struct serve *s = order->serve;
+	struct weft_object *device[SERVE_DEVICES_MAX];
+	struct tree *tree[SERVE_DEVICES_MAX];
+	json_t *list = json_array();
+	struct weft_why why;
+	int error;
+
+	for (unsigned i = 0; i < s->devices; i++)
+		device[i] = s->served[i].device;
+	error = objects_trees(device, s->devices, tree, &why);
+	if (error != 0) {
+		json_decref(list);
+		order_refuse(order, error, &why);
+		return;
+	}
+	for (unsigned i = 0; i < s->devices; i++)
+		json_array_append_new(list, entry_json(s, &s->served[i], tree[i]));
+	order_answer(order, list);
 }
 
 /* ---- counters ---- */

@@ -158,6 +158,7 @@ static void run_quit(struct order *o)
 
 const struct order_kind order_kinds[] = {
 	{ "info", "[DEVICE]", "what is served: stack, devices, exports", 0, 1, 1, false, look_info, false },
+	{ "config", "", "what is served as a file for `weft serve --config`, in JSON", 0, 0, 0, false, look_config, false },
 	{ "stats", "[DEVICE]", "counters and latencies of devices and reactors", 0, 1, 1, false, look_stats, false },
 	{ "requests", "[DEVICE]", "the requests in flight, each with its path", 0, 1, 1, false, look_requests, false },
 	{ "sessions", "[DEVICE]", "the clients of each export", 0, 1, 1, false, run_sessions, false },

@@ -20,7 +20,7 @@ static const struct weft_option options[] = {
 	{ .name = "through", .type = WEFT_OPTION_STRING, .flags = ARGS_MANY, AT(through), .choices = "LAYER[:OPTION=VALUE...]",
 	  .help = "a layer on the device before it, the last one on top" },
 	{ .name = "config", .type = WEFT_OPTION_PATH, .flags = ARGS_MANY, AT(config),
-	  .help = "a device, read from a file, YAML or (*.json) JSON, instead of the command line" },
+	  .help = "a device, or a list of devices with layers and exports, from a file, YAML or (*.json) JSON" },
 	{ .name = "control", .type = WEFT_OPTION_PATH, AT(control_path), .help = "listen at this socket for `weft ctl`" },
 	{ .name = "reactors", .type = WEFT_OPTION_UINT, AT(reactors), .fallback = "0", .max = CORE_REACTORS_MAX - 1,
 	  .help = "threads that do I/O; 0: one for each of --cpus, else one" },
@@ -47,8 +47,10 @@ static void tell_export(const struct serve *s, const struct serve_export *e)
 
 static void tell(const struct serve *s)
 {
-	for (unsigned i = 0; i < s->exports; i++)
-		tell_export(s, &s->export[i]);
+	for (unsigned d = 0; d < s->devices; d++)
+		for (unsigned i = 0; i < s->exports; i++)
+			if (s->export[i].of == &s->served[d])
+				tell_export(s, &s->export[i]);
 	fflush(stdout);
 }
 
@@ -77,7 +79,7 @@ static int begin(struct serve *s)
 
 	if (error != 0)
 		return weft_why(&s->why, error, "serve: signals cannot be watched: %s", strerrordesc_np(-error));
-	error = served_parse(s);
+	error = written_read(s);
 	if (error == 0 && s->control_path != NULL)
 		error = control_open(s, s->control_path, &s->control, &s->why);
 	if (error == 0)
@@ -118,9 +120,8 @@ static struct serve asked;
 
 static int serve_run(const struct args *args)
 {
-	int error = served_read(&asked, args);
-
-	return error != 0 ? error : run(&asked);
+	asked.args = args;
+	return run(&asked);
 }
 
 static const struct command_example examples[] = {
@@ -131,19 +132,23 @@ static const struct command_example examples[] = {
 	  "weft serve file:system.img --on vhost-user:/run/a.sock file:data.img --through limit:iops=1000 --on "
 	  "vhost-user:/run/b.sock" },
 	{ "A device that a file tells", "weft serve --config disk.yaml --on vhost-user:/run/vm.sock" },
+	{ "All that a file lists: devices with their layers and exports, as `weft ctl PATH config` tells them",
+	  "weft serve --config all.yaml" },
 	{ 0 },
 };
 
 const struct command command_serve = {
 	.name = "serve",
 	.words = { { "DEVICE", COMPLETE_DEVICE, 0, SERVE_DEVICES_MAX } },
-	.usage = "DEVICE|--config FILE --on EXPORT:ADDRESS... [DEVICE... --on ...] [OPTION...]",
+	.usage = "DEVICE --on EXPORT:ADDRESS... [DEVICE --on ...]|--config FILE... [OPTION...]",
 	.summary = "serve devices until told to stop",
 	.text = "Opens a device, puts the layers of --through on it, and serves it at every address that --on names. When all of "
 		"them are listening it prints a line for each.\n\n"
 		"One server can serve several devices: each is written with its --through and --on behind it, up to the next "
-		"device. All are opened before the first is served; when one of them cannot be, none is. They share the reactors: "
-		"queues of clients are spread over them as they come, and on each reactor the devices are served in turn.\n\n"
+		"device; or a file of --config lists them: a list of {device: DEVICE, through: [LAYER, ...], on: [EXPORT, ...]}, "
+		"of which through may be left out. All are opened before the first is served; when one of them cannot be, none is. "
+		"They share the reactors: queues of clients are spread over them as they come, and on each reactor the devices are "
+		"served in turn.\n\n"
 		"It ends at SIGTERM or SIGINT, or when weft-ctl says quit: requests in flight are carried out, sockets are "
 		"removed. Requests that have not ended after the time of --grace, since a server below is away or slow, are "
 		"aborted; what cannot be aborted, like a request to a disk, is waited for. A second signal ends it at once, as "

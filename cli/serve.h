@@ -3,7 +3,8 @@
  * The server from the inside.
  *
  *   serve.c    the command: in which order what is served begins and ends
- *   served.c   which devices there are and where they are served: read from the line, built, found by name
+ *   written.c  which devices there are to be and where they are to be served: from the line and from files
+ *   served.c   the same, built, and found by name
  *   change.c   live changes: a layer more or less while requests are in flight
  *   control.c  the control socket: clients, requests, replies
  *   orders.c   what can be asked there, a table
@@ -56,10 +57,10 @@ enum { SERVE_DEVICES_MAX = ARGS_PLAIN_MAX, SERVE_EXPORTS_MAX = ARGS_LIST_MAX };
 
 /* A device that is served. */
 struct served {
-	const char *text;              /* as it was written: in the grammar, or the name of a file that tells it */
-	bool in_file;
-	int at;                        /* which word of the line it is */
-	struct tree *tree;             /* until it is built */
+	char *text;                    /* in the grammar, as it was written, or the name of the file that tells nothing else */
+	int at;                        /* which word of the line it is, or its file */
+	bool listed, others;           /* in a file that may say where it is served; that holds others, too */
+	struct tree *tree;             /* with its layers; when it is built it tells no more than what was wanted */
 	struct weft_object *device;    /* the top of its stack: a reference of ours; NULL: not built */
 	bool relay;                    /* change.c: its reference is given up while the top is taken out */
 };
@@ -68,8 +69,8 @@ struct served {
 struct serve_export {
 	struct serve *serve;
 	struct served *of;
-	const char *text;
-	struct tree *tree;             /* until it is built */
+	char *text;
+	struct tree *tree;
 	struct weft_object *object;    /* NULL: not running */
 	bool frozen;
 	struct objects_job job;        /* its end */
@@ -81,6 +82,7 @@ struct serve {
 	bool json;
 	const char *control_path;
 	struct args_list on, through, config;
+	const struct args *args;
 	struct world w;
 	struct served served[SERVE_DEVICES_MAX];
 	struct serve_export export[SERVE_EXPORTS_MAX];
@@ -95,12 +97,14 @@ struct serve {
 /* Ends the server: at once, or when the change that is under way has ended. */
 void serve_stop(struct serve *s);
 
+/* ---- written.c ---- */
+
+/* Reads the line and the files: devices with their layers, exports. What is written wrongly is found here, before anything is made.
+ * With s->why; what has been read stays for served_end. */
+int written_read(struct serve *s);
+
 /* ---- served.c ---- */
 
-/* From the line: which devices there are, and which exports and layers belong to which. -EINVAL with s->why. */
-int served_read(struct serve *s, const struct args *args);
-/* Parses all of it, so that what is written wrongly is found before anything is made. With s->why. */
-int served_parse(struct serve *s);
 /* Builds all devices, then all exports, unless s->stopping. With s->why; what has been built stays for served_end. */
 int served_build(struct serve *s);
 /* Ends the exports, all at the same time, then the devices, the last one first. */
@@ -112,6 +116,8 @@ struct weft_object *serve_find(struct serve *s, const struct served *d, const ch
 /* A device by what was written for it or for an export of it, or by an object of its own, as serve_find has it; NULL: the only
  * one. NULL with `why`. */
 struct served *served_find(struct serve *s, const char *name, struct weft_why *why);
+/* The first export of a device; NULL: there is none. */
+const struct serve_export *served_export(const struct serve *s, const struct served *d);
 /* Names this device alone. */
 const char *served_name(const struct serve *s, const struct served *d);
 /* Does `from` stand on `object`, or is it the same? */
@@ -196,6 +202,7 @@ const struct order_kind *order_find(const char *name, struct weft_why *why);
 /* ---- look.c ---- */
 
 void look_info(struct order *order);
+void look_config(struct order *order);
 void look_requests(struct order *order);
 void look_stats(struct order *order);
 

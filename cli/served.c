@@ -1,90 +1,17 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * What `weft serve` serves where. The line is read from left to right: an option --through or --on belongs to the device before it;
- * where there is one device only, to that one, wherever it stands.
- *
- * Everything is parsed before anything is made; all devices are there before the first export listens; all exports end at the
- * same time, before the first device does.
+ * What `weft serve` serves: built, ended, found. All devices are there before the first export listens; all exports end at the same
+ * time, before the first device does.
  */
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
-#include "cli/command.h"
+#include <weft/memory.h>
+
 #include "cli/serve.h"
 
-/* ---- the line ---- */
-
-/* Both lists are in the order of the line already. */
-static void devices_read(struct serve *s, const struct args *args)
-{
-	unsigned plain = 0, file = 0;
-
-	while (plain < args->nplain || file < s->config.n) {
-		bool in_file = plain == args->nplain || (file < s->config.n && s->config.at[file] < args->at[plain]);
-
-		s->served[s->devices++] = in_file ?
-			(struct served){ .text = s->config.text[file], .at = s->config.at[file], .in_file = true } :
-			(struct served){ .text = args->plain[plain], .at = args->at[plain] };
-		plain += !in_file;
-		file += in_file;
-	}
-}
-
-/* The device that an option at this word of the line belongs to; NULL with s->why. */
-static struct served *owner_of(struct serve *s, const char *option, const char *text, int at)
-{
-	struct served *owner = NULL;
-
-	WEFT_ASSERT(s->devices > 0);
-	if (s->devices == 1)
-		return &s->served[0];
-	for (unsigned i = 0; i < s->devices && s->served[i].at < at; i++)
-		owner = &s->served[i];
-	if (owner == NULL)
-		weft_why(&s->why, -EINVAL, "serve: --%s '%.60s' stands before the first of %u devices: write it behind the device "
-			"that it belongs to", option, text, s->devices);
-	return owner;
-}
-
-/* NULL: it has none. */
-static const struct serve_export *first_export(const struct serve *s, const struct served *d)
-{
-	for (unsigned i = 0; i < s->exports; i++)
-		if (s->export[i].of == d)
-			return &s->export[i];
-	return NULL;
-}
-
-int served_read(struct serve *s, const struct args *args)
-{
-	char usage[COMMAND_USAGE];
-
-	if (args->nplain + s->config.n == 0)
-		return weft_why(&s->why, -EINVAL, "serve: an argument is missing: write `weft serve %s`",
-			command_usage(&command_serve, usage));
-	if (args->nplain + s->config.n > SERVE_DEVICES_MAX)
-		return weft_why(&s->why, -EINVAL, "serve: there are more than %d devices: start another server for some of them",
-			SERVE_DEVICES_MAX);
-	devices_read(s, args);
-	for (unsigned i = 0; i < s->on.n; i++) {
-		struct served *owner = owner_of(s, "on", s->on.text[i], s->on.at[i]);
-
-		if (owner == NULL)
-			return -EINVAL;
-		s->export[s->exports++] = (struct serve_export){ .serve = s, .of = owner, .text = s->on.text[i] };
-	}
-	for (unsigned i = 0; i < s->through.n; i++)
-		if (owner_of(s, "through", s->through.text[i], s->through.at[i]) == NULL)
-			return -EINVAL;
-	for (unsigned i = 0; i < s->devices; i++)
-		if (first_export(s, &s->served[i]) == NULL)
-			return weft_why(&s->why, -EINVAL, "serve: '%.80s': --on is missing: say behind the device where to serve "
-				"it, like --on vhost-user:/run/vm.sock", s->served[i].text);
-	return 0;
-}
-
-/* ---- parsing ---- */
+/* ---- building ---- */
 
 /* Where there are several devices, an error says which one it is about. */
 static int about(struct serve *s, const struct served *d, int error)
@@ -97,73 +24,23 @@ static int about(struct serve *s, const struct served *d, int error)
 	return weft_why(&s->why, error, "device %u: %.240s", (unsigned)(d - s->served) + 1, inner.text);
 }
 
-/* Puts `below` under what `text` says; it is the tree's from now on, also when it fails. */
-static int parse_over(struct serve *s, const char *text, struct tree *below, struct tree **out)
+/* It is there already, on its own or as a part of another. */
+static int device_refer(struct serve *s, struct served *d)
 {
-	int error = world_parse(&s->w, text, &weft_blk_iface, out, &s->why);
+	struct weft_object *object = objects_find(s->w.core, d->tree->ref);
 
-	if (error != 0) {
-		tree_free(s->w.core, below);
-		return error;
-	}
-	error = tree_add_below(s->w.core, *out, below, &s->why);
-	if (error != 0)
-		tree_free(s->w.core, *out);
-	return error;
-}
-
-static int device_parse(struct serve *s, struct served *d)
-{
-	struct tree *tree;
-	int error = d->in_file ? world_parse_file(&s->w, d->text, &weft_blk_iface, &tree, &s->why) :
-		world_parse(&s->w, d->text, &weft_blk_iface, &tree, &s->why);
-
-	for (unsigned i = 0; error == 0 && i < s->through.n; i++)
-		if (owner_of(s, "through", s->through.text[i], s->through.at[i]) == d)
-			error = parse_over(s, s->through.text[i], tree, &tree);
-	if (error == 0)
-		d->tree = tree;
-	return error;
-}
-
-static bool same_place(const struct tree *a, const struct tree *b)
-{
-	if (a->kind != NULL && b->kind != NULL && a->address != NULL && b->address != NULL)
-		return strcmp(a->kind, b->kind) == 0 && strcmp(a->address, b->address) == 0;
-	return tree_equal(a, b);
-}
-
-static int export_parse(struct serve *s, struct serve_export *e)
-{
-	int error = world_parse(&s->w, e->text, &weft_export_iface, &e->tree, &s->why);
-
-	if (error != 0) {
-		e->tree = NULL;
-		return about(s, e->of, error);
-	}
-	for (struct serve_export *other = s->export; other < e; other++)
-		if (same_place(other->tree, e->tree))
-			return weft_why(&s->why, -EINVAL, "serve: --on '%.80s' is given twice: give each an address of its own",
-				e->text);
+	if (object == NULL || weft_object_query(object, &weft_blk_iface) == NULL)
+		return weft_why(&s->why, -EINVAL, "@%.63s: there is no device of this name before it: give one the name, with "
+			"name=%.63s", d->tree->ref, d->tree->ref);
+	weft_object_get(object);
+	d->device = object;
 	return 0;
 }
 
-int served_parse(struct serve *s)
-{
-	int error = 0;
-
-	for (unsigned i = 0; error == 0 && i < s->exports; i++)
-		error = export_parse(s, &s->export[i]);
-	for (unsigned i = 0; error == 0 && i < s->devices; i++)
-		error = about(s, &s->served[i], device_parse(s, &s->served[i]));
-	return error;
-}
-
-/* ---- building ---- */
-
 static int device_build(struct serve *s, struct served *d)
 {
-	return about(s, d, world_build(&s->w, d->tree, &weft_blk_iface, &d->device, &s->why));
+	return about(s, d, d->tree->ref != NULL ? device_refer(s, d) :
+		world_build(&s->w, d->tree, &weft_blk_iface, &d->device, &s->why));
 }
 
 static int export_build(struct serve *s, struct serve_export *e)
@@ -180,12 +57,16 @@ static int export_build(struct serve *s, struct serve_export *e)
 	return about(s, e->of, world_build(&s->w, e->tree, &weft_export_iface, &e->object, &s->why));
 }
 
-static void trees_free(struct serve *s)
+static void written_free(struct serve *s)
 {
-	for (unsigned i = 0; i < s->devices; i++)
+	for (unsigned i = 0; i < s->devices; i++) {
 		tree_free(s->w.core, s->served[i].tree);
-	for (unsigned i = 0; i < s->exports; i++)
+		weft_free(s->w.core, s->served[i].text);
+	}
+	for (unsigned i = 0; i < s->exports; i++) {
 		tree_free(s->w.core, s->export[i].tree);
+		weft_free(s->w.core, s->export[i].text);
+	}
 }
 
 int served_build(struct serve *s)
@@ -228,10 +109,19 @@ void served_end(struct serve *s)
 		core_run(s->w.core);
 	for (unsigned i = s->devices; i-- > 0;)
 		world_release(&s->w, s->served[i].device);
-	trees_free(s);
+	written_free(s);
 }
 
 /* ---- finding ---- */
+
+/* NULL: it has none. */
+const struct serve_export *served_export(const struct serve *s, const struct served *d)
+{
+	for (unsigned i = 0; i < s->exports; i++)
+		if (s->export[i].of == d)
+			return &s->export[i];
+	return NULL;
+}
 
 bool served_stands_on(const struct weft_object *from, const struct weft_object *object)
 {
@@ -320,7 +210,7 @@ static bool shares_its_top(const struct serve *s, const struct served *d)
 
 const char *served_name(const struct serve *s, const struct served *d)
 {
-	return shares_its_top(s, d) ? first_export(s, d)->object->name : d->device->name;
+	return shares_its_top(s, d) ? served_export(s, d)->object->name : d->device->name;
 }
 
 /* "mem0, mem1", and "..." for those that have no room. */

@@ -171,27 +171,6 @@ int world_parse(struct world *world, const char *text, const struct weft_iface *
 	return checked(world, grammar_parse(&reader, text, wants, out, why), wants, out, why);
 }
 
-int world_parse_file(struct world *world, const char *path, const struct weft_iface *wants, struct tree **out, struct weft_why *why)
-{
-	struct tree_reader reader = objects_reader(world->core);
-	size_t size, len = strlen(path);
-	struct weft_why inner = { 0 };
-	char *text;
-	int error = env_file_read(world->env, path, &text, &size, &inner);
-
-	if (error != 0)
-		return weft_why(why, error, "--config='%.80s': %.150s", path, inner.text);
-	if (len > 5 && strcmp(path + len - 5, ".json") == 0)
-		error = tree_from_json(&reader, text, size, wants, out, &inner);
-	else
-		error = tree_from_yaml(&reader, text, size, wants, out, &inner);
-	error = checked(world, error, wants, out, &inner);
-	if (error != 0)
-		weft_why(why, error, "--config='%.80s': %.160s", path, inner.text);
-	env_free(world->env, text);
-	return error;
-}
-
 /* ---- building ---- */
 
 static void ended(struct weft_task *task, int status)

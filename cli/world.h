@@ -59,9 +59,6 @@ void world_close(struct world *world);
 int world_parse(struct world *world, const char *text, const struct weft_iface *wants, struct tree **out, struct weft_why *why);
 /* The same for a tree that was read from elsewhere. */
 int world_check(struct world *world, const struct tree *tree, const struct weft_iface *wants, struct weft_why *why);
-/* The same from a file: JSON when its name ends in .json, else YAML. */
-int world_parse_file(struct world *world, const char *path, const struct weft_iface *wants, struct tree **out,
-	struct weft_why *why);
 
 /* Builds, and runs the core until that has ended. */
 int world_build(struct world *world, const struct tree *tree, const struct weft_iface *wants, struct weft_object **out,

@@ -48,26 +48,21 @@ static int node_again(const struct weft_object *object, struct tree **out)
 	return tree_new_ref(core, object->name, out);
 }
 
-static int node_of(const struct weft_object *object, struct tree **out)
+/* Without what is below. */
+static int node_alone(const struct weft_object *object, struct tree **out)
 {
 	struct weft_core *core = object->core;
-	struct notes *notes = notes_of(object);
 	struct tree *node;
+	int error = tree_new(core, object->kind->name, &node);
 
 	WEFT_ASSERT(object->state == WEFT_OBJECT_RUNNING);
 	*out = NULL;
-	if (notes->node)
-		return node_again(object, out);
-	int error = tree_new(core, object->kind->name, &node);
 	if (error)
 		return error;
-	notes->node = node;
-	if (notes->named)
+	if (notes_of(object)->named)
 		error = tree_set(core, &node->name, object->name, strlen(object->name));
 	if (!error)
 		error = option_list(object, node);
-	if (!error)
-		error = add_below(object, node);
 	if (error)
 		tree_free(core, node);
 	else
@@ -75,18 +70,61 @@ static int node_of(const struct weft_object *object, struct tree **out)
 	return error;
 }
 
-int objects_tree(const struct weft_object *object, struct tree **out, struct weft_why *why)
+static int node_of(const struct weft_object *object, struct tree **out)
 {
 	int error;
 
+	WEFT_ASSERT(object->state == WEFT_OBJECT_RUNNING && !notes_of(object)->build);
+	*out = NULL;
+	if (notes_of(object)->node)
+		return node_again(object, out);
+	error = node_alone(object, out);
+	if (error)
+		return error;
+	notes_of(object)->node = *out;
+	error = add_below(object, *out);
+	if (error) {
+		tree_free(object->core, *out);
+		*out = NULL;
+	}
+	return error;
+}
+
+static int no_memory(const struct weft_object *object, struct weft_why *why)
+{
+	return weft_why(why, -ENOMEM, "%s: no memory for its tree: end something else, or raise the memory limit", object->name);
+}
+
+int objects_trees(struct weft_object *const *objects, unsigned n, struct tree **out, struct weft_why *why)
+{
+	int error = 0;
+	unsigned i;
+
+	WEFT_ASSERT(n > 0);
+	object_control_assert(objects[0]->core);
+	for (i = 0; i < n && !error; i++) {
+		WEFT_ASSERT(object_is_settled(objects[i]) && objects[i]->core == objects[0]->core);
+		object_check(objects[i]);
+		error = node_of(objects[i], &out[i]);
+	}
+	for (struct weft_object *each = objects[0]->core->objects->first; each; each = each->link[0])
+		notes_of(each)->node = NULL;
+	if (!error)
+		return 0;
+	error = no_memory(objects[i - 1], why);
+	for (i--; i-- > 0; out[i] = NULL)
+		tree_free(objects[i]->core, out[i]);
+	return error;
+}
+
+int objects_tree(struct weft_object *object, struct tree **out, struct weft_why *why)
+{
+	return objects_trees(&object, 1, out, why);
+}
+
+int objects_tree_alone(const struct weft_object *object, struct tree **out, struct weft_why *why)
+{
 	WEFT_ASSERT(object_is_settled(object));
 	object_control_assert(object->core);
-	object_check(object);
-	error = node_of(object, out);
-	for (struct weft_object *each = object->core->objects->first; each; each = each->link[0])
-		notes_of(each)->node = NULL;
-	if (error)
-		return weft_why(why, error, "%s: no memory for its tree: end something else, or raise the memory limit",
-				object->name);
-	return 0;
+	return node_alone(object, out) ? no_memory(object, why) : 0;
 }

@@ -121,9 +121,12 @@ struct weft_object *objects_next_of(struct weft_core *core, const struct weft_ki
  * (may be NULL): by which port. */
 struct weft_object *objects_below(const struct weft_object *object, unsigned n, const struct weft_port **port);
 struct weft_object *objects_above(const struct weft_object *object, unsigned n, const struct weft_port **port);
-/* The tree that would build this object again: what differs from defaults; what is met twice becomes a
- * reference. -ENOMEM with `why`. */
-int objects_tree(const struct weft_object *object, struct tree **out, struct weft_why *why);
+/* The trees that would build these objects again, one after the other: what differs from defaults; what is met twice becomes
+ * a reference. -ENOMEM with `why`; then there is none. */
+int objects_trees(struct weft_object *const *objects, unsigned n, struct tree **out, struct weft_why *why);
+int objects_tree(struct weft_object *object, struct tree **out, struct weft_why *why);
+/* The same of one object without what is below it. */
+int objects_tree_alone(const struct weft_object *object, struct tree **out, struct weft_why *why);
 
 /* The invariants that object.c lists, of all objects: asserted at each entry; for tests. */
 void objects_check(struct weft_core *core);

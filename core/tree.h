@@ -77,6 +77,24 @@ int tree_from_json(const struct tree_reader *reader, const char *text, size_t le
 	struct tree **out, struct weft_why *why);
 int tree_from_yaml(const struct tree_reader *reader, const char *text, size_t len, const struct weft_iface *wants,
 	struct tree **out, struct weft_why *why);
+
+/* What a map of a list of entries may hold: a node or a list of nodes by this name. name == NULL ends a table. */
+struct tree_member {
+	const char *name;
+	const struct weft_iface *wants;
+	unsigned least, most;
+};
+#define TREE_ALONE UINT32_MAX
+/* A node of an entry (from 0; TREE_ALONE: the document is this node). It is the taker's from now on, also when it fails:
+ * 0, or -errno with `why`. */
+typedef int tree_take(void *self, unsigned entry, const struct tree_member *member, struct tree *node, struct weft_why *why);
+/* The document is a list of entries, or one entry, or a node alone, which stands for an entry with nothing but the first member.
+ * All is read before anything is taken: entry by entry, in the order of the table. As tree_from_json. */
+int tree_entries_from_json(const struct tree_reader *reader, const char *text, size_t len, const struct tree_member *members,
+	tree_take *take, void *self, struct weft_why *why);
+int tree_entries_from_yaml(const struct tree_reader *reader, const char *text, size_t len, const struct tree_member *members,
+	tree_take *take, void *self, struct weft_why *why);
+
 /* To be freed with weft_free; NULL: no memory. */
 char *tree_to_json(struct weft_core *core, const struct tree *tree);
 char *tree_to_yaml(struct weft_core *core, const struct tree *tree);

@@ -15,13 +15,6 @@
 
 static int read_node(struct doc *doc, const json_t *value, const struct weft_iface *wants, struct tree **out);
 
-int doc_read(struct doc *doc, const json_t *root, const struct weft_iface *wants, struct tree **out)
-{
-	WEFT_ASSERT(doc->reader->kinds && doc->locate);
-	*out = NULL;
-	return read_node(doc, root, wants, out);
-}
-
 /* ---- errors and the way ---- */
 
 static int fail(struct doc *doc, int error, const char *format, ...) WEFT_PRINTF(3, 4);
@@ -109,9 +102,9 @@ static int read_text(struct doc *doc, const json_t *node, const char *key, const
 
 /* ---- members of a node ---- */
 
-static int check_members(struct doc *doc, const json_t *node)
+/* `known`: what a map may hold, ends with NULL; `rule`: the same as a sentence. */
+static int check_members(struct doc *doc, const json_t *node, const char *const known[], const char *rule)
 {
-	static const char *const known[] = { "kind", "name", "address", "options", "devices", "ports", "ref" };
 	const char *key;
 	json_t *value;
 
@@ -120,13 +113,13 @@ static int check_members(struct doc *doc, const json_t *node)
 		struct nearest nearest = { .wanted = key };
 		unsigned i = 0;
 
-		while (i < WEFT_COUNT(known) && strcmp(known[i], key))
+		while (known[i] && strcmp(known[i], key))
 			nearest_try(&nearest, known[i], strlen(known[i])), i++;
-		if (i < WEFT_COUNT(known))
+		if (known[i])
 			continue;
 		enter_member(doc, key);
-		int error = fail(doc, -EINVAL, "'%.40s' is no part of a device: use kind, name, address, options, devices, "
-				"ports or ref%s%s", key, nearest.best ? "; " : "", nearest_phrase(&nearest));
+		int error = fail(doc, -EINVAL, "'%.40s' is no part of %s%s%s", key, rule, nearest.best ? "; " : "",
+				nearest_phrase(&nearest));
 		leave(doc);
 		return error;
 	}
@@ -292,10 +285,11 @@ static int read_members(struct doc *doc, const json_t *node, const struct weft_k
 
 static int read_object(struct doc *doc, const json_t *node, const struct weft_iface *wants, struct tree **out)
 {
+	static const char *const known[] = { "kind", "name", "address", "options", "devices", "ports", "ref", NULL };
 	const struct weft_kind *kind;
 	const char *name, *ref;
 	struct weft_why why;
-	int error = check_members(doc, node);
+	int error = check_members(doc, node, known, "a device: use kind, name, address, options, devices, ports or ref");
 
 	WEFT_ASSERT(doc->depth > 0 && doc->depth <= TREE_DEPTH_MAX);
 	if (!error)
@@ -348,6 +342,122 @@ static int read_node(struct doc *doc, const json_t *value, const struct weft_ifa
 	}
 	WEFT_ASSERT(!error == !!*out);
 	return error;
+}
+
+/* ---- entries ---- */
+
+#define MEMBERS_MAX 8
+
+/* Entries are read twice: first all of them, so that nothing is taken from a document that is wrong. */
+struct entries {
+	const struct doc_wanted *wanted;
+	unsigned entry;
+	bool take;
+};
+
+static int entry_node(struct doc *doc, const struct entries *entries, const struct tree_member *member, const json_t *value)
+{
+	const struct doc_wanted *wanted = entries->wanted;
+	struct weft_why why = { "" };
+	struct tree *node;
+	int error = read_node(doc, value, member->wants, &node);
+
+	WEFT_ASSERT(wanted->take && !doc->depth);
+	if (error)
+		return error;
+	WEFT_ASSERT(node);
+	if (!entries->take) {
+		tree_free(doc->reader->core, node);
+		return 0;
+	}
+	error = wanted->take(wanted->self, entries->entry, member, node, &why);
+	return error ? fail_with(doc, error, &why) : 0;
+}
+
+static int entry_nodes(struct doc *doc, const struct entries *entries, const struct tree_member *member, const json_t *value)
+{
+	unsigned count = json_is_array(value) ? (unsigned)json_array_size(value) : 1;
+	int error = 0;
+
+	WEFT_ASSERT(member->name && member->least <= member->most);
+	if (count < member->least)
+		return fail(doc, -EINVAL, "%s: %u given, at least %u: add one", member->name, count, member->least);
+	if (count > member->most)
+		return fail(doc, -EINVAL, "%s: %u given, at most %u: leave some out", member->name, count, member->most);
+	if (!json_is_array(value))
+		return entry_node(doc, entries, member, value);
+	for (unsigned i = 0; !error && i < count; i++) {
+		enter_element(doc, i);
+		error = entry_node(doc, entries, member, json_array_get(value, i));
+		leave(doc);
+	}
+	return error;
+}
+
+static int read_entry(struct doc *doc, const struct entries *entries, const json_t *entry)
+{
+	const struct tree_member *member = entries->wanted->members;
+	const char *known[MEMBERS_MAX + 1] = { NULL };
+	char rule[128] = "an entry: use";
+	int error;
+
+	for (unsigned i = 0; member[i].name; i++) {
+		WEFT_ASSERT(i < MEMBERS_MAX);
+		known[i] = member[i].name;
+		size_t at = strlen(rule);
+		WEFT_ASSERT(at + strlen(member[i].name) + 4 < sizeof(rule));
+		snprintf(rule + at, sizeof(rule) - at, "%s %s", i == 0 ? "" : member[i + 1].name ? "," : " or", member[i].name);
+	}
+	if (!json_is_object(entry))
+		return fail(doc, -EINVAL, "an entry is wanted here: write {%s: ..., ...}", member->name);
+	error = check_members(doc, entry, known, rule);
+	for (; !error && member->name; member++) {
+		const json_t *value = json_object_get(entry, member->name);
+
+		if (!value && member->least > 0)
+			return fail(doc, -EINVAL, "%s is missing: write {%s: ..., ...}", member->name, member->name);
+		if (!value)
+			continue;
+		enter_member(doc, member->name);
+		error = entry_nodes(doc, entries, member, value);
+		leave(doc);
+	}
+	return error;
+}
+
+static int read_entries(struct doc *doc, struct entries *entries, const json_t *root)
+{
+	int error = 0;
+
+	WEFT_ASSERT(!doc->steps && !doc->depth && !entries->entry);
+	doc->nodes = 0;
+	if (json_is_object(root) && json_object_get(root, entries->wanted->members->name))
+		return read_entry(doc, entries, root);
+	if (!json_is_array(root)) {
+		entries->entry = TREE_ALONE;
+		return entry_node(doc, entries, entries->wanted->members, root);
+	}
+	if (json_array_size(root) == 0)
+		return fail(doc, -EINVAL, "the list is empty: write [{%s: ..., ...}]", entries->wanted->members->name);
+	for (size_t i = 0; !error && i < json_array_size(root); i++) {
+		entries->entry = (unsigned)i;
+		enter_element(doc, i);
+		error = read_entry(doc, entries, json_array_get(root, i));
+		leave(doc);
+	}
+	return error;
+}
+
+int doc_read(struct doc *doc, const json_t *root, const struct doc_wanted *wanted)
+{
+	struct entries look = { .wanted = wanted }, take = { .wanted = wanted, .take = true };
+	int error;
+
+	WEFT_ASSERT(doc->reader->kinds && doc->locate);
+	if (!wanted->members)
+		return read_node(doc, root, wanted->wants, wanted->out);
+	error = read_entries(doc, &look, root);
+	return error ? error : read_entries(doc, &take, root);
 }
 
 /* ---- writing ---- */

@@ -7,6 +7,10 @@
  *	 "ports": {P: NODE or [NODE, ...], ...}}
  *	{"ref": N}
  *	"text in the grammar"
+ *
+ * and a list of entries is
+ *
+ *	[{MEMBER: NODE or [NODE, ...], ...}, ...]
  */
 #ifndef CORE_TREE_DOC_H
 #define CORE_TREE_DOC_H
@@ -20,7 +24,7 @@ struct doc_step {
 	const char *key;
 	size_t index;
 };
-#define DOC_STEPS_MAX (3 * TREE_DEPTH_MAX + 3)
+#define DOC_STEPS_MAX (3 * TREE_DEPTH_MAX + 6)
 
 /* A document being read. locate: from the way to a place in the text, both counted from 1. */
 struct doc {
@@ -33,7 +37,15 @@ struct doc {
 	unsigned steps, depth, nodes;
 };
 
-int doc_read(struct doc *doc, const json_t *root, const struct weft_iface *wants, struct tree **out);
+/* What is wanted of a document: one node, or entries. */
+struct doc_wanted {
+	const struct weft_iface *wants;
+	struct tree **out;
+	const struct tree_member *members; /* NULL: one node, into *out */
+	tree_take *take;
+	void *self;
+};
+int doc_read(struct doc *doc, const json_t *root, const struct doc_wanted *wanted);
 /* A new value; NULL: no memory, or a text that is no UTF-8. */
 json_t *doc_write(const struct tree *tree);
 

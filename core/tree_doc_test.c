@@ -209,6 +209,110 @@ static void refusals(void **state)
 	}
 }
 
+/* ---- entries ---- */
+
+static const struct tree_member members[] = {
+	{ "device", NULL, 1, 1 },
+	{ "through", NULL, 0, 2 },
+	{ 0 },
+};
+
+struct taken {
+	struct weft_core *core;
+	char text[256];
+	unsigned fail_at; /* the node that is refused, from 1; 0: none */
+	unsigned count;
+};
+
+static int take(void *self, unsigned entry, const struct tree_member *member, struct tree *node, struct weft_why *why)
+{
+	struct taken *taken = self;
+	char *text = grammar_print(taken->core, node);
+	size_t at = strlen(taken->text);
+
+	tree_free(taken->core, node);
+	if (!text)
+		return weft_why(why, -ENOMEM, "no memory");
+	if (entry == TREE_ALONE)
+		snprintf(taken->text + at, sizeof(taken->text) - at, "alone:%s ", text);
+	else
+		snprintf(taken->text + at, sizeof(taken->text) - at, "%u%c:%s ", entry, member->name[0], text);
+	weft_free(taken->core, text);
+	return ++taken->count == taken->fail_at ? weft_why(why, -EINVAL, "not this one") : 0;
+}
+
+static void entries_are_taken_in_order(void **state)
+{
+	static const struct {
+		const char *text, *taken;
+	} cases[] = {
+		{ "leaf:a", "alone:leaf:a " },
+		{ "{kind: leaf, address: a}", "alone:leaf:a " },
+		{ "{device: leaf:a}", "0d:leaf:a " },
+		{ "- device: leaf:a\n- device: {kind: leaf, address: b}\n  through: pass\n", "0d:leaf:a 1d:leaf:b 1t:pass " },
+		{ "- through: [pass, 'pass:key=k']\n  device: leaf:a\n", "0d:leaf:a 0t:pass 0t:pass:key=k " },
+		{ "[{\"device\": {\"ref\": \"x\"}}]", "0d:@x " },
+	};
+	struct world *world = *state;
+	struct tree_reader reader = objects_reader(&world->core);
+
+	for (size_t i = 0; i < WEFT_COUNT(cases); i++) {
+		struct taken taken = { .core = &world->core };
+		struct weft_why why = { "" };
+		size_t len = strlen(cases[i].text);
+
+		if (tree_entries_from_yaml(&reader, cases[i].text, len, members, take, &taken, &why))
+			fail_msg("%s: %s", cases[i].text, why.text);
+		assert_string_equal(taken.text, cases[i].taken);
+	}
+}
+
+static void wrong_entries_are_refused_before_anything_is_taken(void **state)
+{
+	static const struct {
+		const char *text, *why;
+	} cases[] = {
+		{ "[]", "line 1, column 1: the list is empty: write [{device: ..., ...}]" },
+		{ "[{\"device\":\"leaf:a\"},\n \"leaf:b\"]",
+		  "line 2, column 2: an entry is wanted here: write {device: ..., ...}" },
+		{ "[{\"device\":\"leaf:a\"},\n {\"through\":\"pass\"}]",
+		  "line 2, column 2: device is missing: write {device: ..., ...}" },
+		{ "[{\"device\":\"leaf:a\",\n\"trough\":\"pass\"}]",
+		  "line 2, column 10: 'trough' is no part of an entry: use device or through; did you mean 'through'?" },
+		{ "[{\"device\":\"leaf:a\",\n\"through\":[\"pass\",\"pass\",\"pass\"]}]",
+		  "line 2, column 11: through: 3 given, at most 2: leave some out" },
+		{ "[{\"device\":[]}]", "line 1, column 12: device: 0 given, at least 1: add one" },
+		{ "[{\"device\":\"leaf:a\"},\n {\"device\":\"lefa:a\"}]",
+		  "line 2, column 12: column 1: there is no kind 'lefa': did you mean 'leaf'? `weft list components` lists them" },
+		{ "[{\"device\":\"leaf:a\",\"through\":[\"pass\",\n 1]}]",
+		  "line 2, column 2: a device is wanted here: write {kind: KIND, ...} or 'KIND:ADDRESS'" },
+	};
+	struct world *world = *state;
+	struct tree_reader reader = objects_reader(&world->core);
+
+	for (size_t i = 0; i < WEFT_COUNT(cases); i++) {
+		struct taken taken = { .core = &world->core };
+		struct weft_why why = { "" };
+		size_t len = strlen(cases[i].text);
+
+		assert_int_equal(tree_entries_from_json(&reader, cases[i].text, len, members, take, &taken, &why), -EINVAL);
+		assert_string_equal(why.text, cases[i].why);
+		assert_string_equal(taken.text, "");
+	}
+}
+
+static void what_the_taker_refuses_is_told_with_its_place(void **state)
+{
+	static const char text[] = "- device: leaf:a\n- device: leaf:b\n";
+	struct world *world = *state;
+	struct tree_reader reader = objects_reader(&world->core);
+	struct taken taken = { .core = &world->core, .fail_at = 2 };
+	struct weft_why why = { "" };
+
+	assert_int_equal(tree_entries_from_yaml(&reader, text, strlen(text), members, take, &taken, &why), -EINVAL);
+	assert_string_equal(why.text, "line 2, column 11: not this one");
+}
+
 static void anchors_do_not_multiply_without_end(void **state)
 {
 	static const char text[] =
@@ -258,6 +362,9 @@ int main(void)
 		WORLD_KINDS_TEST(the_form),
 		WORLD_KINDS_TEST(short_forms),
 		WORLD_KINDS_TEST(refusals),
+		WORLD_KINDS_TEST(entries_are_taken_in_order),
+		WORLD_KINDS_TEST(wrong_entries_are_refused_before_anything_is_taken),
+		WORLD_KINDS_TEST(what_the_taker_refuses_is_told_with_its_place),
 		WORLD_KINDS_TEST(anchors_do_not_multiply_without_end),
 		WORLD_KINDS_TEST(each_allocation_may_fail),
 	};

@@ -108,21 +108,34 @@ static void locate(const struct doc *doc, unsigned *line, unsigned *column)
 
 /* ---- reading and writing ---- */
 
-int tree_from_json(const struct tree_reader *reader, const char *text, size_t len, const struct weft_iface *wants,
-	struct tree **out, struct weft_why *why)
+static int from_json(const struct tree_reader *reader, const char *text, size_t len, const struct doc_wanted *wanted,
+	struct weft_why *why)
 {
 	struct doc doc = { .reader = reader, .why = why, .locate = locate, .source = text, .source_len = len };
 	json_error_t wrong;
 	json_t *root = json_loadb(text, len, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &wrong);
 
 	WEFT_ASSERT(text || !len);
-	*out = NULL;
 	if (!root)
 		return weft_why(why, -EINVAL, "line %d, column %d: this is no JSON (%s): mend it there, or just before", wrong.line,
 				wrong.column, wrong.text);
-	int error = doc_read(&doc, root, wants, out);
+	int error = doc_read(&doc, root, wanted);
 	json_decref(root);
 	return error;
+}
+
+int tree_from_json(const struct tree_reader *reader, const char *text, size_t len, const struct weft_iface *wants,
+	struct tree **out, struct weft_why *why)
+{
+	*out = NULL;
+	return from_json(reader, text, len, &(struct doc_wanted){ .wants = wants, .out = out }, why);
+}
+
+int tree_entries_from_json(const struct tree_reader *reader, const char *text, size_t len, const struct tree_member *members,
+	tree_take *take, void *self, struct weft_why *why)
+{
+	WEFT_ASSERT(members->name && take);
+	return from_json(reader, text, len, &(struct doc_wanted){ .members = members, .take = take, .self = self }, why);
 }
 
 static int put(const char *bytes, size_t len, void *out)

@@ -143,14 +143,13 @@ static int not_yaml(const yaml_parser_t *parser, struct weft_why *why)
 }
 
 /* The stream holds one document, and this is it. */
-static int read_document(const struct tree_reader *reader, yaml_document_t *document, const struct weft_iface *wants,
-	struct tree **out, struct weft_why *why)
+static int read_document(const struct tree_reader *reader, yaml_document_t *document, const struct doc_wanted *wanted,
+	struct weft_why *why)
 {
 	struct converter converter = { .document = document, .why = why };
 	struct doc doc = { .reader = reader, .why = why, .locate = locate, .source = document };
 	const yaml_node_t *root = yaml_document_get_root_node(document);
 
-	WEFT_ASSERT(!*out);
 	if (!root)
 		return weft_why(why, -EINVAL, "line 1, column 1: the document is empty: write kind: KIND and address: ADDRESS");
 	if (why)
@@ -160,51 +159,67 @@ static int read_document(const struct tree_reader *reader, yaml_document_t *docu
 		return -EINVAL;
 	if (!value)
 		return weft_why(why, -ENOMEM, "no memory to read YAML: end something else, or raise the memory limit");
-	int error = doc_read(&doc, value, wants, out);
+	int error = doc_read(&doc, value, wanted);
 	json_decref(value);
 	return error;
 }
 
-static int read_only_document(const struct tree_reader *reader, yaml_parser_t *parser, const struct weft_iface *wants,
-	struct tree **out, struct weft_why *why)
+static int nothing_follows(yaml_parser_t *parser, struct weft_why *why)
 {
-	yaml_document_t document, second;
+	yaml_document_t second;
+	int error = 0;
+
+	if (!yaml_parser_load(parser, &second))
+		return not_yaml(parser, why);
+	if (yaml_document_get_root_node(&second))
+		error = weft_why(why, -EINVAL, "line %u, column 1: a second document begins: give one file for each",
+				 (unsigned)second.start_mark.line + 1);
+	yaml_document_delete(&second);
+	return error;
+}
+
+static int read_only_document(const struct tree_reader *reader, yaml_parser_t *parser, const struct doc_wanted *wanted,
+	struct weft_why *why)
+{
+	yaml_document_t document;
+	int error = 0;
 
 	if (!yaml_parser_load(parser, &document))
 		return not_yaml(parser, why);
-	int error = read_document(reader, &document, wants, out, why);
-	bool empty = !yaml_document_get_root_node(&document);
+	if (yaml_document_get_root_node(&document))
+		error = nothing_follows(parser, why);
+	if (!error)
+		error = read_document(reader, &document, wanted, why);
 	yaml_document_delete(&document);
-	if (error || empty)
-		return error;
-	if (!yaml_parser_load(parser, &second)) {
-		error = not_yaml(parser, why);
-	} else {
-		if (yaml_document_get_root_node(&second))
-			error = weft_why(why, -EINVAL, "line %u, column 1: a second document begins: give one file for each",
-					 (unsigned)second.start_mark.line + 1);
-		yaml_document_delete(&second);
-	}
-	if (error) {
-		tree_free(reader->core, *out);
-		*out = NULL;
-	}
+	return error;
+}
+
+static int from_yaml(const struct tree_reader *reader, const char *text, size_t len, const struct doc_wanted *wanted,
+	struct weft_why *why)
+{
+	yaml_parser_t parser;
+
+	WEFT_ASSERT(text || !len);
+	if (!yaml_parser_initialize(&parser))
+		return weft_why(why, -ENOMEM, "no memory to read YAML: end something else, or raise the memory limit");
+	yaml_parser_set_input_string(&parser, (const unsigned char *)text, len);
+	int error = read_only_document(reader, &parser, wanted, why);
+	yaml_parser_delete(&parser);
 	return error;
 }
 
 int tree_from_yaml(const struct tree_reader *reader, const char *text, size_t len, const struct weft_iface *wants,
 	struct tree **out, struct weft_why *why)
 {
-	yaml_parser_t parser;
-
-	WEFT_ASSERT(text || !len);
 	*out = NULL;
-	if (!yaml_parser_initialize(&parser))
-		return weft_why(why, -ENOMEM, "no memory to read YAML: end something else, or raise the memory limit");
-	yaml_parser_set_input_string(&parser, (const unsigned char *)text, len);
-	int error = read_only_document(reader, &parser, wants, out, why);
-	yaml_parser_delete(&parser);
-	return error;
+	return from_yaml(reader, text, len, &(struct doc_wanted){ .wants = wants, .out = out }, why);
+}
+
+int tree_entries_from_yaml(const struct tree_reader *reader, const char *text, size_t len, const struct tree_member *members,
+	tree_take *take, void *self, struct weft_why *why)
+{
+	WEFT_ASSERT(members->name && take);
+	return from_yaml(reader, text, len, &(struct doc_wanted){ .members = members, .take = take, .self = self }, why);
 }
 
 /* ---- writing ---- */

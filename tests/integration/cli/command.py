@@ -13,12 +13,14 @@ Result = collections.namedtuple('Result', 'status out err')
 
 
 class Server:
-    """One `weft serve`, from the line that says that it serves to its end. `device`: a word, or words that tell it."""
+    """One `weft serve`, from the line that says that it serves to its end. `device`: a word, or words that tell it. `listed`: they
+    say where it is served, too."""
 
-    def __init__(self, folder, device, *arguments, number=0):
+    def __init__(self, folder, device, *arguments, number=0, listed=False):
         self.folder, self.socket, self.path = folder, f'vm{number}.sock', f'ctl{number}.sock'
         words = [device] if isinstance(device, str) else device or ()
-        self.command = [WEFT, 'serve', *words, '--on', f'vhost-user:{self.socket}', '--control', self.path, *arguments]
+        on = () if listed else ('--on', f'vhost-user:{self.socket}')
+        self.command = [WEFT, 'serve', *words, *on, '--control', self.path, *arguments]
         self.errors = tempfile.TemporaryFile('w+')
         self.child = None
         self.start()

@@ -21,8 +21,8 @@ def serve(folder):
     """serve('mem:1MiB', ...) -> Server; each must end well and take its sockets away."""
     servers = []
 
-    def start(device, *arguments):
-        servers.append(Server(folder, device, *arguments, number=len(servers)))
+    def start(device, *arguments, **how):
+        servers.append(Server(folder, device, *arguments, number=len(servers), **how))
         return servers[-1]
 
     yield start
