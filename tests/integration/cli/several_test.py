@@ -52,14 +52,14 @@ def client(folder):
         child.communicate()
 
 
-def done(stats):
-    """-> how many requests have been answered, by all layers of a device"""
-    return sum(one[kind]['requests'] for one in stats['devices'] for kind in ('read', 'write'))
+def requests_of(sessions):
+    """-> how many requests a device's own clients have had answered; told also while a change is under way"""
+    return sum(int(re.search(r'(\d+) requests', told)[1]) for clients in sessions.values() for told in clients.values())
 
 
 def wait_for_work(server, device, child):
-    before = done(server.ctl('stats', device))
-    server.until(lambda told: done(told) >= before + 50, 'stats', device, child=child)
+    before = requests_of(server.ctl('sessions', device))
+    server.until(lambda told: requests_of(told) >= before + 50, 'sessions', device, child=child)
 
 
 def ended_well(child):
@@ -281,16 +281,10 @@ def test_a_change_of_one_that_waits_does_not_hold_up_another(serve, client, fold
     server.until(lambda told: '0 of 1 rings running' in str(told), 'sessions', 'mem1', child=change)
     assert '1 of 1 rings running' in str(server.ctl('sessions', 'mem0'))
     assert len(server.ctl('requests', 'mem1')['requests']) == 1
-    answered = requests_of(server.ctl('sessions', 'mem0'))  # told also while a change is under way
-    server.until(lambda told: requests_of(told) >= answered + 50, 'sessions', 'mem0', child=children[0])
+    wait_for_work(server, 'mem0', children[0])
     server.ctl('quit')
     assert server.child.wait(60) == 0
     change.communicate(timeout=60)
-
-
-def requests_of(sessions):
-    ((told,),) = [one.values() for one in sessions.values()]
-    return int(re.search(r'(\d+) requests', told)[1])
 
 
 def test_text_for_people(serve, weft):
