@@ -314,6 +314,13 @@ static int parse_ref(struct parser *parser, struct tree **out)
 	return tree_new_ref(parser->reader->core, name, out) ? no_memory(parser) : 0;
 }
 
+/* Letters, digits and '-' only: a kind was meant, not a file. */
+static bool looks_like_a_kind(const char *name)
+{
+	WEFT_ASSERT(strlen(name) <= KIND_NAME_MAX);
+	return *name && !name[strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789-")];
+}
+
 static const struct weft_kind *read_kind(struct parser *parser, const struct weft_iface *wants)
 {
 	const char *uri = grammar_uri_kind(parser->at);
@@ -328,7 +335,9 @@ static const struct weft_kind *read_kind(struct parser *parser, const struct wef
 	if (len <= KIND_NAME_MAX)
 		memcpy(name, uri ? uri : parser->at, len);
 	const struct weft_kind *kind = *name ? parser->reader->kinds(parser->reader->self, name, wants, &why) : NULL;
-	if (!kind && (!*name || parser->at[len] != ':'))
+	if (!kind && parser->at[len] != ':' && looks_like_a_kind(name))
+		FAIL(parser, parser->at, "%s; a file is written file:%s", why.text, name);
+	else if (!kind && (!*name || parser->at[len] != ':'))
 		FAIL(parser, parser->at, "'%.*s' is no device: write KIND:ADDRESS, as in file:disk.img", len > 60 ? 60 : (int)len,
 		     parser->at);
 	else if (!kind)

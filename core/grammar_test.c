@@ -134,6 +134,8 @@ static void refusals(void **state)
 	} cases[] = {
 		{ "", "column 1: a device is missing: write KIND:ADDRESS, as in file:disk.img" },
 		{ "disk.img", "column 1: 'disk.img' is no device: write KIND:ADDRESS, as in file:disk.img" },
+		{ "lefa", "column 1: there is no kind 'lefa': did you mean 'leaf'? `weft list components` lists them; a file is "
+		  "written file:lefa" },
 		{ "lefa:x", "column 1: there is no kind 'lefa': did you mean 'leaf'? `weft list components` lists them" },
 		{ "zebra:x", "column 1: there is no kind 'zebra': `weft list components` lists them" },
 		{ "pass:[out:x],key=k", "column 7: 'out' offers 'out', but 'dev' is wanted here: choose another kind "

@@ -23,6 +23,7 @@ SERVE = {
     'unknown kind': (('fiel:ok.img', *ON), USAGE, ["'fiel'", "did you mean 'file'?", 'weft list']),
     'unknown export': (('mem:1MiB', '--on', 'nbdd:1'), USAGE, ["'nbdd'", 'export', 'weft list']),
     'unknown layer': (('mem:1MiB', '--through', 'dleay:read=1ms', *ON), USAGE, ["'dleay'", "did you mean 'delay'?"]),
+    'unknown layer, alone': (('mem:1MiB', '--through', 'limt', *ON), USAGE, ["'limt'", "did you mean 'limit'?", 'weft list']),
     'a device as an export': (('mem:1MiB', '--on', 'file:ok.img'), USAGE, ["'file'", "'export' is wanted"]),
     'a reference as an export': (('mem:1MiB', '--on', '@mem0'), USAGE, ['@mem0', 'reference', 'KIND:']),
     'a reference as a layer': (('mem:1MiB', '--through', '@mem0', *ON), USAGE, ['@mem0', 'reference', 'KIND:']),
