@@ -15,6 +15,7 @@
 
 #include "core/objects.h"
 #include "core/tree.h"
+#include "env/env.h"
 
 static struct bench_command {
 	struct bench_options options;
@@ -195,6 +196,23 @@ static int compare(struct bench_command *c, const char *after)
 	return error == -EDOM ? EXIT_FAILED : error; /* EDOM: the table has said it */
 }
 
+/* Before the measurement: it would be a pity. */
+static int plot_try(struct bench_command *c)
+{
+	struct weft_why inner = { "" };
+	struct env *env;
+	int error;
+
+	if (c->plot == NULL)
+		return 0;
+	error = env_linux_open(&env, &world_env_wants, &c->why);
+	if (error != 0)
+		return error;
+	error = env_file_try(env, c->plot, &inner);
+	env_linux_close(env);
+	return error == 0 ? 0 : weft_why(&c->why, error, "--plot: %.220s", inner.text);
+}
+
 /* After the measurement. */
 static int plot(const struct bench_command *c, struct weft_why *why)
 {
@@ -220,7 +238,9 @@ static int bench_run(const struct args *args)
 		return weft_why(&c->why, -EINVAL, "--bs %llu: must be a multiple of 512",
 			(unsigned long long)c->options.block_bytes);
 	c->text = args->plain[0];
-	error = run(c);
+	error = plot_try(c);
+	if (error == 0)
+		error = run(c);
 	if (error == 0 || c->bench.elapsed_ns != 0)
 		bench_report(&c->bench, c->text, c->json);
 	if (error == 0 && c->plot != NULL)

@@ -21,6 +21,17 @@ static bool asks_for_help(int argc, char **argv)
 	return false;
 }
 
+/* What was to be told has to have got there; but a server goes on serving though nobody reads where. */
+static int told(int status, const struct command *command)
+{
+	struct weft_why why;
+
+	if (command == &command_serve || status == EXIT_USAGE || (fflush(stdout) == 0 && !ferror(stdout)))
+		return status;
+	return world_failed(weft_why(&why, -EIO, "what is told cannot be written to standard output: make room there, or send it "
+		"elsewhere"), &why);
+}
+
 int main(int argc, char **argv)
 {
 	const struct command *command;
@@ -45,5 +56,5 @@ int main(int argc, char **argv)
 		help_command(command);
 		return EXIT_DONE;
 	}
-	return command_run(command, argc - 2, argv + 2);
+	return told(command_run(command, argc - 2, argv + 2), command);
 }

@@ -500,6 +500,11 @@ int env_file_write(struct env *env, const char *path, const char *text, size_t s
 			      : env->ops->file_write(env, path, text, size, why);
 }
 
+int env_file_try(struct env *env, const char *path, struct weft_why *why)
+{
+	return env_fault(env) ? env_fault_why(why, "env_file_try") : env->ops->file_try(env, path, why);
+}
+
 int env_file_remove(struct env *env, const char *path, struct weft_why *why)
 {
 	return env_fault(env) ? env_fault_why(why, "env_file_remove") : env->ops->file_remove(env, path, why);

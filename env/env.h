@@ -255,6 +255,9 @@ int env_file_read(struct env *env, const char *path, char **text, size_t *size, 
 /* Makes `text` the whole of a small file. Durable when it returns; whoever reads it, also after loss of power at any moment, finds
  * all of the old text or all of the new one. Any thread; blocks. */
 int env_file_write(struct env *env, const char *path, const char *text, size_t size, struct weft_why *why);
+/* Could it be written now? What stands there stays as it is. For what is to be written at the end of long work. Any thread;
+ * blocks. */
+int env_file_try(struct env *env, const char *path, struct weft_why *why);
 /* Durably; that there is none is no error. Any thread; blocks. */
 int env_file_remove(struct env *env, const char *path, struct weft_why *why);
 

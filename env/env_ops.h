@@ -51,6 +51,7 @@ struct env_ops {
 	bool (*is_terminal)(struct env *env); /* NULL: never */
 	int (*file_read)(struct env *env, const char *path, char **text, size_t *size, struct weft_why *why);
 	int (*file_write)(struct env *env, const char *path, const char *text, size_t size, struct weft_why *why);
+	int (*file_try)(struct env *env, const char *path, struct weft_why *why);
 	int (*file_remove)(struct env *env, const char *path, struct weft_why *why);
 };
 

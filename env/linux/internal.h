@@ -262,6 +262,7 @@ bool linux_is_terminal(struct env *env);
 int linux_folder_sync(const char *path);
 int linux_file_read(struct env *env, const char *path, char **text, size_t *size, struct weft_why *why);
 int linux_file_write(struct env *env, const char *path, const char *text, size_t size, struct weft_why *why);
+int linux_file_try(struct env *env, const char *path, struct weft_why *why);
 int linux_file_remove(struct env *env, const char *path, struct weft_why *why);
 
 #endif

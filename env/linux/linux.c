@@ -213,6 +213,7 @@ static const struct env_ops linux_ops = {
 	.usage = linux_usage,
 	.file_read = linux_file_read,
 	.file_write = linux_file_write,
+	.file_try = linux_file_try,
 	.file_remove = linux_file_remove,
 	.is_terminal = linux_is_terminal,
 };

@@ -199,6 +199,26 @@ static void a_file_is_replaced_whole_and_removed(void **state)
 	assert_int_equal(env_file_remove(w->env, path, &w->why), 0);
 }
 
+static void whether_a_file_could_be_written_is_known_before(void **state)
+{
+	struct world *w = *state;
+	char path[256], *text;
+
+	snprintf(path, sizeof(path), "%s", world_path(w, "tried"));
+	assert_int_equal(env_file_try(w->env, path, &w->why), 0);
+	assert_int_equal(access(path, F_OK), -1);
+	assert_int_equal(env_file_write(w->env, path, "old", 3, &w->why), 0);
+	assert_int_equal(env_file_try(w->env, path, &w->why), 0);
+	assert_int_equal(env_file_read(w->env, path, &text, NULL, &w->why), 0);
+	assert_string_equal(text, "old");
+	env_free(w->env, text);
+	assert_int_equal(access(world_path(w, "tried.new"), F_OK), -1);
+	assert_int_equal(env_file_try(w->env, world_path(w, "none/tried"), &w->why), -ENOENT);
+	assert_why(w, "does not exist: make it first");
+	assert_int_equal(env_file_try(w->env, w->dir, &w->why), -EISDIR);
+	assert_why(w, "cannot be written");
+}
+
 static void what_cannot_be_written_leaves_the_old_file_and_says_why(void **state)
 {
 	struct world *w = *state;
@@ -294,6 +314,7 @@ int main(void)
 		ENTRY(usage_is_plausible, "", WORLD_URING),
 		ENTRY(a_file_is_read_whole, "", WORLD_URING),
 		ENTRY(a_file_is_replaced_whole_and_removed, "", WORLD_URING),
+		ENTRY(whether_a_file_could_be_written_is_known_before, "", WORLD_URING),
 		ENTRY(what_cannot_be_written_leaves_the_old_file_and_says_why, "", WORLD_URING),
 		BOTH(the_nth_call_fails_once),
 		ENTRY(nothing_is_left_open, "", WORLD_URING),

@@ -137,28 +137,60 @@ int linux_folder_sync(const char *path)
 	return rc;
 }
 
-int linux_file_write(struct env *env, const char *path, const char *text, size_t size, struct weft_why *why)
+static int write_why(struct weft_why *why, int rc, const char *path)
 {
-	char beside[4096], error[64];
-	int fd, rc;
+	char error[64];
 
-	(void)env;
-	if ((size_t)snprintf(beside, sizeof(beside), "%s.new", path) >= sizeof(beside))
-		return weft_why(why, -ENAMETOOLONG, "%.150s... is too long a name: choose a shorter one", path);
-	fd = open(beside, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-	rc = fd < 0 ? -errno : write_all(fd, text, size);
-	if (fd >= 0)
-		close(fd);
-	if (rc == 0 && rename(beside, path))
-		rc = -errno;
-	if (rc == 0)
-		rc = linux_folder_sync(path);
-	else if (fd >= 0)
-		unlink(beside);
+	if (rc == -ENAMETOOLONG)
+		return weft_why(why, rc, "%.150s... is too long a name: choose a shorter one", path);
 	if (rc == -ENOENT)
 		return weft_why(why, rc, "the folder of %.150s does not exist: make it first", path);
 	return rc == 0 ? 0 : weft_why(why, rc, "%.150s cannot be written: %s: make room there, or name another file", path,
 		linux_error_text(rc, error, sizeof(error)));
+}
+
+/* The new file, beside the old one until it is whole; or -errno. */
+static int beside_open(const char *path, char *beside, size_t size)
+{
+	int fd;
+
+	if ((size_t)snprintf(beside, size, "%s.new", path) >= size)
+		return -ENAMETOOLONG;
+	fd = open(beside, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+	return fd < 0 ? -errno : fd;
+}
+
+int linux_file_write(struct env *env, const char *path, const char *text, size_t size, struct weft_why *why)
+{
+	char beside[4096];
+	int fd = beside_open(path, beside, sizeof(beside)), rc;
+
+	(void)env;
+	if (fd < 0)
+		return write_why(why, fd, path);
+	rc = write_all(fd, text, size);
+	close(fd);
+	if (rc == 0 && rename(beside, path))
+		rc = -errno;
+	if (rc == 0)
+		rc = linux_folder_sync(path);
+	else
+		unlink(beside);
+	return write_why(why, rc, path);
+}
+
+int linux_file_try(struct env *env, const char *path, struct weft_why *why)
+{
+	char beside[4096];
+	struct stat st;
+	int fd = stat(path, &st) == 0 && S_ISDIR(st.st_mode) ? -EISDIR : beside_open(path, beside, sizeof(beside));
+
+	(void)env;
+	if (fd >= 0) {
+		close(fd);
+		unlink(beside);
+	}
+	return write_why(why, fd < 0 ? fd : 0, path);
 }
 
 int linux_file_remove(struct env *env, const char *path, struct weft_why *why)

@@ -239,6 +239,7 @@ bool sim_ops_deliver(struct sim_loop *loop);
 bool sim_ops_ready(const struct sim_loop *loop);
 void sim_media_orphan(struct sim_node *node);         /* the node dies */
 int sim_file_write(struct env *env, const char *path, const char *text, size_t size, struct weft_why *why);
+int sim_file_try(struct env *env, const char *path, struct weft_why *why);
 int sim_file_remove(struct env *env, const char *path, struct weft_why *why);
 void sim_files_free(struct sim_world *world);
 

@@ -3,10 +3,11 @@
 import os
 import resource
 import socket
+import subprocess
 
 import pytest
 
-from command import said
+from command import WEFT, said
 
 USAGE, FAILED, ABSENT = 2, 1, 3
 ON = ('--on', 'vhost-user:vm.sock')
@@ -88,6 +89,10 @@ OTHERS = {
                                          ['rw', 'read-only', '--rw read', 'readonly=off']),
     'bench, no server': (('bench', 'mem:1MiB', '--server-pid', '4194305'), USAGE,
                          ['server-pid=4194305', 'no such process', 'leave it out']),
+    'bench, a drawing in no folder': (('bench', 'mem:1MiB', '--time', '0', '--plot', 'none/x.svg'), FAILED,
+                                      ['--plot', 'none/x.svg', 'make it first']),
+    'bench, a drawing on a folder': (('bench', 'mem:1MiB', '--time', '0', '--plot', 'folder'), FAILED,
+                                     ['--plot', 'folder', 'cannot be written', 'another file']),
     'bench, no depth': (('bench', 'mem:1MiB', '--depth', '0'), USAGE, ['depth', "'0'", 'at least 1']),
 }
 ALL = {**{name: (('serve', *typed), status, parts) for name, (typed, status, parts) in SERVE.items()}, **OTHERS}
@@ -161,6 +166,16 @@ def test_an_image_that_was_made_for_nothing_is_taken_away(weft, stage, exports):
     before = look(stage)
     on = [word for export in exports for word in ('--on', export)]
     check(weft('serve', 'file:new.img,create=1MiB', *on), FAILED, ['vhost-user'], before, stage)
+
+
+@pytest.mark.parametrize('typed', [('help',), ('list', '--json'), ('explain', 'file'), ('info', 'mem:1MiB'),
+                                   ('bench', 'mem:1MiB', '--amount', '4KiB', '--json'), ('copy', 'mem:1MiB', 'mem:1MiB', '--json'),
+                                   ('check-contract', 'mem:1MiB', '--destroy-data', '--json')])
+def test_what_is_told_does_not_get_lost_unnoticed(folder, typed):
+    with open('/dev/full', 'w', encoding='utf-8') as full:
+        done = subprocess.run([WEFT, *typed], cwd=folder, stdin=subprocess.DEVNULL, stdout=full, stderr=subprocess.PIPE, text=True,
+                              check=False)
+    assert done.returncode == FAILED and 'cannot be written to standard output' in said(done.stderr)[-1], done
 
 
 def test_an_image_that_was_there_stays(weft, stage):
