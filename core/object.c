@@ -183,12 +183,24 @@ void job_end_later(struct objects_job *job, struct weft_core *core, int status)
 
 /* ---- making ---- */
 
+/* FNV-1a. */
+static struct weft_object **place_named(struct weft_core *core, const char *name)
+{
+	uint32_t hash = 2166136261u;
+
+	WEFT_ASSERT(name);
+	for (; *name; name++)
+		hash = (hash ^ (unsigned char)*name) * 16777619u;
+	return &core->objects->named[(hash ^ hash >> 16) % OBJECTS_NAMED];
+}
+
 struct weft_object *object_named(struct weft_core *core, const char *name)
 {
-	WEFT_ASSERT(name);
-	for (struct weft_object *object = core->objects->first; object; object = object->link[0])
+	for (struct weft_object *object = *place_named(core, name); object; object = notes_of(object)->next_named) {
+		WEFT_ASSERT(object->core == core && object->name);
 		if (!strcmp(object->name, name))
 			return object;
+	}
 	return NULL;
 }
 
@@ -220,8 +232,11 @@ static int choose_name(struct weft_object *object, const struct tree *node, stru
 static void link_last(struct weft_object *object)
 {
 	struct objects *objects = object->core->objects;
+	struct weft_object **named = place_named(object->core, object->name);
 
-	WEFT_ASSERT(!object->link[0] && !object->link[1]);
+	WEFT_ASSERT(!object->link[0] && !object->link[1] && !notes_of(object)->next_named);
+	notes_of(object)->next_named = *named;
+	*named = object;
 	object->link[1] = objects->last;
 	if (objects->last)
 		objects->last->link[0] = object;
@@ -234,8 +249,14 @@ static void unlink_object(struct weft_object *object)
 {
 	struct objects *objects = object->core->objects;
 	struct weft_object *next = object->link[0], *previous = object->link[1];
+	struct weft_object **named = place_named(object->core, object->name);
 
 	WEFT_ASSERT(!object->refs && !object->above);
+	while (*named != object) {
+		WEFT_ASSERT(*named);
+		named = &notes_of(*named)->next_named;
+	}
+	*named = notes_of(object)->next_named;
 	if (next)
 		next->link[1] = previous;
 	else

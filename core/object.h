@@ -23,6 +23,7 @@ struct notes {
 	struct weft_msg msg;
 	struct build *build;      /* under which it is being made; NULL: it is settled */
 	struct objects_job *gone; /* counts it down when it is destroyed */
+	struct weft_object *next_named; /* of the same objects.named */
 	struct tree *node;        /* while objects_tree() runs */
 	unsigned walk;            /* the last one that came here */
 	bool on_path;             /* of the walk that goes on */
@@ -44,8 +45,11 @@ struct known_kind {
 	const struct weft_module *module;
 };
 
+#define OBJECTS_NAMED 256
+
 struct objects {
 	struct weft_object *first, *last; /* by link[0] (next) and link[1] (previous) */
+	struct weft_object *named[OBJECTS_NAMED]; /* the same, by their names' hashes */
 	const struct objects_hook *hooks[OBJECTS_HOOKS_MAX];
 	unsigned nhooks;
 	struct known_kind *kinds;         /* by name; of one name, the first added is first */
