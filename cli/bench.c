@@ -237,6 +237,8 @@ static int bench_run(const struct args *args)
 	if (c->options.block_bytes % 512 != 0)
 		return weft_why(&c->why, -EINVAL, "--bs %llu: must be a multiple of 512",
 			(unsigned long long)c->options.block_bytes);
+	if (c->options.arrivals != 0 && c->options.rate <= 0)
+		return weft_why(&c->why, -EINVAL, "bench: --arrivals poisson: there are no gaps without a rate: give --rate, too");
 	c->text = args->plain[0];
 	error = plot_try(c);
 	if (error == 0)

@@ -372,7 +372,7 @@ static int load_fill(struct bench *bench, unsigned index, struct weft_why *why)
 {
 	const struct bench_options *o = &bench->options;
 	struct bench_load *load = &bench->load[index];
-	uint64_t range = o->range_bytes != 0 && o->range_bytes < bench->device->size ? o->range_bytes : bench->device->size;
+	uint64_t range = o->range_bytes != 0 ? o->range_bytes : bench->device->size;
 	uint64_t blocks = range / o->block_bytes, requests = (o->amount_bytes + o->block_bytes - 1) / o->block_bytes;
 	uint64_t reads = o->rw == BENCH_READ || o->rw == BENCH_RANDREAD ? 100 :
 		o->rw == BENCH_WRITE || o->rw == BENCH_RANDWRITE ? 0 : o->read_percent;
@@ -388,6 +388,9 @@ static int load_fill(struct bench *bench, unsigned index, struct weft_why *why)
 		load->blocks = blocks;
 		load->first_byte = 0;
 	}
+	if (o->range_bytes > bench->device->size)
+		return weft_why(why, -EINVAL, "bench: range=%llu: the device has %llu bytes: give a smaller --range",
+			(unsigned long long)o->range_bytes, (unsigned long long)bench->device->size);
 	if (load->blocks == 0)
 		return weft_why(why, -EINVAL, "bench: bs=%llu: in %llu bytes there is no block for each of %u connections: give a "
 			"smaller --bs, fewer --queues or --connections, or a larger --range or device",

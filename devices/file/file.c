@@ -362,7 +362,10 @@ static int file_check(struct file *file, struct weft_why *why)
 {
 	const struct env_medium_info *info = &file->info;
 	uint64_t block = file->block != 0 ? file->block : info->block;
+	int error = device_check_geometry("file", block, block, why);
 
+	if (error != 0)
+		return error;
 	if (block < info->block)
 		return weft_why(why, -EINVAL,
 			"file: block=%" PRIu64 " is smaller than the block of %s, %u bytes%s: give "

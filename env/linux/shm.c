@@ -74,8 +74,8 @@ static int map_pages(struct mapping *m, int fd, uint64_t offset, bool writable, 
 	m->start = mmap(NULL, m->length, PROT_READ | (writable ? PROT_WRITE : 0), MAP_SHARED | MAP_NORESERVE,
 		fd, (off_t)(offset - before));
 	if (m->start == MAP_FAILED)
-		return weft_why(why, -errno, "memory: %llu bytes cannot be mapped: %s",
-			(unsigned long long)m->size, linux_error_text(errno, text, sizeof(text)));
+		return weft_why(why, -errno, "memory: %llu bytes cannot be mapped: %s: end something else, or raise the memory "
+			"limit", (unsigned long long)m->size, linux_error_text(errno, text, sizeof(text)));
 	m->head.base = m->start + before;
 	madvise(m->start, m->length, MADV_DONTDUMP); /* a guest's memory is not for our core files */
 	rc = guard_add(m->start, m->length, page, &m->head.broken);

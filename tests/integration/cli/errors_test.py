@@ -39,6 +39,7 @@ SERVE = {
     'not that processor': (('mem:1MiB', *ON, '--cpus', '4000'), USAGE, ['cpus', '4000', 'taskset']),
     'size no multiple': (('mem:1000', *ON), USAGE, ['mem', 'size=1000', 'multiple of block=512', 'size=1024']),
     'file no multiple': (('file:odd.img', *ON), USAGE, ['file', 'odd.img', '1000 bytes', 'multiple of 512', 'truncate']),
+    'an odd block': (('file:ok.img,block=1000', *ON), USAGE, ['file', 'block=1000', 'power of two']),
     'file too small': (('file:empty.img', *ON), USAGE, ['file', 'empty.img', 'is empty', 'truncate -s SIZE']),
     'file missing': (('file:none.img', *ON), FAILED, ['file', 'none.img', 'no such file', 'create=SIZE']),
     'a folder': (('file:folder', *ON), FAILED, ['file', 'folder is a directory', 'name a file']),
@@ -93,6 +94,8 @@ OTHERS = {
                                       ['--plot', 'none/x.svg', 'make it first']),
     'bench, a drawing on a folder': (('bench', 'mem:1MiB', '--time', '0', '--plot', 'folder'), FAILED,
                                      ['--plot', 'folder', 'cannot be written', 'another file']),
+    'bench, beyond the end': (('bench', 'mem:1MiB', '--range', '2MiB'), USAGE, ['range=2097152', '1048576', 'smaller --range']),
+    'bench, gaps of nothing': (('bench', 'mem:1MiB', '--arrivals', 'poisson'), USAGE, ['--arrivals', 'poisson', '--rate']),
     'bench, no depth': (('bench', 'mem:1MiB', '--depth', '0'), USAGE, ['depth', "'0'", 'at least 1']),
 }
 ALL = {**{name: (('serve', *typed), status, parts) for name, (typed, status, parts) in SERVE.items()}, **OTHERS}
