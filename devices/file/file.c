@@ -39,6 +39,8 @@
 /* How often the counters are looked at: after so long, then after twice as long, up to the greatest. */
 #define LOOK_NS 100000u
 #define LOOK_NS_MAX 10000000u
+/* From when on it is told what is waited for: a disk answers sooner. */
+#define TELL_NS 1000000000u
 
 /* How often the size is asked again by a device that is used. */
 #define SIZE_NS 1000000000u
@@ -65,6 +67,7 @@ struct file {
 	bool turned;                /* `turn` has changed for it */
 	struct weft_timer look;     /* at the counters, again */
 	uint64_t look_ns;           /* after so long */
+	uint64_t tell_at_ns;        /* it has waited for long then; ENV_FOREVER: that has been told */
 	/* any reactor */
 	atomic_bool asking; /* size_msg is on its way */
 	atomic_bool opened; /* somebody opened a stack on it */
@@ -251,19 +254,42 @@ static void file_cut(struct file *file, int error)
 	device_end(task, error);
 }
 
+static uint64_t lane_in_flight(const struct file *file, unsigned lane, unsigned slot)
+{
+	const struct weft_shard *there = shard_ever(&file->blk, lane);
+	const struct file_shard *shard = there != NULL ? (const void *)there->own : NULL;
+
+	WEFT_ASSERT(slot < 2);
+	return shard != NULL ? __atomic_load_n(&shard->in_flight[slot], __ATOMIC_ACQUIRE) : 0;
+}
+
 static uint64_t in_flight(const struct file *file, unsigned slot)
 {
 	uint64_t sum = 0;
 
-	WEFT_ASSERT(slot < 2);
-	for (unsigned lane = 0; lane < CORE_REACTORS_MAX; lane++) {
-		const struct weft_shard *there = shard_ever(&file->blk, lane);
-		const struct file_shard *shard = there != NULL ? (const void *)there->own : NULL;
-
-		if (shard != NULL)
-			sum += __atomic_load_n(&shard->in_flight[slot], __ATOMIC_ACQUIRE);
-	}
+	WEFT_ASSERT(file->blk.shard != NULL);
+	for (unsigned lane = 0; lane < CORE_REACTORS_MAX; lane++)
+		sum += lane_in_flight(file, lane, slot);
 	return sum;
+}
+
+/* Nobody else would: each who waits behind it only sees that nothing happens. Once for each shrink. */
+static void shrink_tell(struct file *file, unsigned slot)
+{
+	const struct weft_core *core = file->object.core;
+
+	WEFT_ASSERT(file->resizing != NULL && slot < 2);
+	file->tell_at_ns = ENV_FOREVER;
+	for (unsigned lane = 0; lane < CORE_REACTORS_MAX; lane++) {
+		uint64_t n = lane_in_flight(file, lane, slot);
+
+		if (n > 0)
+			weft_log(file->object.core, WEFT_LOG_WARN,
+				"%s: to make %s smaller, the end of %" PRIu64 " requests on reactor %u is waited for: %s",
+				file->object.name, file->path, n, lane, lane < core->reactors ?
+				"the disk has them (weft ctl PATH requests shows each)" :
+				"it is the program's own, which has to run it (weft_queue_poll, weft_reactor_poll)");
+	}
 }
 
 /* S3. */
@@ -271,6 +297,7 @@ static void shrink_look(void *self)
 {
 	struct file *file = self;
 	unsigned turn = atomic_load(&file->turn);
+	uint64_t now = env_now_ns(file->object.core->env);
 
 	WEFT_ASSERT(file->resizing != NULL && !file->look.armed && turn < 2);
 	if (!file->turned && in_flight(file, !turn) == 0) {
@@ -281,7 +308,9 @@ static void shrink_look(void *self)
 		file_cut(file, 0);
 		return;
 	}
-	weft_timer_arm(control(file), &file->look, env_now_ns(file->object.core->env) + file->look_ns);
+	if (now >= file->tell_at_ns)
+		shrink_tell(file, !turn);
+	weft_timer_arm(control(file), &file->look, now + file->look_ns);
 	if (file->look_ns < LOOK_NS_MAX)
 		file->look_ns *= 2;
 }
@@ -296,6 +325,7 @@ static void file_shrink(struct file *file, uint64_t size, struct weft_task *task
 	file->turned = false;
 	file->look = (struct weft_timer){ .fn = shrink_look, .self = file };
 	file->look_ns = LOOK_NS;
+	file->tell_at_ns = env_now_ns(file->object.core->env) + TELL_NS;
 	weft_blk_resized(&file->blk, size);
 	error = env_fence_all(file->object.core->env);
 	if (error == 0)

@@ -5,6 +5,8 @@
  */
 #include "devices/rig_test.h"
 
+#include <weft/log.h>
+
 #include "core/blk.h"
 
 #define BIG (1u << 20)
@@ -193,6 +195,49 @@ static void each_slot_is_waited_for(void **state)
 	rig_unmake(&rig);
 }
 
+static unsigned lines_told;
+
+static void expect_told(const char *text)
+{
+	rig_run(&rig, 900 * MS);
+	assert_int_equal(rig_lines, lines_told);
+	rig_run(&rig, 5000 * MS);
+	assert_int_equal(rig_lines, ++lines_told);
+	assert_int_equal(rig_line[rig_lines - 1].level, WEFT_LOG_WARN);
+	if (strstr(rig_line[rig_lines - 1].text, text) == NULL)
+		fail_msg("told: %s", rig_line[rig_lines - 1].text);
+}
+
+/* Once for each time, when it takes longer than a disk does. Who has to run the reactor depends on whose it is. */
+static void what_is_waited_for_is_told(void **state)
+{
+	unsigned reactors = rig.core->reactors;
+	struct rig_resizing s;
+
+	(void)state;
+	lines_told = 0;
+	rig_log_begin(&rig);
+	rig_make(&rig, DISK);
+	s = resizing(BIG - LEN);
+	*counter(1, 0) += 3;
+	rig_resize_start(&rig, &s);
+	expect_told("to make disk.img smaller, the end of 3 requests on reactor 2 is waited for: the disk has them");
+	*counter(1, 0) -= 3;
+	assert_int_equal(rig_resize_wait(&rig, &s), 0);
+	s = resizing(BIG - 2 * LEN);
+	++*counter(1, 1);
+	rig_resize_start(&rig, &s);
+	rig.core->reactors = 2; /* as if it were a program's */
+	expect_told("the end of 1 requests on reactor 2 is waited for: it is the program's own, which has to run it");
+	rig.core->reactors = reactors;
+	--*counter(1, 1);
+	assert_int_equal(rig_resize_wait(&rig, &s), 0);
+	assert_int_equal(rig_resize(&rig, rig.object, SMALL), 0);
+	assert_int_equal(rig_lines, lines_told);
+	rig_unmake(&rig);
+	rig_log_end(&rig);
+}
+
 static bool has_ended(void *resizing)
 {
 	return ((struct rig_resizing *)resizing)->done;
@@ -338,6 +383,7 @@ int main(void)
 		RIG_TEST(what_was_let_in_before_the_cut_and_comes_after_it_is_refused),
 		RIG_TEST(what_is_seen_at_the_fence_is_waited_for),
 		RIG_TEST(each_slot_is_waited_for),
+		RIG_TEST(what_is_waited_for_is_told),
 		RIG_TEST(requests_that_keep_coming_hold_nothing_up),
 		cmocka_unit_test(nothing_is_in_flight_beyond_a_cut_whoever_runs_when),
 	};
