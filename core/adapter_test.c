@@ -242,6 +242,37 @@ static void a_compare_and_write_is_never_taken_to_pieces(void **state)
 	unserve(s);
 }
 
+static void compares_less_than_a_block(struct weft_core *core, struct weft_blk *blk)
+{
+	compares(core, blk);
+	blk->block = 8192;
+}
+
+static void the_same_but_does_not_compare(struct weft_core *core, struct weft_blk *blk)
+{
+	compares_less_than_a_block(core, blk);
+	blk->ops_can &= (uint16_t)~WEFT_OP_BIT(WEFT_COMPARE_WRITE);
+}
+
+/* It could not take any. */
+static void who_compares_less_than_a_block_is_refused(void **state)
+{
+	struct rig *rig = rig_open(16);
+	struct rig_job job = { .job.task.done = rig_job_done };
+	struct weft_object *object;
+	struct tree *tree;
+
+	(void)state;
+	leaf_module_add(rig, &leaf_ops, compares_less_than_a_block);
+	assert_int_equal(tree_new(rig->core, "leaf", &tree), 0);
+	objects_build(rig->core, tree, &weft_blk_iface, &object, &job.job);
+	assert_int_equal(rig_job_wait(rig, &job), -EINVAL);
+	assert_non_null(strstr(job.job.task.why.text, "largest compare-and-write 4096 is less than a block (8192): say a block"));
+	tree_free(rig->core, tree);
+	rig_close(rig);
+	unserve(serve(the_same_but_does_not_compare, &leaf_ops, 1, 4));
+}
+
 static void a_copy_is_read_and_written_where_the_device_has_none(void **state)
 {
 	struct served s = serve(reads_and_writes_only, &leaf_ops, 1, 4);
@@ -376,6 +407,7 @@ int main(void)
 		cmocka_unit_test(a_request_that_waits_for_a_buffer_can_be_aborted),
 		cmocka_unit_test(zeroes_are_written_where_the_device_has_none),
 		cmocka_unit_test(a_compare_and_write_is_never_taken_to_pieces),
+		cmocka_unit_test(who_compares_less_than_a_block_is_refused),
 		cmocka_unit_test(a_copy_is_read_and_written_where_the_device_has_none),
 		cmocka_unit_test(a_device_of_large_blocks_is_asked_for_whole_ones),
 		cmocka_unit_test(block_status_is_all_data_where_nothing_is_known),

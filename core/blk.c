@@ -43,6 +43,9 @@ static int check_and_normalise(struct weft_blk *blk, struct weft_why *why)
 	if (blk->max_len != 0 && blk->max_len < blk->block)
 		return weft_why(why, -EINVAL, "%s: largest transfer %u is less than a block (%u)", name, blk->max_len,
 			blk->block);
+	if ((blk->ops_can & WEFT_OP_BIT(WEFT_COMPARE_WRITE)) != 0 && blk->max_compare != 0 && blk->max_compare < blk->block)
+		return weft_why(why, -EINVAL, "%s: largest compare-and-write %u is less than a block (%u): say a block or more, or "
+			"that it has none", name, blk->max_compare, blk->block);
 	blk->max_len = blk->max_len == 0 || blk->max_len > WEFT_MAX_LEN ? WEFT_MAX_LEN : blk->max_len & ~(blk->block - 1);
 	blk->max_compare = (blk->max_compare == 0 || blk->max_compare > blk->max_len ? blk->max_len : blk->max_compare) &
 		~(blk->block - 1);
