@@ -5,8 +5,29 @@
 #include <errno.h>
 
 #include "core/core.h"
+#include "core/reactor.h"
 
 #define RETRY_NS 10000000ull
+
+static void keep_run(struct env_work *work)
+{
+	struct opening *o = WEFT_CONTAINER(work, struct opening, keep);
+
+	o->kept = env_medium_keep(*o->medium, o->why);
+}
+
+static void keep_done(struct env_work *work)
+{
+	struct opening *o = WEFT_CONTAINER(work, struct opening, keep);
+
+	WEFT_ASSERT(o->kept <= 0 && weft_reactor_here() == o->core->reactor[0]);
+	if (o->kept != 0) {
+		env_medium_unlink_created(*o->medium);
+		env_medium_close(*o->medium);
+		*o->medium = NULL;
+	}
+	o->done(o, o->kept);
+}
 
 static void opening_try(void *self)
 {
@@ -17,9 +38,10 @@ static void opening_try(void *self)
 	WEFT_ASSERT(*o->medium == NULL && !o->retry.armed);
 	error = env_medium_open(o->core->env, o->path, &o->wants, o->medium, o->info, o->why);
 	WEFT_ASSERT(error <= 0);
-	if (error == 0 && o->wants.create_size != 0 && (error = env_medium_keep(*o->medium, o->why)) != 0) {
-		env_medium_unlink_created(*o->medium);
-		env_medium_close(*o->medium);
+	if (error == 0 && o->wants.create_size != 0) {
+		o->keep = (struct env_work){ .run = keep_run, .done = keep_done, .loop = o->core->reactor[0]->loop };
+		env_work_submit(o->keep.loop, &o->keep);
+		return;
 	}
 	if (error != 0)
 		*o->medium = NULL;

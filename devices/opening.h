@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Opening a medium that somebody else may hold for a moment: the lock of a killed process lasts until the last of its
- * requests has ended. What create_size asks for is there for good when it is open. Control thread.
+ * requests has ended. What create_size asks for is there for good when it is open: a worker sees to it. Control thread.
  */
 #ifndef DEVICES_OPENING_H
 #define DEVICES_OPENING_H
@@ -26,6 +26,8 @@ struct opening {
 	/* ---- */
 	struct weft_timer retry;
 	uint64_t give_up_ns;
+	struct env_work keep;
+	int kept;
 };
 
 void opening_begin(struct opening *opening);

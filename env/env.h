@@ -149,7 +149,8 @@ void env_medium_close(struct env_medium *medium);       /* no env_io in flight, 
  * here, before the medium or the loop is closed. Not attached, or in vain: all works the same. */
 void env_medium_attach(struct env_loop *loop, struct env_medium *medium);
 void env_medium_detach(struct env_loop *loop, struct env_medium *medium);
-/* What open created, or one before who was killed, is durable under its name when this returns. Control thread; blocks. */
+/* What open was to create (create_size) is durable when this returns, its size and its name: it may be there because another made
+ * it, and was killed before it got here. Any thread; blocks. */
 int env_medium_keep(struct env_medium *medium, struct weft_why *why);
 /* Deletes what open created (a start that failed later leaves nothing behind). */
 void env_medium_unlink_created(struct env_medium *medium);

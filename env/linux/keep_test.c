@@ -68,7 +68,7 @@ static void a_new_file_is_synced_and_then_its_folder(void **state)
 }
 
 /* Another may have made it, and been killed before it got here. */
-static void the_folder_of_one_that_is_there_is_synced(void **state)
+static void one_that_is_there_is_synced_as_well(void **state)
 {
 	struct env_medium_wants wants = {.create_size = MIB};
 	struct env_medium_info info;
@@ -79,8 +79,9 @@ static void the_folder_of_one_that_is_there_is_synced(void **state)
 	assert_int_equal(open_again(w, wants, &info, &medium), 0);
 	assert_false(info.created);
 	assert_int_equal(env_medium_keep(medium, &w->why), 0);
-	assert_int_equal(synced.count, 1);
-	assert_int_equal(synced.what[0], inode(w->dir));
+	assert_int_equal(synced.count, 2);
+	assert_int_equal(synced.what[0], inode(world_path(w, "disk")));
+	assert_int_equal(synced.what[1], inode(w->dir));
 	env_medium_close(medium);
 }
 
@@ -117,7 +118,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		ENTRY(a_new_file_is_synced_and_then_its_folder, "", WORLD_EPOLL),
-		ENTRY(the_folder_of_one_that_is_there_is_synced, "", WORLD_EPOLL),
+		ENTRY(one_that_is_there_is_synced_as_well, "", WORLD_EPOLL),
 		ENTRY(what_cannot_be_made_durable_is_an_error, "", WORLD_EPOLL),
 		ENTRY(a_folder_that_cannot_be_read_is_no_hindrance, "", WORLD_EPOLL),
 	};

@@ -230,12 +230,13 @@ static void medium_close(struct env_medium *head)
 	free(m);
 }
 
-/* Its size, then its name. A folder that we may change but not read cannot be synced: then all of the file system is. */
+/* Its size, whoever gave it that, then its name. A folder that we may change but not read cannot be synced: then all of the file
+ * system is. */
 static int medium_keep(struct env_medium *head, struct weft_why *why)
 {
 	struct medium *m = (struct medium *)head;
 	char text[64];
-	int rc = m->created && fsync(m->fd) ? -errno : 0;
+	int rc = !m->block_device && fsync(m->fd) ? -errno : 0;
 
 	if (rc == 0 && !m->block_device)
 		rc = linux_folder_sync(m->path);
