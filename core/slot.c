@@ -7,9 +7,9 @@
  * A session that opens while all is lent gets its sure slot all the same (others would decide by their load whether it can
  * begin), and what is lent shrinks as it comes back. So up to twice the budget can be in use, and pools have room for that.
  *
- * Exports ask slots_share first, since what their clients do is not in our hand: a device that hangs with all that its clients
- * can send leaves half of the budget to its neighbours, and one with many busy rings gets no more of a turn than one with a
- * single ring, neither in requests nor in bytes.
+ * Exports ask weft_session_share first, since what their clients do is not in our hand: a device that hangs with all that its
+ * clients can send leaves half of the budget to its neighbours, and one with many busy rings gets no more of a turn than one with
+ * a single ring, neither in requests nor in bytes.
  */
 #include <errno.h>
 #include <string.h>
@@ -94,7 +94,7 @@ struct weft_slot *weft_session_slot(struct weft_session *session)
 	return slot;
 }
 
-unsigned slots_share(struct weft_session *session, unsigned most)
+unsigned weft_session_share(struct weft_session *session, unsigned most)
 {
 	struct weft_reactor *reactor = session->reactor;
 	struct slot_pool *pool = &session->stack->pool[reactor->lane];
@@ -113,14 +113,14 @@ unsigned slots_share(struct weft_session *session, unsigned most)
 	if (room == 0 && session->slots == 0)
 		room = 1; /* its own */
 	turn = pool->given - pool->turn_given;
-	turn = turn < STACK_TURN_MAX && pool->turn_bytes < STACK_TURN_BYTES ? STACK_TURN_MAX - turn : 0;
-	WEFT_ASSERT(turn <= STACK_TURN_MAX && pool->turn == reactor->stats.turns);
+	turn = turn < WEFT_SHARE_REQUESTS && pool->turn_bytes < WEFT_SHARE_BYTES ? WEFT_SHARE_REQUESTS - turn : 0;
+	WEFT_ASSERT(turn <= WEFT_SHARE_REQUESTS && pool->turn == reactor->stats.turns);
 	if (room > turn)
 		room = turn;
 	return room < most ? room : most;
 }
 
-void slots_asked(struct weft_session *session, uint64_t bytes)
+void weft_session_asked(struct weft_session *session, uint64_t bytes)
 {
 	struct weft_reactor *reactor = session->reactor;
 

@@ -89,7 +89,7 @@ static void neighbour_close_msg(void *self)
 /* Takes what may be taken at once, up to `most`; returns how many. */
 static unsigned take_share(struct weft_session *session, struct weft_slot **slot, unsigned most)
 {
-	unsigned share = slots_share(session, most);
+	unsigned share = weft_session_share(session, most);
 
 	for (unsigned i = 0; i < share; i++)
 		assert_non_null(slot[i] = weft_session_slot(session));
@@ -155,12 +155,12 @@ static void a_stack_that_takes_all_it_can_leaves_half_to_its_neighbour(void **st
 		rig_turn(s.rig);
 	}
 	assert_in_range(m, 14, 17); /* and leaves half of that to the next */
-	assert_true(slots_share(&s.rig->session, 32) == 0 && slots_share(&neighbour, 32) == 0);
+	assert_true(weft_session_share(&s.rig->session, 32) == 0 && weft_session_share(&neighbour, 32) == 0);
 	give_all(its, m);
 	m = 0;
 	give_all(mine, n);
 	rig_turn(s.rig);
-	assert_in_range(slots_share(&s.rig->session, 32), 30, 32); /* it has come back */
+	assert_in_range(weft_session_share(&s.rig->session, 32), 30, 32); /* it has come back */
 	neighbours_close(s);
 	unserve(s);
 }
@@ -178,7 +178,7 @@ static void a_share_is_one_slot_at_least_where_none_is_in_use(void **state)
 		n++;
 	rig_turn(s.rig);
 	assert_int_equal(take_share(&neighbour, sure, 2), 1);
-	assert_int_equal(slots_share(&neighbour, 2), 0);
+	assert_int_equal(weft_session_share(&neighbour, 2), 0);
 	weft_slot_give(sure[0]);
 	give_all(slot, n);
 	neighbours_close(s);
@@ -187,19 +187,19 @@ static void a_share_is_one_slot_at_least_where_none_is_in_use(void **state)
 
 static void a_stack_starts_so_many_in_a_turn_when_there_are_others(void **state)
 {
-	struct weft_slot *slot[3 * STACK_TURN_MAX];
+	struct weft_slot *slot[3 * WEFT_SHARE_REQUESTS];
 	struct served s;
 
 	(void)state;
 	s = serve_beside(512);
 	rig_turn(s.rig);
 	assert_int_equal(take_share(&s.rig->session, slot, 20), 20);
-	assert_int_equal(take_share(&s.rig->session, slot + 20, 32), STACK_TURN_MAX - 20);
-	assert_int_equal(slots_share(&s.rig->session, 32), 0);
-	assert_int_equal(slots_share(&neighbour, 32), 32);
+	assert_int_equal(take_share(&s.rig->session, slot + 20, 32), WEFT_SHARE_REQUESTS - 20);
+	assert_int_equal(weft_session_share(&s.rig->session, 32), 0);
+	assert_int_equal(weft_session_share(&neighbour, 32), 32);
 	rig_turn(s.rig);
-	assert_int_equal(take_share(&s.rig->session, slot + STACK_TURN_MAX, 32), 32);
-	give_all(slot, 2 * STACK_TURN_MAX);
+	assert_int_equal(take_share(&s.rig->session, slot + WEFT_SHARE_REQUESTS, 32), 32);
+	give_all(slot, 2 * WEFT_SHARE_REQUESTS);
 	neighbours_close(s);
 	unserve(s);
 }
@@ -214,13 +214,13 @@ static void a_stack_starts_no_more_in_a_turn_when_it_has_asked_for_many_bytes(vo
 	s = serve_beside(512);
 	rig_turn(s.rig);
 	assert_int_equal(take_share(&s.rig->session, slot, 1), 1);
-	slots_asked(&s.rig->session, STACK_TURN_BYTES - 1);
+	weft_session_asked(&s.rig->session, WEFT_SHARE_BYTES - 1);
 	assert_int_equal(take_share(&s.rig->session, slot + 1, 1), 1);
-	slots_asked(&s.rig->session, 1);
-	assert_int_equal(slots_share(&s.rig->session, 32), 0);
-	assert_int_equal(slots_share(&neighbour, 32), 32);
+	weft_session_asked(&s.rig->session, 1);
+	assert_int_equal(weft_session_share(&s.rig->session, 32), 0);
+	assert_int_equal(weft_session_share(&neighbour, 32), 32);
 	rig_turn(s.rig);
-	assert_int_equal(slots_share(&s.rig->session, 32), 32);
+	assert_int_equal(weft_session_share(&s.rig->session, 32), 32);
 	give_all(slot, 2);
 	neighbours_close(s);
 	unserve(s);

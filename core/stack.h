@@ -12,9 +12,9 @@
 struct slot_pool {
 	_Alignas(128) struct weft_slot *free;
 	uint32_t given, back;            /* slots so far; the difference is in use */
-	uint64_t turn;                   /* of the reactor, in which slots_share was asked last, */
+	uint64_t turn;                   /* of the reactor, in which weft_session_share was asked last, */
 	uint32_t turn_given;             /* ... `given` at its beginning, */
-	uint64_t turn_bytes;             /* ... and what was asked for since (slots_asked) */
+	uint64_t turn_bytes;             /* ... and what was asked for since (weft_session_asked) */
 	char *base;
 	uint64_t bytes;
 	uint32_t slot_size, made, count; /* made: of count, so far */
@@ -85,18 +85,6 @@ static inline bool slot_has_longest(const struct weft_slot *slot)
 {
 	return slot->room == SLOT_LONGEST_SEGS;
 }
-
-/*
- * How many requests, up to `most`, an export may start for a session now, so that its stack leaves the others on the reactor
- * room: it starts STACK_TURN_MAX in a turn, none when its sessions have asked for STACK_TURN_BYTES in this turn, and has at most as
- * many slots as it leaves free. A stack that is alone may have all. 0: the next turn (this one has had work) or a completion will
- * bring more. On the reactor.
- */
-#define STACK_TURN_MAX 32u
-#define STACK_TURN_BYTES (16u << 20)
-unsigned slots_share(struct weft_session *session, unsigned most);
-/* The session has started requests for so many bytes since it asked for its share. On the reactor. */
-void slots_asked(struct weft_session *session, uint64_t bytes);
 
 /* Reactor's part: deadlines looked through. */
 /* Ends what has waited beyond its deadline on this reactor; returns the earliest deadline left. */

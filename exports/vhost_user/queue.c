@@ -408,7 +408,7 @@ static bool queue_in_line(struct vux_ring *ring)
 	ring->in_line = false;
 	if (!ring->stopping) {
 		queue_long(ring, slot);
-		slots_asked(&ring->session, ring->turn_bytes);
+		weft_session_asked(&ring->session, ring->turn_bytes);
 		return true;
 	}
 	if (!slot_has_longest(slot))
@@ -444,7 +444,7 @@ bool queue_poll(struct weft_source *source)
 	}
 	if (!virtq_has_work(vq))
 		return false;
-	share = slots_share(&ring->session, VUX_TURN_MAX);
+	share = weft_session_share(&ring->session, VUX_TURN_MAX);
 	if (WEFT_UNLIKELY(share == 0))
 		ring->starved = true;
 	while (taken < share && ring->turn_bytes < VUX_TURN_BYTES && virtq_has_work(vq)) {
@@ -467,7 +467,7 @@ bool queue_poll(struct weft_source *source)
 			break;
 		}
 	}
-	slots_asked(&ring->session, ring->turn_bytes);
+	weft_session_asked(&ring->session, ring->turn_bytes);
 	return taken > 0;
 }
 

@@ -85,6 +85,18 @@ WEFT_API int weft_session_open(struct weft_session *session, struct weft_reactor
 	struct weft_why *why);
 /* No slot is in use. On the reactor. */
 WEFT_API void weft_session_close(struct weft_session *session);
+/*
+ * How many requests, up to `most`, may be started for the session now, so that its stack leaves the others on the reactor room. Who
+ * starts what others ask for (a client's ring, a connection) looks before it starts any: they may ask for all there is. A stack
+ * that is not alone starts WEFT_SHARE_REQUESTS in a turn, none when its sessions have asked for WEFT_SHARE_BYTES in this turn, and
+ * has at most as many slots as it leaves free. 0: the next turn (this one has had work) or a completion will bring more. On the
+ * reactor.
+ */
+#define WEFT_SHARE_REQUESTS 32u
+#define WEFT_SHARE_BYTES (16u << 20)
+WEFT_API unsigned weft_session_share(struct weft_session *session, unsigned most);
+/* The session has started requests for so many bytes since it asked for its share. On the reactor. */
+WEFT_API void weft_session_asked(struct weft_session *session, uint64_t bytes);
 /* A free slot, or NULL: stop reading the wire until the next turn. On the reactor. */
 WEFT_API struct weft_slot *weft_session_slot(struct weft_session *session);
 /* Gives slot->segs room for WEFT_VECTOR_SEGS; false: all vectors are out, give the slot back and try in a later turn. */
