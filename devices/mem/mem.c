@@ -33,7 +33,7 @@
 #define MEM_DROP_PART (16u << 20)
 /* Entries of an answer to a block status, and granules looked at for it: who wants to know more asks again. */
 #define MEM_EXTENTS 4096u
-#define MEM_LOOKS (32u << 10)
+#define MEM_LOOKS (16u << 10)
 #define MEM_LINE 64u
 
 enum { MEM_HUGE_CHOICE_AUTO, MEM_HUGE_CHOICE_ON, MEM_HUGE_CHOICE_OFF };
