@@ -76,19 +76,19 @@ static void queues_of_several_devices_share_a_reactor(void **state)
 	assert_int_equal(weft_reactor_poll(reactor), -EBADF);
 }
 
-/* A device that answers at once, one that waits for a timer, one that asks the kernel. */
-static void the_descriptor_tells_of(struct use *u, const char *text)
+/* A device that answers at once, or after some turns, one that waits for a timer, one that asks the kernel. */
+static void the_descriptor_tells_of(struct use *u, const char *text, size_t len)
 {
 	struct weft_device *device;
 	struct weft_queue *queue;
 	struct weft_completion c;
-	char *a = aligned_alloc(4096, 4096);
+	char *a = aligned_alloc(4096, len);
 
 	must(u, weft_device_open(u->weft, text, &device, &u->why));
 	must(u, weft_queue_open(device, NULL, NULL, &queue, &u->why));
 	assert_int_equal(weft_queue_notify(queue, true), 0);
 	for (unsigned i = 0; i < 5; i++) {
-		assert_int_equal(weft_queue_read(queue, 0, a, 4096, a, 0), 0);
+		assert_int_equal(weft_queue_read(queue, 0, a, len, a, 0), 0);
 		assert_int_equal(weft_queue_submit(queue), 1);
 		for (;;) {
 			if (!readable(weft_queue_fd(queue), 2000))
@@ -115,11 +115,12 @@ static void the_descriptor_tells_of_everything(void **state)
 	struct use *u = *state;
 	char path[96], text[160];
 
-	the_descriptor_tells_of(u, "mem:1MiB");
-	the_descriptor_tells_of(u, "delay:[mem:1MiB],all=3ms");
+	the_descriptor_tells_of(u, "mem:1MiB", 4096);
+	the_descriptor_tells_of(u, "mem:8MiB", 5 << 20);
+	the_descriptor_tells_of(u, "delay:[mem:1MiB],all=3ms", 4096);
 	use_path(path, sizeof(path), "told");
 	snprintf(text, sizeof(text), "file:%s,create=1MiB", path);
-	the_descriptor_tells_of(u, text);
+	the_descriptor_tells_of(u, text, 4096);
 	unlink(path);
 }
 

@@ -175,6 +175,41 @@ static void a_ring_that_is_armed_tells_of_what_has_come(void **state)
 	close_all();
 }
 
+/* A request that is done in parts, turn by turn (weft_hop_yield): a freeze waits for all of it. */
+static void a_freeze_waits_for_a_request_that_takes_turns(void **state)
+{
+	struct core_wants wants = { .io_reactors = 1, .mode = WEFT_MODE_NOTIFY, .no_threads = true };
+	const struct virtio_blk_req_header header = { .type = VIRTIO_BLK_T_IN };
+	struct virtq_buf bufs[3];
+	struct virtq_done done;
+	uint8_t *at;
+
+	(void)state;
+	open_as(&wants, "mem:8MiB", "");
+	front_up(1, false);
+	at = t.ring[0].base + 16384;
+	memcpy(at, &header, sizeof(header));
+	at[16] = 0xff;
+	bufs[0] = (struct virtq_buf){ (uint64_t)(at - t.memory), sizeof(header) };
+	bufs[1] = (struct virtq_buf){ SLICE, 6 << 20 }; /* the other rings' part of the memory */
+	bufs[2] = (struct virtq_buf){ (uint64_t)(at - t.memory) + 16, 1 };
+	memset(t.memory + SLICE, 'x', 6 << 20);
+	assert_int_equal(virtq_drv_add(&t.ring[0].drv, bufs, 1, 2, NULL, NULL), 0);
+	publish(&t.ring[0]);
+	while (t.exp->connections->ring[0]->session.slots == 0)
+		turn();
+	assert_int_equal(at[16], 0xff);
+	assert_int_equal(t.memory[MEMORY - 1], 'x'); /* it has only begun */
+	assert_int_equal(on_control(freeze_here), 0);
+	assert_int_equal(t.memory[MEMORY - 1], 0);
+	assert_int_equal(at[16], VIRTIO_BLK_S_OK);
+	assert_int_equal(on_control(thaw_here), 0);
+	while (virtq_drv_take(&t.ring[0].drv, &done) == 0)
+		turn();
+	front_down(1);
+	close_all();
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -185,6 +220,7 @@ int main(void)
 		cmocka_unit_test(rings_are_served_in_turn_at_most_16_mib_each),
 		cmocka_unit_test(rings_of_a_device_that_is_not_alone_share_16_mib_of_a_turn),
 		cmocka_unit_test(a_ring_that_is_armed_tells_of_what_has_come),
+		cmocka_unit_test(a_freeze_waits_for_a_request_that_takes_turns),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
