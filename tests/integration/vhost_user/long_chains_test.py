@@ -4,7 +4,7 @@ import os
 import struct
 
 import pytest
-from frontend import F_INDIRECT, GET_STATUS, INDIRECT, IOERR, NEXT, OK, P_ALL, T_IN, T_OUT, WRITE, PackedRing
+from frontend import F_INDIRECT, GET_STATUS, INDIRECT, IOERR, NEXT, OK, P_ALL, SET_INFLIGHT_FD, T_IN, T_OUT, WRITE, PackedRing
 from survivor import restart
 
 KINDS = ['split', 'packed']
@@ -114,16 +114,29 @@ def test_long_chains_take_turns(serve, client, kind):
         assert one.finish()[0] == OK
 
 
+def wait_until_in_flight(area, kind, head):
+    """The first chain of the first ring, in the area that notes what is in flight."""
+    at = 16 * (1 + head) if kind == 'split' else 32
+    while os.pread(area, 1, at) != b'\1':
+        pass
+
+
 @pytest.mark.parametrize('kind', KINDS)
 def test_a_ring_that_waits_for_its_turn_stops_at_once(serve, client, kind):
     """Nothing of its chain has been taken: it comes when the ring goes on."""
-    c = client(serve('delay:[mem:64MiB],read=1h', arguments=('--cpus', '0')), kind=kind, num=2048, queues=4, size=8 << 20)
-    sent = [Long(ring, T_IN, 0, 2048).send() for ring in c.rings]
+    server = serve('delay:[mem:64MiB],read=1h', arguments=('--cpus', '0'))
+    c = client(server, start=False, kind=kind, num=2048, queues=4, size=8 << 20, protocol=P_ALL)
+    area, payload = c.front.inflight(4, 2048)
+    assert c.front.tell(SET_INFLIGHT_FD, payload, [area]) == 0
+    c.start()
+    wait_until_in_flight(area, kind, Long(c.rings[0], T_IN, 0, 2048).send().id)
+    for ring in c.rings[1:]:
+        Long(ring, T_IN, 0, 2048).send()
     assert c.rings[3].stop() == c.rings[3].base
     assert c.rings[1].stop() == c.rings[1].base
     c.rings[3].start()
-    assert c.rings[1].take() is None and c.rings[0].take() is None
-    assert len(sent) == 4
+    assert all(ring.take() is None for ring in c.rings)
+    os.close(area)
 
 
 @pytest.mark.parametrize('kind', KINDS)
@@ -133,9 +146,7 @@ def test_the_next_server_finds_a_long_chain_in_flight(serve, survivor, kind, num
     one = survivor(server, kind, num)
     data = os.urandom(1 << 18)
     sent = Long(one.ring, T_OUT, 5, num, data).send()
-    at = 16 * (1 + sent.id) if kind == 'split' else 32  # of the area: where it says that it is in flight
-    while os.pread(one.area[0], 1, at) != b'\1':
-        pass
+    wait_until_in_flight(one.area[0], kind, sent.id)
     server.command = [word.replace('=1h', '=1us') for word in server.command]
     restart(server, one)
     assert sent.finish()[0] == OK
