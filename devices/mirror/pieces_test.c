@@ -8,11 +8,11 @@
 #define MIRROR "mirror:[file:a.img],[file:b.img],state=s,region=1MiB"
 #define LATENCY_NS 1000000u /* of whatever a leg is asked */
 
-static const char *const path[] = { "a.img", "b.img", "c.img" };
+static const char *const path[] = { "a.img", "b.img", "c.img", "d.img" };
 
 static void be_slow(void)
 {
-	for (unsigned i = 0; i < 3; i++)
+	for (unsigned i = 0; i < WEFT_COUNT(path); i++)
 		if (sim_file_exists(rig.world, path[i]))
 			sim_file_latency(rig.world, path[i], LATENCY_NS, LATENCY_NS);
 }
@@ -57,6 +57,11 @@ static uint64_t in_flight(unsigned leg)
 static uint64_t copied(void)
 {
 	return strtoull(strstr(rig_fact(rig.object, "rebuild"), "left, ") + 6, NULL, 10);
+}
+
+static uint64_t zeroed(void)
+{
+	return strtoull(strstr(rig_fact(rig.object, "rebuild"), "copied, ") + 8, NULL, 10);
 }
 
 static void legs_are_equal(unsigned legs)
@@ -188,6 +193,55 @@ static void a_source_that_fails_amid_others_is_left(void **state)
 	}
 }
 
+/* R9: eight are written together, and the last of them fails; those that have ended before read on, but nothing more is written. */
+static void after_a_failure_nothing_is_begun(void **state)
+{
+	uint64_t written, read;
+
+	(void)state;
+	make_files();
+	rig_make(&rig, MIRROR);
+	miss_every_other_cell(true);
+	written = asked(0, WEFT_STAT_WRITE);
+	read = asked(1, WEFT_STAT_READ);
+	be_slow();
+	sim_file_fault(rig.world, "a.img", WEFT_WRITE, MIRROR_PIECES, SIM_FAULT_ERROR, -EIO);
+	rig_run(&rig, 5500000000);
+	assert_non_null(strstr(rig_fact(rig.object, "leg 0"), "dropped"));
+	assert_int_equal(asked(0, WEFT_STAT_WRITE) - written, MIRROR_PIECES);
+	assert_in_range(asked(1, WEFT_STAT_READ) - read, MIRROR_PIECES, 2 * MIRROR_PIECES - 1);
+	rig_unmake(&rig);
+}
+
+/* R7, R9: a write to what has been copied fails on both legs, and one has done it all the same. Source and target stay as they are;
+ * yet the region is copied from its beginning. */
+static void what_is_torn_behind_the_copy_is_copied_again(void **state)
+{
+	char data[CELL] = { 7 };
+
+	(void)state;
+	make_files();
+	rig_make(&rig, "mirror:[error:[file:a.img],op=discard,offset=0,len=4096,first=1,when=after],"
+		"[error:[file:b.img],op=discard,offset=0,len=4096,first=1],state=s,region=1MiB");
+	change(WEFT_WRITE, 0, 1 << 20, 1 << 20, 'f');
+	miss_a_write("a.img", 'x');
+	change(WEFT_WRITE, 0, CELL, CELL, 'g');
+	be_slow();
+	until_it_is_tried_again();
+	while (copied() == 0)
+		rig_run(&rig, LATENCY_NS);
+	for (unsigned i = 0; i < 2; i++)
+		assert_int_equal(rig_set(&rig, rig_below(rig.object, i), "op", "write"), 0);
+	assert_int_equal(rig_ask(&rig, WEFT_WRITE, 0, 0, CELL, data), -EIO);
+	assert_in_range(copied(), MIRROR_CHUNK, (1 << 20) - MIRROR_CHUNK); /* else this says nothing */
+	assert_false(is_live(0));
+	assert_memory_not_equal(sim_file_bytes(rig.world, "a.img"), sim_file_bytes(rig.world, "b.img"), CELL);
+	while (!is_live(0))
+		rig_run(&rig, LATENCY_NS);
+	legs_are_equal(2);
+	rig_unmake(&rig);
+}
+
 /* R10: a request that comes all the time, counted: how often anything of the rebuild was under way when it ended. */
 static void a_rebuild_leaves_most_of_the_time_to_others(void **state)
 {
@@ -237,6 +291,129 @@ static void a_writer_waits_for_no_more_than_one_errand(void **state)
 	rig_unmake(&rig);
 }
 
+/* ... also where all that is to be done is zeroing. */
+static void a_writer_waits_for_no_more_than_some_zeroes(void **state)
+{
+	const uint64_t size = 8 * MIRROR_ZEROES;
+	unsigned waited = 0;
+	char data[CELL] = { 7 };
+
+	(void)state;
+	for (unsigned i = 0; i < 2; i++)
+		sim_file_make(rig.world, path[i], size);
+	rig_make(&rig, "mirror:[file:a.img],[file:b.img],state=s,region=8MiB");
+	miss_a_write("a.img", 'x');
+	assert_int_equal(rig_ask(&rig, WEFT_ZERO, WEFT_NO_UNMAP, 0, size, NULL), 0);
+	rig_unmake(&rig);
+	rig_make(&rig, "file:a.img");
+	change(WEFT_WRITE, 0, 1 << 20, 1 << 20, 'f');
+	for (uint64_t at = 1 << 20; at < size; at += CELL)
+		assert_int_equal(rig_ask(&rig, WEFT_WRITE, 0, at, CELL, data), 0);
+	rig_unmake(&rig);
+	be_slow();
+	rig_make(&rig, "mirror:[file:a.img],[file:b.img],state=s,region=8MiB");
+	for (unsigned writes = 0; !is_live(0); writes++) {
+		uint64_t before = zeroed();
+
+		assert_true(writes < 100000);
+		assert_int_equal(rig_ask(&rig, WEFT_WRITE, 0, 0, CELL, data), 0);
+		assert_in_range(zeroed() - before, 0, MIRROR_ZEROES);
+		waited += zeroed() > before;
+	}
+	assert_in_range(waited, 7, 16); /* else this says nothing */
+	assert_memory_equal(sim_file_bytes(rig.world, path[0]), sim_file_bytes(rig.world, path[1]), size);
+	rig_unmake(&rig);
+}
+
+/* ---- whatever they hold ---- */
+
+#define FOUR "mirror:[file:a.img],[file:b.img],[file:c.img],[file:d.img],state=s,region=1MiB"
+
+/* All but leg 1 miss a write. */
+static void make_four(void)
+{
+	if (!sim_file_exists(rig.world, path[3]))
+		for (unsigned i = 2; i < 4; i++)
+			sim_file_make(rig.world, path[i], 1 << 20);
+	rig_make(&rig, FOUR);
+	change(WEFT_WRITE, 0, 1 << 20, 1 << 20, 'f');
+	for (unsigned i = 2; i < 4; i++)
+		sim_file_fault(rig.world, path[i], WEFT_WRITE, 1, SIM_FAULT_ERROR, -EIO);
+	miss_a_write("a.img", 'x');
+	rig_unmake(&rig);
+}
+
+static void until_all_four_are_live(void)
+{
+	while (!is_live(0) || !is_live(2) || !is_live(3))
+		rig_run(&rig, LATENCY_NS);
+}
+
+/* Data and holes in turn, of up to so many cells, on this leg only. */
+static void scatter(unsigned leg, unsigned cells)
+{
+	static char data[1 << 20];
+	bool hole = sim_chance(rig.world, 1, 2);
+	char text[16];
+
+	snprintf(text, sizeof(text), "file:%s", path[leg]);
+	rig_make(&rig, text);
+	for (uint64_t at = 0, len; at < 1 << 20; at += len, hole = !hole) {
+		len = CELL * (1 + sim_rand(rig.world) % cells);
+		len = len < (1 << 20) - at ? len : (1 << 20) - at;
+		memset(data, 'a' + (int)(sim_rand(rig.world) % 26), len);
+		assert_int_equal(rig_ask(&rig, hole ? WEFT_ZERO : WEFT_WRITE, 0, at, len, hole ? NULL : data), 0);
+	}
+	rig_unmake(&rig);
+}
+
+/* On this leg only: each odd cell is a hole. */
+static void hold_every_other_cell(unsigned leg)
+{
+	char text[16];
+
+	snprintf(text, sizeof(text), "file:%s", path[leg]);
+	rig_make(&rig, text);
+	change(WEFT_WRITE, 0, 1 << 20, 1 << 20, 'f');
+	change(WEFT_ZERO, CELL, 2 * CELL, CELL, 0);
+	rig_unmake(&rig);
+}
+
+/* Of three others one has the holes of the source, the others have data there. */
+static void a_leg_that_has_the_holes_is_left_as_it_is(void **state)
+{
+	(void)state;
+	make_files();
+	make_four();
+	hold_every_other_cell(1);
+	hold_every_other_cell(2);
+	rig_make(&rig, FOUR);
+	until_all_four_are_live();
+	legs_are_equal(4);
+	assert_int_equal(asked(2, WEFT_STAT_OTHER), 4); /* what it holds; nothing is zeroed */
+	assert_int_equal(sim_file_used(rig.world, "c.img"), 1 << 19);
+	rig_unmake(&rig);
+}
+
+/* Each of several legs has its own holes, and its own end of what it tells at once. */
+static void whatever_legs_hold_they_become_equal(void **state)
+{
+	(void)state;
+	make_files();
+	for (unsigned round = 0; round < 12; round++) {
+		make_four();
+		for (unsigned i = 0; i < 4; i++)
+			scatter(i, 1u << round % 6);
+		rig_make(&rig, FOUR);
+		until_all_four_are_live();
+		legs_are_equal(4);
+		for (unsigned i = 0; i < 4; i++)
+			assert_in_range(sim_file_used(rig.world, path[i]), sim_file_used(rig.world, "b.img"),
+				2 * sim_file_used(rig.world, "b.img"));
+		rig_unmake(&rig);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -245,8 +422,13 @@ int main(void)
 		RIG_TEST(longer_holes_are_given_back),
 		RIG_TEST(what_fails_amid_others_is_copied_again),
 		RIG_TEST(a_source_that_fails_amid_others_is_left),
+		RIG_TEST(after_a_failure_nothing_is_begun),
+		RIG_TEST(what_is_torn_behind_the_copy_is_copied_again),
 		RIG_TEST(a_rebuild_leaves_most_of_the_time_to_others),
 		RIG_TEST(a_writer_waits_for_no_more_than_one_errand),
+		RIG_TEST(a_writer_waits_for_no_more_than_some_zeroes),
+		RIG_TEST(a_leg_that_has_the_holes_is_left_as_it_is),
+		RIG_TEST(whatever_legs_hold_they_become_equal),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
