@@ -405,6 +405,11 @@ int64_t env_fd_size(struct env *env, int fd)
 	return env_fault(env) ? -EIO : env->ops->fd_size(env, fd);
 }
 
+int env_fd_copy(struct env *env, int fd)
+{
+	return env_fault(env) ? -EIO : env->ops->fd_copy(env, fd);
+}
+
 /* ---- streams ---- */
 
 int env_listen(struct env_loop *loop, const char *where, const struct env_listen_wants *wants,

@@ -207,6 +207,8 @@ void env_pages_free(struct env *env, void *base, uint64_t size);
 void env_pages_drop(struct env *env, void *base, uint64_t size);
 void env_fd_close(struct env *env, int fd);
 int64_t env_fd_size(struct env *env, int fd);
+/* Another descriptor of the same, close-on-exec; -errno. */
+int env_fd_copy(struct env *env, int fd);
 
 /* ---- streams: unix sockets (TCP for the network exports); non-blocking; also carry descriptors ---- */
 #define ENV_FDS_MAX 32

@@ -14,7 +14,7 @@
  * The calls that count: env_alloc, env_pages_alloc (they return NULL), env_loop_open (also movable), env_loop_alarm,
  * env_loop_pin, env_gate_open,
  * env_thread_start, env_medium_open, env_medium_size, env_medium_resize, env_notifier_open,
- * env_notifier_watch, env_shm_create, env_map, env_fd_size, env_listen, env_connect,
+ * env_notifier_watch, env_shm_create, env_map, env_fd_size, env_fd_copy, env_listen, env_connect,
  * env_stream_read, env_stream_write, env_signals_watch, env_file_read, env_file_write, env_file_try, env_file_remove (they
  * return -EIO, with `why`). A call that fails has done nothing, except that env_notifier_open and env_listen
  * have closed the descriptor that they were to adopt.

@@ -46,6 +46,7 @@ struct env_ops {
 	void (*pages_drop)(struct env *env, void *base, uint64_t size);
 	void (*fd_close)(struct env *env, int fd);
 	int64_t (*fd_size)(struct env *env, int fd);
+	int (*fd_copy)(struct env *env, int fd);
 
 	void (*usage)(struct env *env, struct env_usage *out);
 	bool (*is_terminal)(struct env *env); /* NULL: never */

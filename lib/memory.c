@@ -117,6 +117,12 @@ static int make(struct memory_call *m, struct weft_why *why)
 			return weft_why(why, error, "no shared memory of %llu bytes can be had: ask for less, or raise the limits",
 				(unsigned long long)m->size);
 		memory->own_fd = true;
+	} else if (m->fd >= 0) { /* the program may close its own, and another file get the number */
+		memory->fd = env_fd_copy(weft->env, m->fd);
+		if (memory->fd < 0)
+			return weft_why(why, memory->fd, "memory: no descriptor of our own for fd %d: raise the limit of open files "
+				"(ulimit -n)", m->fd);
+		memory->own_fd = true;
 	}
 	if (m->base == NULL) {
 		error = env_map(weft->env, memory->fd, m->offset, m->size, true, &memory->mapping, why);

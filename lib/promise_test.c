@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 static struct use u; /* of which only `why`: each test opens instances of its own */
@@ -313,7 +314,8 @@ static void memory_lies_where_its_descriptor_says(void **state)
 	struct weft_server *server;
 	struct weft *weft;
 	char where[100], *base;
-	int fd = memfd_create("promise", MFD_CLOEXEC);
+	struct stat facts;
+	int fd = memfd_create("promise", MFD_CLOEXEC), other;
 
 	(void)state;
 	assert_int_equal(ftruncate(fd, (off_t)(8 * BLOCK)), 0);
@@ -328,6 +330,13 @@ static void memory_lies_where_its_descriptor_says(void **state)
 	must(&u, weft_queue_open(guest, NULL, NULL, &asked, &u.why));
 	must(&u, weft_memory_map(weft, fd, (uint64_t)2 * BLOCK, (uint64_t)3 * BLOCK, 0, &mapped, &u.why));
 	must(&u, weft_memory_register(weft, base, (uint64_t)2 * BLOCK, fd, (uint64_t)5 * BLOCK, 0, &own, &u.why));
+	other = memfd_create("another", MFD_CLOEXEC);
+	assert_int_equal(dup2(other, fd), fd); /* it is the caller's, who has something else in mind for the number */
+	close(other);
+	assert_int_equal(fstat(weft_memory_fd(mapped), &facts), 0);
+	assert_int_equal(facts.st_size, 8 * BLOCK);
+	assert_int_equal(fstat(weft_memory_fd(own), &facts), 0);
+	assert_int_equal(facts.st_size, 8 * BLOCK);
 	for (unsigned i = 0; i < 3; i++)
 		written_in_place(asked, direct, (char *)weft_memory_base(mapped) + (size_t)i * BLOCK, (char)('a' + i));
 	for (unsigned i = 0; i < 2; i++)

@@ -3,6 +3,7 @@
 #include "env/linux/linux.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -176,6 +177,14 @@ static int64_t linux_fd_size(struct env *env, int fd)
 	return fstat(fd, &st) ? -errno : st.st_size;
 }
 
+static int linux_fd_copy(struct env *env, int fd)
+{
+	int copy = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+
+	(void)env;
+	return copy < 0 ? -errno : copy;
+}
+
 static bool linux_forked(struct env *env)
 {
 	return linux_env_of(env)->pid != getpid();
@@ -210,6 +219,7 @@ static const struct env_ops linux_ops = {
 	.pages_drop = linux_pages_drop,
 	.fd_close = linux_fd_close,
 	.fd_size = linux_fd_size,
+	.fd_copy = linux_fd_copy,
 	.usage = linux_usage,
 	.file_read = linux_file_read,
 	.file_write = linux_file_write,

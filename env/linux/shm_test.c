@@ -27,9 +27,13 @@ static void two_mappings_show_the_same_bytes(void **state)
 {
 	struct world *w = *state;
 	struct env_mapping *a, *b;
-	int fd;
+	int first, fd;
 
-	assert_int_equal(env_shm_create(w->env, "test", 16 * PAGE, &fd), 0);
+	assert_int_equal(env_shm_create(w->env, "test", 16 * PAGE, &first), 0);
+	fd = env_fd_copy(w->env, first);
+	assert_true(fd >= 0 && fd != first);
+	env_fd_close(w->env, first);
+	assert_int_equal(env_fd_copy(w->env, first), -EBADF);
 	assert_int_equal(env_fd_size(w->env, fd), 16 * PAGE);
 	assert_int_equal(env_map(w->env, fd, 0, 16 * PAGE, true, &a, &w->why), 0);
 	assert_int_equal(

@@ -80,6 +80,13 @@ int64_t sim_fd_size(struct env *env, int fd)
 	return thing != NULL && thing->type == SIM_SHM ? (int64_t)thing->size : -EBADF;
 }
 
+int sim_fd_copy(struct env *env, int fd)
+{
+	struct sim_thing *thing = sim_fd_get(node_of(env), fd);
+
+	return thing != NULL ? sim_fd_install(node_of(env), thing) : -EBADF;
+}
+
 /* ---- shared memory ---- */
 
 int sim_shm_create(struct env *env, const char *name, uint64_t size, int *fd)

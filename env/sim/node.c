@@ -268,7 +268,7 @@ static const struct env_ops sim_ops = {
 	.thread_join = thread_join, .thread_run_here = thread_run_here, .medium_open = sim_medium_open,
 	.notifier_open = sim_notifier_open, .shm_create = sim_shm_create, .map = sim_map, .unmap = sim_unmap,
 	.pages_alloc = pages_alloc, .pages_free = pages_free, .pages_drop = pages_drop, .fd_close = sim_fd_close,
-	.fd_size = sim_fd_size, .usage = usage, .file_read = file_read,
+	.fd_size = sim_fd_size, .fd_copy = sim_fd_copy, .usage = usage, .file_read = file_read,
 	.file_write = sim_file_write, .file_try = sim_file_try,
 	.file_remove = sim_file_remove,
 };

@@ -222,6 +222,7 @@ int sim_map(struct env *env, int fd, uint64_t offset, uint64_t size, bool writab
 void sim_unmap(struct env_mapping *mapping);
 void sim_fd_close(struct env *env, int fd);
 int64_t sim_fd_size(struct env *env, int fd);
+int sim_fd_copy(struct env *env, int fd);
 
 /* loop.c */
 int sim_loop_open(struct env *env, bool movable, struct env_loop **out, struct weft_why *why);

@@ -287,11 +287,11 @@ enum weft_memory_flag { WEFT_MEMORY_PIN = 1 /* fixed buffers of every reactor's 
 
 /* Zeroed, aligned to 4096, shareable with servers (vhost-user) that so read and write it in place. */
 WEFT_API int weft_memory_alloc(struct weft *weft, uint64_t size, unsigned flags, struct weft_memory **out, struct weft_why *why);
-/* [offset, offset + size) of a descriptor, mapped and shared. `fd` stays the caller's. */
+/* [offset, offset + size) of a descriptor, mapped and shared. `fd` stays the caller's, who may close it at once. */
 WEFT_API int weft_memory_map(struct weft *weft, int fd, uint64_t offset, uint64_t size, unsigned flags, struct weft_memory **out,
 	struct weft_why *why);
-/* Memory of the program's own; `fd` (-1: none) and `fd_offset` say what it is a mapping of. Both stay the caller's, until after
- * weft_memory_release. */
+/* Memory of the program's own; `fd` (-1: none) and `fd_offset` say what it is a mapping of. Both stay the caller's: the memory until
+ * after weft_memory_release, the descriptor may be closed at once. */
 WEFT_API int weft_memory_register(struct weft *weft, void *base, uint64_t size, int fd, uint64_t fd_offset, unsigned flags,
 	struct weft_memory **out, struct weft_why *why);
 /* -EBUSY: requests use it: staged or in flight, by this thread, or by another before it let this one know. As with free(), no
