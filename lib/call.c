@@ -96,14 +96,24 @@ static void wait_until_done(struct weft *weft, const struct call *call)
 	env_gate_leave(weft->gate);
 }
 
+static void calls_add(struct weft *weft, int n)
+{
+	env_gate_enter(weft->gate);
+	WEFT_ASSERT(n > 0 || weft->calls > 0);
+	weft->calls += (unsigned)n;
+	env_gate_leave(weft->gate);
+}
+
 int call_wait(struct weft *weft, struct call *call, struct weft_why *why)
 {
+	calls_add(weft, 1);
 	call_send(weft, call);
 	if (weft->caller && weft->owner == env_thread_mark()) {
 		run_control_until(weft, call);
 	} else {
 		wait_until_done(weft, call);
 	}
+	calls_add(weft, -1);
 	WEFT_ASSERT(call->status <= 0);
 	if (call->status != 0 && why != NULL)
 		*why = call->why;

@@ -83,7 +83,7 @@ int weft_event_wait(struct weft *weft, struct weft_event *event, uint64_t timeou
 {
 	struct note *once = NULL;
 	uint64_t now, until;
-	bool got, ours, over = timeout_ns == 0;
+	bool got, ours, closing, over = timeout_ns == 0;
 
 	if (check(weft, event) != 0)
 		return -EINVAL;
@@ -92,21 +92,28 @@ int weft_event_wait(struct weft *weft, struct weft_event *event, uint64_t timeou
 	ours = weft->caller && weft->owner == env_thread_mark();
 	now = env_now_ns(weft->env);
 	until = timeout_ns < WEFT_FOREVER - now ? now + timeout_ns : WEFT_FOREVER;
-	for (;;) {
-		env_gate_enter(weft->gate);
-		got = take(weft, event, &once);
-		if (!got && !over && !ours)
-			env_gate_wait(weft->gate, until == WEFT_FOREVER ? until : until - now);
-		env_gate_leave(weft->gate);
-		if (got || over)
-			break;
-		if (ours)
-			control_wait(weft, until == WEFT_FOREVER ? until : until - now);
+	env_gate_enter(weft->gate);
+	weft->waiting++;
+	while (!(got = take(weft, event, &once)) && !over && !weft->closing) {
+		uint64_t left = until == WEFT_FOREVER ? until : until - now;
+
+		if (ours) {
+			env_gate_leave(weft->gate);
+			control_wait(weft, left);
+			env_gate_enter(weft->gate);
+		} else {
+			env_gate_wait(weft->gate, left);
+		}
 		now = env_now_ns(weft->env);
 		over = now >= until;
 	}
+	closing = weft->closing;
 	weft_free(weft->core, once);
-	return got;
+	weft->waiting--;
+	if (closing)
+		env_gate_wake(weft->gate);
+	env_gate_leave(weft->gate); /* from here on the instance may be gone */
+	return got ? 1 : closing ? -ECANCELED : 0;
 }
 
 int weft_event_fd(struct weft *weft)

@@ -31,6 +31,10 @@ static int settings_check(const struct weft_settings *s, struct weft_why *why)
 		return weft_why(why, -EINVAL, "settings: mode %u: use one of enum weft_mode", s->mode);
 	if (s->slots < 2 || s->slots > 1u << 16)
 		return weft_why(why, -EINVAL, "settings: slots %u: use 2 to 65536", s->slots);
+	for (unsigned i = 0; s->cpus != NULL && i < s->service; i++)
+		if (s->cpus[i] < 0)
+			return weft_why(why, -EINVAL, "settings: cpus[%u] is %d: name a processor for each service reactor, or "
+				"pass NULL for anywhere", i, s->cpus[i]);
 	if (s->log_level > WEFT_LOG_DEBUG)
 		return weft_why(why, -EINVAL, "settings: log_level %u: use one of enum weft_log_level", s->log_level);
 	return 0;
@@ -160,20 +164,37 @@ int weft_open(const struct weft_settings *settings, struct weft **out, struct we
 
 /* ---- closing ---- */
 
-static int all_closed(struct weft *weft, struct weft_why *why)
+/* Inside the gate. */
+static int all_closed(const struct weft *weft, struct weft_why *why)
 {
 	static const char *const what[HANDLE_KINDS] = {
 		"devices that are open, or being opened or closed: weft_device_close them, or take the event (weft_event_next),",
 		"open queues: weft_queue_close them", "pieces of memory: weft_memory_release them",
 		"open exports: weft_export_close them" };
-	int error = 0;
+
+	for (unsigned kind = 0; kind < HANDLE_KINDS; kind++)
+		if (weft->open[kind] > 0)
+			return weft_why(why, -EBUSY, "there still are %u %s first", weft->open[kind], what[kind]);
+	if (weft->programs != NULL)
+		return weft_why(why, -EBUSY, "there still are open reactors: weft_reactor_close first");
+	if (weft->calls > 0 || weft->closing)
+		return weft_why(why, -EBUSY, "another thread is in a call of this instance: let it return first");
+	return 0;
+}
+
+/* From 0 on nobody else is in the instance: who waits for events has gone. */
+static int close_begin(struct weft *weft, struct weft_why *why)
+{
+	int error;
 
 	env_gate_enter(weft->gate);
-	for (unsigned kind = 0; kind < HANDLE_KINDS && error == 0; kind++)
-		if (weft->open[kind] > 0)
-			error = weft_why(why, -EBUSY, "there still are %u %s first", weft->open[kind], what[kind]);
-	if (error == 0 && weft->programs != NULL)
-		error = weft_why(why, -EBUSY, "there still are open reactors: weft_reactor_close first");
+	error = all_closed(weft, why);
+	if (error == 0) {
+		weft->closing = true;
+		env_gate_wake(weft->gate);
+		while (weft->waiting > 0)
+			env_gate_wait(weft->gate, WEFT_FOREVER);
+	}
 	env_gate_leave(weft->gate);
 	return error;
 }
@@ -193,11 +214,14 @@ int weft_close(struct weft *weft, struct weft_why *why)
 	if (error == 0 && weft->caller && weft->owner != env_thread_mark())
 		error = weft_why(why, -EPERM, "control belongs to the thread that called weft_open: close the instance there");
 	if (error == 0)
-		error = all_closed(weft, why);
-	if (error == 0)
-		error = call_wait(weft, &call, why);
+		error = close_begin(weft, why);
 	if (error != 0)
 		return error;
+	error = call_wait(weft, &call, why);
+	if (error != 0) {
+		weft->closing = false;
+		return error;
+	}
 	while ((note = weft->events) != NULL) {
 		weft->events = note->next;
 		if (note->once)

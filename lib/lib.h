@@ -90,6 +90,8 @@ struct weft {
 	struct program *programs;
 	struct area *areas;              /* by address */
 	unsigned nareas;
+	unsigned calls, waiting;         /* threads that wait for a call, and for an event */
+	bool closing;
 	unsigned open[HANDLE_KINDS];
 	struct handle *closed[HANDLE_KINDS], **closed_tail[HANDLE_KINDS];
 	unsigned nclosed[HANDLE_KINDS];
@@ -158,6 +160,7 @@ struct program {
 	uint32_t ended;                  /* completions that wait in the queues */
 	uint64_t sent;                   /* how often what was staged has been sent */
 	bool notify, alarm;
+	_Atomic bool waits;              /* the owner does, in program_run; read by others */
 	/* registered memory as it was at `generation` */
 	const struct area *last;         /* that was found */
 	uint32_t generation;

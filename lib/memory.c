@@ -120,8 +120,8 @@ static int make(struct memory_call *m, struct weft_why *why)
 	} else if (m->fd >= 0) { /* the program may close its own, and another file get the number */
 		memory->fd = env_fd_copy(weft->env, m->fd);
 		if (memory->fd < 0)
-			return weft_why(why, memory->fd, "memory: no descriptor of our own for fd %d: raise the limit of open files "
-				"(ulimit -n)", m->fd);
+			return weft_why(why, memory->fd, "memory: no descriptor of our own for fd %d: raise the limit of open "
+				"files (ulimit -n)", m->fd);
 		memory->own_fd = true;
 	}
 	if (m->base == NULL) {

@@ -2,8 +2,11 @@
 /* Every call of libweft with what no program should pass: an error, a sentence that says what to do, and all goes on. */
 #include "lib/rig_test.h"
 
+#include "lib/lib.h"
+
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
@@ -173,6 +176,9 @@ static void settings_and_memory_are_checked(void **state)
 	weft_settings_init(&s);
 	s.mode = 9;
 	REFUSED(u, weft_open(&s, &weft, &u->why), -EINVAL);
+	weft_settings_init(&s);
+	s.cpus = &(const int){ -5 };
+	REFUSED(u, weft_open(&s, &weft, &u->why), -EINVAL);
 	REFUSED(u, weft_reactor_open(u->weft, &r, &reactor, &u->why), -EINVAL);
 	REFUSED(u, weft_queue_open(u->device, u->reactor, &q, &queue, &u->why), -EINVAL);
 	weft_queue_settings_init(&q);
@@ -260,6 +266,57 @@ static void another_threads_queue_is_refused_until_it_is_adopted(void **state)
 	assert_int_equal(weft_reactor_close(bound, &u->why), 0);
 }
 
+static void *wait_for_events(void *weft)
+{
+	struct weft_event event;
+
+	return (void *)(intptr_t)weft_event_wait(weft, &event, WEFT_FOREVER);
+}
+
+static bool somebody_waits(const struct weft *weft)
+{
+	bool waits;
+
+	env_gate_enter(weft->gate);
+	waits = weft->waiting > 0;
+	env_gate_leave(weft->gate);
+	return waits;
+}
+
+static void *ask_for_a_kind(void *weft)
+{
+	return (void *)(uintptr_t)weft_device_kind(weft, 0);
+}
+
+/* Others are in the instance that is to be closed: one waits for an event, and goes; one for an answer, and is waited for. */
+static void an_instance_is_not_closed_under_another_thread(void **state)
+{
+	struct use *u = *state;
+	struct weft_settings settings;
+	struct weft *weft;
+	pthread_t waits, asks;
+	void *got;
+
+	weft_settings_init(&settings);
+	settings.control = WEFT_CONTROL_CALLER; /* so that its answer comes when we say so */
+	assert_int_equal(weft_open(&settings, &weft, &u->why), 0);
+	assert_int_equal(weft_control_step(weft), 0);
+	assert_int_equal(pthread_create(&asks, NULL, ask_for_a_kind, weft), 0);
+	assert_true(readable(weft_control_fd(weft), 10000));
+	REFUSED(u, weft_close(weft, &u->why), -EBUSY);
+	assert_int_equal(weft_control_step(weft), 0);
+	pthread_join(asks, &got);
+	assert_non_null(got);
+	assert_int_equal(weft_close(weft, &u->why), 0);
+	assert_int_equal(weft_open(NULL, &weft, &u->why), 0);
+	assert_int_equal(pthread_create(&waits, NULL, wait_for_events, weft), 0);
+	while (!somebody_waits(weft))
+		sched_yield();
+	assert_int_equal(weft_close(weft, &u->why), 0);
+	pthread_join(waits, &got);
+	assert_int_equal((intptr_t)got, -ECANCELED);
+}
+
 /* In the child: each call that would wait for a thread that is not there, or be forgotten by one, is refused. */
 static int in_the_child(struct use *u, bool waits)
 {
@@ -334,6 +391,7 @@ int main(void)
 		USE_TEST(settings_and_memory_are_checked),
 		USE_TEST(what_was_closed_is_found_out),
 		USE_TEST(another_threads_queue_is_refused_until_it_is_adopted),
+		USE_TEST(an_instance_is_not_closed_under_another_thread),
 		USE_TEST(a_forked_child_is_told_so),
 		USE_TEST(a_child_that_was_forked_on_a_reactor_is_told_so),
 		USE_TEST(a_forked_child_does_not_step_its_parents_control),

@@ -248,6 +248,8 @@ int weft_reactor_adopt(struct weft_reactor *reactor, struct weft_why *why)
 		return error;
 	if (!reactor->movable)
 		return weft_why(why, -EPERM, "this reactor stays with the thread that opened it: open it without settings.bound");
+	if (atomic_load(&program_of(reactor)->waits))
+		return weft_why(why, -EBUSY, "its owner is waiting on this reactor: weft_reactor_wake it, and let it return first");
 	reactor->owner = env_thread_mark();
 	return 0;
 }
@@ -334,6 +336,7 @@ int program_run(struct program *p, const uint32_t *count, uint32_t enough, uint6
 	uint64_t now = env_now_ns(env), until = timeout_ns < WEFT_FOREVER - now ? now + timeout_ns : WEFT_FOREVER;
 	int status = 0;
 
+	atomic_store_explicit(&p->waits, true, memory_order_relaxed);
 	while (*count < enough) {
 		bool worked = reactor_turn(reactor, now), over = *count >= enough || nudged(reactor);
 		uint64_t wait = worked || over ? 0 : reactor_rest(reactor);
@@ -357,6 +360,7 @@ int program_run(struct program *p, const uint32_t *count, uint32_t enough, uint6
 	if (WEFT_UNLIKELY(p->notify))
 		descriptor_set(p);
 	reactor_leave(before);
+	atomic_store_explicit(&p->waits, false, memory_order_relaxed);
 	return status;
 }
 

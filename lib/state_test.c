@@ -196,13 +196,14 @@ static void own_submit(struct weft_blk *blk, struct weft_hop *hop)
 }
 
 static const struct weft_blk_ops own_ops = { .submit = own_submit };
+static const struct weft_blk_ops *ops = &own_ops;
 
 static void own_start(struct weft_object *object, struct weft_task *task)
 {
 	struct own *own = WEFT_CONTAINER(object, struct own, object);
 
 	wrong = control_ends(present, -EDEADLK); /* the control side's turn */
-	own->blk.ops = &own_ops;
+	own->blk.ops = ops;
 	own->blk.size = BLOCK;
 	own->blk.block = 512;
 	own->blk.ops_can = WEFT_OP_BIT(WEFT_READ) | WEFT_OP_BIT(WEFT_WRITE);
@@ -215,6 +216,27 @@ static const struct weft_kind own_kind = { .name = "own", .summary = "misuses li
 static const struct weft_kind *const own_kinds[] = { &own_kind, NULL };
 static const struct weft_module own_module = { WEFT_ABI, sizeof(struct weft_module), sizeof(struct weft_kind), "own", "1",
 	own_kinds };
+
+/* ---- in a wait: another thread would have the reactor ---- */
+
+static void *adopt(void *reactor)
+{
+	return (void *)(intptr_t)weft_reactor_adopt(reactor, NULL);
+}
+
+static void adopted_submit(struct weft_blk *blk, struct weft_hop *hop)
+{
+	pthread_t thread;
+	void *got;
+
+	(void)blk;
+	assert_int_equal(pthread_create(&thread, NULL, adopt, present->reactor), 0);
+	pthread_join(thread, &got);
+	wrong = (intptr_t)got == -EBUSY ? NULL : "weft_reactor_adopt";
+	weft_hop_complete(hop, 0);
+}
+
+static const struct weft_blk_ops adopted_ops = { .submit = adopted_submit };
 
 static void in_a_turn(void **state)
 {
@@ -237,6 +259,27 @@ static void in_a_turn(void **state)
 	assert_int_equal(weft_device_close(own, &u->why), 0);
 }
 
+static void in_a_wait(void **state)
+{
+	struct use *u = *state;
+	struct weft_device *own;
+	struct weft_queue *queue;
+	char bytes[512];
+
+	present = u;
+	ops = &adopted_ops;
+	must(u, weft_module_add(u->weft, &own_module, &u->why));
+	must(u, weft_device_open(u->weft, "delay:[own:],all=1ms", &own, &u->why));
+	must(u, weft_queue_open(own, u->reactor, NULL, &queue, &u->why));
+	wrong = "nothing was tried";
+	assert_int_equal(weft_queue_read(queue, 0, bytes, sizeof(bytes), u, 0), 0);
+	assert_int_equal(one(queue, u), 0);
+	assert_none(wrong);
+	must(u, weft_queue_close(queue, &u->why));
+	must(u, weft_device_close(own, &u->why));
+	ops = &own_ops;
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -244,6 +287,7 @@ int main(void)
 		USE_TEST(of_another_thread),
 		USE_TEST(of_a_process_that_was_forked),
 		USE_TEST(in_a_turn),
+		USE_TEST(in_a_wait),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

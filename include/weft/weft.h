@@ -60,8 +60,9 @@ WEFT_API void weft_settings_init(struct weft_settings *settings);
 
 /* `settings` may be NULL. -EINVAL, -ENOMEM, -EMFILE ... */
 WEFT_API int weft_open(const struct weft_settings *settings, struct weft **out, struct weft_why *why);
-/* Ends the threads and frees all that is left of closed handles. -EBUSY: devices, exports, reactors or memory are open. After
- * 0 no call may be made with `weft` or anything that was opened in it. */
+/* Ends the threads and frees all that is left of closed handles. -EBUSY: devices, exports, reactors or memory are open, or another
+ * thread is in a call; but who waits for events is sent back. After 0 no call may be made with `weft` or anything that was opened
+ * in it. */
 WEFT_API int weft_close(struct weft *weft, struct weft_why *why);
 
 /* WEFT_CONTROL_CALLER only, on the thread that called weft_open: does what there is to do for the control side. Then the
@@ -94,7 +95,8 @@ struct weft_event {
 };
 /* Takes the oldest event: 1, or 0: there is none. Any thread. */
 WEFT_API int weft_event_next(struct weft *weft, struct weft_event *event);
-/* The same, waiting for one: 0 when the time is over. Any thread but, with WEFT_CONTROL_CALLER, only that one. */
+/* The same, waiting for one: 0 when the time is over, -ECANCELED: the instance is being closed. Any thread but, with
+ * WEFT_CONTROL_CALLER, only that one. */
 WEFT_API int weft_event_wait(struct weft *weft, struct weft_event *event, uint64_t timeout_ns);
 /* Readable while there are events. The instance's; not to be read. */
 WEFT_API int weft_event_fd(struct weft *weft);
@@ -179,7 +181,8 @@ WEFT_API int weft_reactor_open(struct weft *weft, const struct weft_reactor_sett
 	struct weft_why *why);
 /* -EBUSY: queues are open on it. */
 WEFT_API int weft_reactor_close(struct weft_reactor *reactor, struct weft_why *why);
-/* The calling thread owns the reactor from now on; its owner until now makes no call meanwhile. -EPERM: it is `bound`. */
+/* The calling thread owns the reactor from now on; its owner until now makes no call meanwhile. -EPERM: it is `bound`; -EBUSY: its
+ * owner is waiting on it. */
 WEFT_API int weft_reactor_adopt(struct weft_reactor *reactor, struct weft_why *why);
 WEFT_API int weft_reactor_mode(struct weft_reactor *reactor, enum weft_mode mode);
 
@@ -290,8 +293,8 @@ WEFT_API int weft_memory_alloc(struct weft *weft, uint64_t size, unsigned flags,
 /* [offset, offset + size) of a descriptor, mapped and shared. `fd` stays the caller's, who may close it at once. */
 WEFT_API int weft_memory_map(struct weft *weft, int fd, uint64_t offset, uint64_t size, unsigned flags, struct weft_memory **out,
 	struct weft_why *why);
-/* Memory of the program's own; `fd` (-1: none) and `fd_offset` say what it is a mapping of. Both stay the caller's: the memory until
- * after weft_memory_release, the descriptor may be closed at once. */
+/* Memory of the program's own; `fd` (-1: none) and `fd_offset` say what it is a mapping of. Both stay the caller's: the memory
+ * until after weft_memory_release, the descriptor may be closed at once. */
 WEFT_API int weft_memory_register(struct weft *weft, void *base, uint64_t size, int fd, uint64_t fd_offset, unsigned flags,
 	struct weft_memory **out, struct weft_why *why);
 /* -EBUSY: requests use it: staged or in flight, by this thread, or by another before it let this one know. As with free(), no
