@@ -242,22 +242,12 @@ static void long_requests_borrow_one_of_a_few_vectors(void **state)
 	unserve(s);
 }
 
-static void longest_open_msg(void *self)
-{
-	struct rig *rig = self;
-
-	for (unsigned twice = 0; twice < 2; twice++)
-		assert_int_equal(slot_longest_open(rig->stack, rig->core->reactor[rig->lane], &rig->task.why), 0);
-	rig->ended = true;
-}
-
 static void the_longest_vector_goes_along_its_line(void **state)
 {
 	struct served s = serve(NULL, &leaf_ops, 1, 8);
 	struct weft_slot *slot[6];
 
 	(void)state;
-	rig_message(s.rig, 1, longest_open_msg);
 	for (unsigned i = 0; i < WEFT_COUNT(slot); i++) {
 		slot[i] = weft_session_slot(&s.rig->session);
 		assert_int_equal(slot_longest_borrow(slot[i]), i == 0);

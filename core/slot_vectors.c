@@ -16,7 +16,6 @@
 #include "core/stack.h"
 
 #define VECTOR_BYTES ((uint64_t)WEFT_VECTOR_SEGS * sizeof(struct weft_seg))
-#define LONGEST_BYTES ((uint64_t)SLOT_LONGEST_SEGS * sizeof(struct weft_seg))
 
 int slot_vectors_open(struct weft_reactor *reactor, struct weft_why *why)
 {
@@ -70,28 +69,6 @@ bool weft_slot_borrow(struct weft_slot *slot)
 static struct slot_pool *pool_of(const struct weft_slot *slot)
 {
 	return &slot->session->stack->pool[slot->session->reactor->lane];
-}
-
-int slot_longest_open(struct weft_stack *stack, struct weft_reactor *reactor, struct weft_why *why)
-{
-	struct slot_pool *pool = &stack->pool[reactor->lane];
-
-	WEFT_ASSERT(weft_reactor_here() == reactor && pool->base != NULL);
-	if (pool->longest != NULL)
-		return 0;
-	pool->longest = env_pages_alloc(stack->core->env, LONGEST_BYTES, false);
-	if (pool->longest == NULL)
-		return weft_why(why, -ENOMEM, "%s: no memory for requests of up to %u segments", stack->name, SLOT_LONGEST_SEGS);
-	pool->line_tail = &pool->line;
-	return 0;
-}
-
-void slot_longest_close(struct weft_stack *stack, struct slot_pool *pool)
-{
-	WEFT_ASSERT(pool->longest_at == NULL && pool->line == NULL);
-	if (pool->longest != NULL)
-		env_pages_free(stack->core->env, pool->longest, LONGEST_BYTES);
-	pool->longest = NULL;
 }
 
 static void longest_goes_to(struct slot_pool *pool, struct weft_slot *slot)

@@ -30,16 +30,21 @@ static void go_to(struct weft_stack *stack, unsigned lane)
 static int pool_open(struct weft_stack *stack, struct weft_reactor *reactor, struct weft_why *why)
 {
 	struct slot_pool *pool = &stack->pool[reactor->lane];
+	uint64_t slots;
 
 	WEFT_ASSERT(pool->base == NULL && stack->root.child_stride > 0);
 	pool->count = 2 * reactor->budget; /* see the invariants of slot.c; untouched memory costs nothing */
 	/* An odd number of cache lines: else the lines that all hops use would share half of the cache. */
 	pool->slot_size = ((uint32_t)sizeof(struct weft_slot) + stack->root.child_stride) | 64;
-	pool->bytes = (uint64_t)pool->slot_size * pool->count;
+	slots = (uint64_t)pool->slot_size * pool->count;
+	/* Behind them the longest vector: a session can be opened whenever its stack could, also after a change of layers. */
+	pool->bytes = slots + SLOT_LONGEST_SEGS * sizeof(struct weft_seg);
 	pool->base = env_pages_alloc(stack->core->env, pool->bytes, false);
 	if (pool->base == NULL)
 		return weft_why(why, -ENOMEM, "%s: no memory for %u slots of %u bytes: lower the budget of slots or the depth "
 			"of the stack", stack->name, pool->count, pool->slot_size);
+	pool->longest = (struct weft_seg *)(void *)(pool->base + slots);
+	pool->line_tail = &pool->line;
 	pool->next = reactor->pools;
 	reactor->pools = pool;
 	return 0;
@@ -50,14 +55,13 @@ static void pool_close(struct weft_stack *stack, struct weft_reactor *reactor)
 	struct slot_pool *pool = &stack->pool[reactor->lane], **link = &reactor->pools;
 	uint32_t free = 0;
 
-	WEFT_ASSERT(pool->base != NULL && pool->made <= pool->count);
+	WEFT_ASSERT(pool->base != NULL && pool->made <= pool->count && pool->longest_at == NULL && pool->line == NULL);
 	for (struct weft_slot *slot = pool->free; slot != NULL; slot = slot->next)
 		free++;
 	WEFT_ASSERT(free == pool->made);
 	while (*link != pool)
 		link = &(*link)->next;
 	*link = pool->next;
-	slot_longest_close(stack, pool);
 	env_pages_free(stack->core->env, pool->base, pool->bytes);
 	memset(pool, 0, sizeof(*pool));
 }

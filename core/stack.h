@@ -19,7 +19,7 @@ struct slot_pool {
 	uint64_t bytes;
 	uint32_t slot_size, made, count; /* made: of count, so far */
 	uint32_t users;                  /* of the stack on this reactor: an export, or a program's queues */
-	struct weft_seg *longest;        /* SLOT_LONGEST_SEGS; NULL: nobody has wanted it yet */
+	struct weft_seg *longest;        /* SLOT_LONGEST_SEGS, behind the slots */
 	struct weft_slot *longest_at;    /* the slot that has it */
 	struct weft_slot *line, **line_tail; /* that wait for it, linked through `next` */
 	struct slot_pool *next;          /* of the reactor */
@@ -71,12 +71,9 @@ void slot_vector_give(struct weft_slot *slot);
 
 /*
  * The longest vector, of a stack on one reactor: as long as the longest chain of a virtqueue, with a border for each memory
- * region of a guest. Requests take turns with it. Made when a session there may want it, not on its data path; its pages come as
- * it is used. On the reactor.
+ * region of a guest. Requests take turns with it. It is there as long as the slots, its pages come as it is used. On the reactor.
  */
 #define SLOT_LONGEST_SEGS (32768u + 256u)
-int slot_longest_open(struct weft_stack *stack, struct weft_reactor *reactor, struct weft_why *why);
-void slot_longest_close(struct weft_stack *stack, struct slot_pool *pool);
 /* False: another slot has it. This one stands in line: it will have it in a later turn, or leaves. */
 bool slot_longest_borrow(struct weft_slot *slot);
 /* Has not got it yet, and does not want it any more. */

@@ -57,9 +57,7 @@ static int ring_start_here(struct vux_ring *ring)
 	}
 	ring->session.source = (struct weft_source){ .poll = queue_poll, .arm = queue_arm, .disarm = queue_disarm,
 		.flush = queue_flush, .always = ring->kick == NULL };
-	status = slot_longest_open(ring->connection->exp->stack, ring->reactor, &ring->why);
-	if (status == 0)
-		status = weft_session_open(&ring->session, ring->reactor, ring->connection->exp->stack, &ring->why);
+	status = weft_session_open(&ring->session, ring->reactor, ring->connection->exp->stack, &ring->why);
 	if (status != 0)
 		return status;
 	virtq_notify_disable(&ring->vq);
