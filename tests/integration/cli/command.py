@@ -48,9 +48,13 @@ class Server:
         """Asks by the control socket until fact(answer) is true, while the child runs (or the server). -> what fact() told"""
         return until_told(fact, child or self.child, os.path.join(self.folder, self.path), command, *words)
 
-    def until_waiting(self, child, *device, count=1):
-        """-> the requests that have not ended, as soon as there are so many, while the child runs that sends them"""
-        return self.until(lambda told: len(told['requests']) >= count and told['requests'], 'requests', *device, child=child)
+    def until_waiting(self, child, *device, count=1, kind=''):
+        """-> the requests (of a kind) that have not ended, once there are so many, while the child runs that sends them"""
+        def waiting(told):
+            found = [one for one in told['requests'] if one['path'].startswith(kind)]
+            return len(found) >= count and found
+
+        return self.until(waiting, 'requests', *device, child=child)
 
     def refused(self, *words):
         """-> (status, what was said)"""

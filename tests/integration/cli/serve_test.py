@@ -153,7 +153,7 @@ def test_two_signals_at_once_are_one(serve, client):
 def test_requests_that_do_not_end_are_left_to_the_next_server_after_the_grace(serve, client):
     server = serve('file:new.img,create=1MiB', '--through', 'delay:write=10min', '--grace', '100ms')
     child = client('bench', 'vhost-user:vm0.sock', '--rw', 'write', '--verify', '--amount', '1MiB')
-    server.until_waiting(child)
+    server.until_waiting(child, kind='WRITE')  # --verify reads what is there first
     assert server.stop() == 0
     assert 'aborted (--grace)' in server.log()
     server.command[server.command.index('delay:write=10min')] = 'delay:write=1ms'

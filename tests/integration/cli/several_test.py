@@ -345,7 +345,7 @@ def test_what_was_left_by_both_is_done_by_the_next_server(serve, client):
                  second='delay:[file:b.img,create=1MiB],write=10min')
     children = [client(path, '--rw', 'write', '--amount', '1MiB') for path in (server.socket, 'second.sock')]
     for device, child in zip(('file0', 'file1'), children):
-        server.until_waiting(child, device)
+        server.until_waiting(child, device, kind='WRITE')
     server.child.kill()
     server.child.wait()
     server.command = [word.replace('write=10min', 'write=1ms') for word in server.command]
