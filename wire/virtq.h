@@ -160,6 +160,12 @@ static inline uint32_t virtq_in_use(const struct virtq *vq)
 	return vq->in_use;
 }
 
+/* Chains that the last server left in flight and virtq_pop has not given yet: it gives these first. */
+static inline uint32_t virtq_left(const struct virtq *vq)
+{
+	return vq->fault != NULL ? 0 : vq->resubmits - vq->resubmit_at;
+}
+
 /* Whether virtq_pop would find something (or a fault). One shared load at most. */
 bool virtq_has_work(struct virtq *vq);
 

@@ -398,15 +398,16 @@ static bool queue_not_popped(struct vux_ring *ring, struct weft_slot *slot, int 
 static bool queue_in_line(struct vux_ring *ring)
 {
 	struct weft_slot *slot = ring->parked;
+	bool ends = ring->stopping && !ring_has_left(ring);
 
 	WEFT_ASSERT(ring->in_line && !ring->reported && slot->session == &ring->session);
-	if (!slot_has_longest(slot) && !ring->stopping) {
+	if (!ends && (!slot_has_longest(slot))) {
 		ring->starved = true;
 		return false;
 	}
 	ring->parked = NULL;
 	ring->in_line = false;
-	if (!ring->stopping) {
+	if (!ends) {
 		queue_long(ring, slot);
 		weft_session_asked(&ring->session, ring->turn_bytes);
 		return true;
@@ -415,6 +416,26 @@ static bool queue_in_line(struct vux_ring *ring)
 		slot_longest_leave(slot);
 	weft_slot_give(slot);
 	return true;
+}
+
+/* Which ends here, or with its last request. */
+static bool queue_stops(struct vux_ring *ring)
+{
+	if (ring->stopping && ring->session.slots == 0)
+		ring_finish_later(ring);
+	return false;
+}
+
+/* It is to stop, or has been reported. False: it takes nothing more. */
+static __attribute__((noinline)) bool queue_has_left(struct vux_ring *ring)
+{
+	return ring_has_left(ring) || queue_stops(ring);
+}
+
+/* Requests that it may start in a turn: of a ring that is to stop, none but those that it has left. */
+static inline unsigned queue_most(const struct vux_ring *ring)
+{
+	return WEFT_UNLIKELY(ring->stopping) && virtq_left(&ring->vq) < VUX_TURN_MAX ? virtq_left(&ring->vq) : VUX_TURN_MAX;
 }
 
 bool queue_poll(struct weft_source *source)
@@ -433,18 +454,15 @@ bool queue_poll(struct weft_source *source)
 		if (!queue_unpark(ring))
 			return false;
 	}
-	if (WEFT_UNLIKELY(ring->stopping || ring->reported)) {
-		if (ring->stopping && ring->session.slots == 0)
-			ring_finish_later(ring);
+	if (WEFT_UNLIKELY(ring->stopping || ring->reported) && !queue_has_left(ring))
 		return false;
-	}
 	if (queue_memory_is_broken(ring)) {
 		ring_report(ring);
-		return false;
+		return queue_stops(ring);
 	}
 	if (!virtq_has_work(vq))
 		return false;
-	share = weft_session_share(&ring->session, VUX_TURN_MAX);
+	share = weft_session_share(&ring->session, queue_most(ring));
 	if (WEFT_UNLIKELY(share == 0))
 		ring->starved = true;
 	while (taken < share && ring->turn_bytes < VUX_TURN_BYTES && virtq_has_work(vq)) {
@@ -468,7 +486,7 @@ bool queue_poll(struct weft_source *source)
 		}
 	}
 	weft_session_asked(&ring->session, ring->turn_bytes);
-	return taken > 0;
+	return taken > 0 || queue_stops(ring);
 }
 
 /* About to sleep. A starved ring has its wake-up under way already; one that has ended needs none. */

@@ -101,6 +101,7 @@ static void ring_leave_msg(void *self)
 	struct vux_ring *ring = self;
 
 	WEFT_ASSERT(weft_reactor_here() == ring->reactor && ring->stopping && !ring->patience.armed);
+	ring->completes = false;
 	ring->patience = (struct weft_timer){ .fn = ring_out_of_patience, .self = ring };
 	if (ring->session.reactor != NULL)
 		weft_timer_arm(ring->reactor, &ring->patience, weft_reactor_now(ring->reactor) + VUX_PATIENCE_NS);
@@ -110,7 +111,7 @@ static void ring_leave_msg(void *self)
 void ring_finish_later(struct vux_ring *ring)
 {
 	WEFT_ASSERT(ring->stopping && ring->session.slots == 0);
-	if (ring->finishing)
+	if (ring->finishing || ring_has_left(ring))
 		return;
 	ring->finishing = true;
 	weft_reactor_post(ring->reactor, &ring->finish_msg);
@@ -461,6 +462,8 @@ void ring_settle(struct vux_ring *ring)
 	case VUX_RUNNING:
 		if (!ring_wanted(ring) || ring->live != ring->generation) {
 			ring->state = VUX_STOPPING;
+			/* Else who takes the ring over from here, another machine, would never answer it. */
+			ring->completes = ring->connection->state == VUX_OPEN && export_serves(ring->connection->exp);
 			weft_reactor_post(ring->reactor, &ring->stop_msg);
 		} else if (ring->call_live != ring->call_wanted) {
 			ring_exchange_call(ring);

@@ -94,6 +94,7 @@ struct vux_ring {
 	bool log_used;                 /* those of the used ring, too */
 	bool starved;                  /* found no slot or vector: a completion will wake us */
 	bool stopping, finishing;
+	bool completes;                /* before it stops it does what the last server left in flight (DESIGN.md, invariant 1) */
 	struct weft_timer patience;    /* with what a front end that has gone has left in flight */
 	bool reported;                 /* the fault has been told to control */
 	bool watched;                  /* the kick descriptor is watched */
@@ -145,7 +146,12 @@ void ring_disable(struct vux_ring *ring);
 /* Forgets what the front end wanted, but not where the ring was: QEMU 7.2 sets status 0 before it asks for that. STOPPED. */
 void ring_reset(struct vux_ring *ring);
 void ring_destroy(struct vux_ring *ring);
-/* From the ring's reactor: no slot is in use, and it is to stop. */
+/* On the ring's reactor: it is to stop, but what the last server left in flight comes first. */
+static inline bool ring_has_left(const struct vux_ring *ring)
+{
+	return ring->completes && !ring->reported && virtq_left(&ring->vq) > 0;
+}
+/* From the ring's reactor: no slot is in use, and it is to stop; which it does unless it has something left. */
 void ring_finish_later(struct vux_ring *ring);
 /* From the ring's reactor: the driver or the front end's memory is broken. Once per start. */
 void ring_report(struct vux_ring *ring);
