@@ -51,6 +51,8 @@ static bool way_of_window(const struct trial *t)
 
 void trial_look(struct trial *t, uint64_t done, uint64_t now_ns)
 {
+	uint64_t took_ns;
+
 	if (t->left == 0) {
 		if (now_ns < t->next_ns)
 			return;
@@ -64,9 +66,14 @@ void trial_look(struct trial *t, uint64_t done, uint64_t now_ns)
 		t->since_done = done;
 	}
 	WEFT_ASSERT(now_ns >= t->since_ns && done >= t->since_done);
-	if (now_ns - t->since_ns < TRIAL_WINDOW_NS)
+	took_ns = now_ns - t->since_ns;
+	if (took_ns < TRIAL_WINDOW_NS)
 		return;
-	t->took_ns[t->second] += now_ns - t->since_ns;
+	if (took_ns > TRIAL_STALL_NS) { /* no way of ours: it begins anew */
+		t->since_ns = 0;
+		return;
+	}
+	t->took_ns[t->second] += took_ns;
 	t->done[t->second] += done - t->since_done;
 	if (--t->left == 0)
 		trial_end(t, now_ns);

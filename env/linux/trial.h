@@ -14,6 +14,7 @@
 
 #define TRIAL_WINDOW_NS 5000000u
 #define TRIAL_SETTLE_NS 500000u /* before each */
+#define TRIAL_STALL_NS (4 * TRIAL_WINDOW_NS) /* a window that has become so long tells of the disk: it stood still */
 #define TRIAL_WINDOWS 8u
 #define TRIAL_FIRST_NS 60000000u   /* after the first trial; then twice as long each time, up to */
 #define TRIAL_EVERY_NS 2000000000u

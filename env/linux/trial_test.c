@@ -106,6 +106,22 @@ static void a_pause_is_not_held_against_a_way(void **state)
 	assert_true(t.kept);
 }
 
+/* A disk that stands still for seconds, while the loop spins: the way that was in use then would be thought slow for a minute. */
+static void a_stall_is_not_held_against_a_way(void **state)
+{
+	struct trial t = {0};
+	uint64_t done = 0, now = BEGIN_NS;
+
+	(void)state;
+	while (!t.second)
+		work(&t, &done, &now, STEP_NS, 100, 110);
+	work(&t, &done, &now, TRIAL_WINDOW_NS / 2, 100, 110);
+	now += 10000000000;
+	work(&t, &done, &now, 10 * (uint64_t)TRIAL_WINDOW_NS, 100, 110);
+	assert_int_equal(t.left, 0);
+	assert_true(t.kept);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -115,6 +131,7 @@ int main(void)
 		cmocka_unit_test(one_odd_trial_changes_nothing),
 		cmocka_unit_test(trying_costs_little),
 		cmocka_unit_test(a_pause_is_not_held_against_a_way),
+		cmocka_unit_test(a_stall_is_not_held_against_a_way),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
