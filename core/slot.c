@@ -94,6 +94,28 @@ struct weft_slot *weft_session_slot(struct weft_session *session)
 	return slot;
 }
 
+/* How many requests its stack may still start in this turn. */
+static unsigned turn_left(const struct weft_reactor *reactor, struct slot_pool *pool)
+{
+	unsigned started;
+
+	if (pool->turn != reactor->stats.turns) {
+		pool->turn = reactor->stats.turns;
+		pool->turn_given = pool->given;
+		pool->turn_bytes = 0;
+	}
+	started = pool->given - pool->turn_given;
+	return started < WEFT_SHARE_REQUESTS && pool->turn_bytes < WEFT_SHARE_BYTES ? WEFT_SHARE_REQUESTS - started : 0;
+}
+
+bool slots_turn_is_spent(struct weft_session *session)
+{
+	struct weft_reactor *reactor = session->reactor;
+
+	WEFT_ASSERT(weft_reactor_here() == reactor && session->slots > 0);
+	return reactor->pools->next != NULL && turn_left(reactor, &session->stack->pool[reactor->lane]) == 0;
+}
+
 unsigned weft_session_share(struct weft_session *session, unsigned most)
 {
 	struct weft_reactor *reactor = session->reactor;
@@ -103,17 +125,11 @@ unsigned weft_session_share(struct weft_session *session, unsigned most)
 	if (WEFT_LIKELY(reactor->pools->next == NULL))
 		return most;
 	WEFT_ASSERT(session->slots <= in_use && in_use <= pool->made);
-	if (pool->turn != reactor->stats.turns) {
-		pool->turn = reactor->stats.turns;
-		pool->turn_given = pool->given;
-		pool->turn_bytes = 0;
-	}
+	turn = turn_left(reactor, pool);
 	left = reactor->budget > spoken_for ? reactor->budget - spoken_for : 0;
 	room = left > in_use ? (left - in_use + 1) / 2 : 0; /* each one that it takes is one less that is left */
 	if (room == 0 && session->slots == 0)
 		room = 1; /* its own */
-	turn = pool->given - pool->turn_given;
-	turn = turn < WEFT_SHARE_REQUESTS && pool->turn_bytes < WEFT_SHARE_BYTES ? WEFT_SHARE_REQUESTS - turn : 0;
 	WEFT_ASSERT(turn <= WEFT_SHARE_REQUESTS && pool->turn == reactor->stats.turns);
 	if (room > turn)
 		room = turn;

@@ -83,6 +83,9 @@ static inline bool slot_has_longest(const struct weft_slot *slot)
 	return slot->room == SLOT_LONGEST_SEGS;
 }
 
+/* Its stack has started in this turn what it may: what waits with a slot waits for the next turn. On the reactor. */
+bool slots_turn_is_spent(struct weft_session *session);
+
 /* Reactor's part: deadlines looked through. */
 /* Ends what has waited beyond its deadline on this reactor; returns the earliest deadline left. */
 uint64_t slots_expire(struct weft_reactor *reactor, uint64_t now_ns);

@@ -401,7 +401,7 @@ static bool queue_in_line(struct vux_ring *ring)
 	bool ends = ring->stopping && !ring_has_left(ring);
 
 	WEFT_ASSERT(ring->in_line && !ring->reported && slot->session == &ring->session);
-	if (!ends && (!slot_has_longest(slot))) {
+	if (!ends && (!slot_has_longest(slot) || slots_turn_is_spent(&ring->session))) {
 		ring->starved = true;
 		return false;
 	}

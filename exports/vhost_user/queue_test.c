@@ -66,20 +66,6 @@ struct run {
 	unsigned second, requests;
 };
 
-static struct weft_stack *neighbours;
-
-static void neighbours_open_here(void *self)
-{
-	(void)self;
-	assert_int_equal(weft_stack_open(t.core, weft_stack_device(t.exp->stack), "neighbours", &neighbours, &t.task), 0);
-}
-
-static void neighbours_close_here(void *self)
-{
-	(void)self;
-	weft_stack_close(neighbours, &t.task);
-}
-
 /* Two rings have 80 requests each, of `large` bytes: in which runs are they served? */
 static void expect_runs(uint32_t large, bool alone, const struct run *expected, unsigned runs)
 {
@@ -88,7 +74,7 @@ static void expect_runs(uint32_t large, bool alone, const struct run *expected, 
 
 	open_as(&wants, "witness", "");
 	if (!alone)
-		assert_int_equal(on_control(neighbours_open_here), 0);
+		neighbours_open();
 	front_up(2, false);
 	assert_int_equal(on_control(freeze_here), 0);
 	for (unsigned i = 0; i < 2; i++) {
@@ -111,7 +97,7 @@ static void expect_runs(uint32_t large, bool alone, const struct run *expected, 
 			assert_int_equal(witness[at++], expected[run].second ^ witness[0]);
 	front_down(2);
 	if (!alone)
-		assert_int_equal(on_control(neighbours_close_here), 0);
+		neighbours_close();
 	close_all();
 }
 

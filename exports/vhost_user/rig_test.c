@@ -164,6 +164,30 @@ void close_all(void)
 	env_linux_close(t.env);
 }
 
+static struct weft_stack *neighbours;
+
+static void neighbours_open_here(void *self)
+{
+	(void)self;
+	assert_int_equal(weft_stack_open(t.core, weft_stack_device(t.exp->stack), "neighbours", &neighbours, &t.task), 0);
+}
+
+static void neighbours_close_here(void *self)
+{
+	(void)self;
+	weft_stack_close(neighbours, &t.task);
+}
+
+void neighbours_open(void)
+{
+	assert_int_equal(on_control(neighbours_open_here), 0);
+}
+
+void neighbours_close(void)
+{
+	assert_int_equal(on_control(neighbours_close_here), 0);
+}
+
 /* ---- the front end ---- */
 
 void say_with(uint32_t request, const void *payload, uint32_t size, int fd, unsigned times, bool acknowledge)

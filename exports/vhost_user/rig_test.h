@@ -107,5 +107,8 @@ void publish(struct ring *ring);
 void load(struct ring *ring, unsigned requests);
 /* A message that waits until the export, which is frozen from now on, is thawed. */
 void say_what_waits(void);
+/* A stack of its own on the export's device: who shares the reactor with another counts bytes and requests of a turn. */
+void neighbours_open(void);
+void neighbours_close(void);
 
 #endif
