@@ -36,14 +36,15 @@ struct visit {
 static void take_oldest(void *arg, struct weft_slot *slot)
 {
 	const struct visit *visit = arg;
+	const struct weft_hop *top = hop_child(&slot->root, 0); /* a root is asked by nobody */
 	struct waits *waits = visit->waits;
 
 	if (strcmp(slot->session->stack->name, waits->stack) != 0)
 		return;
 	waits->requests++;
-	if (slot->root.asked_at >= waits->asked_ns)
-		return;
-	waits->asked_ns = slot->root.asked_at;
+	if (top->state == WEFT_HOP_IDLE || top->asked_at >= waits->asked_ns)
+		return; /* idle: it waits in line itself */
+	waits->asked_ns = top->asked_at;
 	weft_hop_path(&slot->root, weft_reactor_now(visit->reactor), waits->oldest, sizeof(waits->oldest));
 }
 
@@ -92,7 +93,7 @@ static void tell_requests(const struct waits *waits, const struct serve_export *
 	if (strcmp(waits->stack, e->object->name) != 0)
 		return; /* it got there after the reactors had been visited */
 	json_object_set_new(told, "requests", json_integer(waits->requests));
-	if (waits->requests > 0)
+	if (waits->oldest[0] != '\0')
 		json_object_set_new(told, "oldest", show_string(waits->oldest));
 	else
 		tell_busy(e->of->device, told);

@@ -125,7 +125,10 @@ int weft_hop_path(const struct weft_hop *root, uint64_t now_ns, char *text, size
 	struct text out = { text, size, 0 };
 
 	WEFT_ASSERT(root->up_at == 0 && (text != NULL || size == 0));
-	put(&out, "%s %" PRIu64 "@%" PRIu64, weft_op_name(root->op), root->len, root->offset);
+	if (hop_child(root, 0)->state == WEFT_HOP_IDLE)
+		put(&out, "waits for room for its segments"); /* what it is has not been looked at */
+	else
+		put(&out, "%s %" PRIu64 "@%" PRIu64, weft_op_name(root->op), root->len, root->offset);
 	put_below(&out, root, now_ns);
 	return (int)out.len;
 }
