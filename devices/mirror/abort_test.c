@@ -117,6 +117,65 @@ static void what_an_abort_cut_off_on_all_legs_is_read_from_one(void **state)
 	rig_unmake(&rig);
 }
 
+static void set(unsigned leg, const char *option, const char *value)
+{
+	assert_int_equal(rig_set(&rig, rig_below(rig.object, leg), option, value), 0);
+}
+
+/* R11: a rebuild's request would end in an hour; who closes the mirror does not wait for that, nor is it taken for a failure. */
+static void a_rebuild_that_waits_for_a_leg_is_left_when_the_mirror_is_closed(void **state)
+{
+	static const struct {
+		unsigned leg;
+		const char *option;
+	} cases[] = { { 1, "read" }, { 0, "read" }, { 0, "write" }, { 0, "flush" }, { 1, "flush" } };
+	char data[4096] = { 0 };
+
+	(void)state;
+	make_files();
+	for (unsigned i = 0; i < WEFT_COUNT(cases); i++) {
+		uint64_t began;
+
+		rig_make(&rig, "mirror:[delay:[file:a.img]],[delay:[file:b.img]],state=s,region=64KiB");
+		assert_int_equal(rig_ask(&rig, WEFT_ZERO, 0, 0, 1 << 20, NULL), 0);
+		miss_a_write("a.img", (char)('a' + i));
+		assert_int_equal(rig_ask(&rig, WEFT_WRITE, 0, 0, sizeof(data), data), 0);
+		set(cases[i].leg, cases[i].option, "1h");
+		rig_run(&rig, 10000000000);
+		assert_non_null(strstr(rig_fact(rig.object, "leg 0"), "being rebuilt"));
+		began = sim_now_ns(rig.world);
+		rig_reopen(&rig);
+		assert_in_range(sim_now_ns(rig.world) - began, 0, 100000000);
+		rig_run(&rig, 2000000000); /* it is tried again, and waits again */
+		began = sim_now_ns(rig.world);
+		rig_reopen(&rig);
+		assert_in_range(sim_now_ns(rig.world) - began, 0, 1100000000);
+		assert_non_null(strstr(rig_fact(rig.object, "leg 0"), "being rebuilt"));
+		assert_non_null(strstr(rig_fact(rig.object, "leg 1"), "live"));
+		set(cases[i].leg, cases[i].option, "0s");
+		rig_run(&rig, 20000000000);
+		assert_non_null(strstr(rig_fact(rig.object, "leg 0"), "live"));
+		assert_memory_equal(sim_file_bytes(rig.world, "a.img"), sim_file_bytes(rig.world, "b.img"), 1 << 20);
+		rig_unmake(&rig);
+	}
+}
+
+/* R11: status and a read of 300 ms each. */
+static void what_a_rebuild_has_under_way_is_waited_for_a_while(void **state)
+{
+	(void)state;
+	make_files();
+	rig_make(&rig, "mirror:[file:a.img],[delay:[file:b.img]],state=s,region=64KiB");
+	miss_a_write("a.img", 'x');
+	set(1, "read", "300ms");
+	while (strstr(rig_fact(rig.object, "leg 0"), "being rebuilt") == NULL)
+		rig_run(&rig, 1000000);
+	assert_non_null(strstr(rig_fact(rig.object, "rebuild"), " 0 bytes copied"));
+	rig_reopen(&rig);
+	assert_non_null(strstr(rig_fact(rig.object, "rebuild"), " 4096 bytes copied"));
+	rig_unmake(&rig);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -125,6 +184,8 @@ int main(void)
 		RIG_TEST(what_an_abort_cut_off_on_a_leg_is_done_again_there),
 		RIG_TEST(a_leg_that_does_not_do_it_again_in_time_is_dropped),
 		RIG_TEST(what_an_abort_cut_off_on_all_legs_is_read_from_one),
+		RIG_TEST(what_a_rebuild_has_under_way_is_waited_for_a_while),
+		RIG_TEST(a_rebuild_that_waits_for_a_leg_is_left_when_the_mirror_is_closed),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

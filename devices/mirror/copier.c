@@ -109,9 +109,10 @@ static void end(struct mirror_copier *copier)
 	answer(errand);
 }
 
+/* Or is not wanted any more: then nothing is begun. */
 static bool has_failed(const struct mirror_errand *errand)
 {
-	return errand->failed != 0 || errand->read_failed;
+	return errand->failed != 0 || errand->read_failed || errand->cut;
 }
 
 /* ---- asking legs ---- */
@@ -350,7 +351,7 @@ static void told(struct weft_hop *own, struct weft_hop *child, int status)
 	copier->to = its->to < copier->to ? its->to : copier->to;
 	if (--piece->pending > 0)
 		return;
-	asks_targets = leg == source && !is_all_data(its);
+	asks_targets = leg == source && !is_all_data(its) && !has_failed(copier->errand);
 	*piece = (struct mirror_piece){ 0 };
 	copier->busy--;
 	if (asks_targets) {
@@ -362,6 +363,21 @@ static void told(struct weft_hop *own, struct weft_hop *child, int status)
 }
 
 /* ---- an errand ---- */
+
+bool copier_is_to_close(struct mirror_copier *copier, uint64_t now)
+{
+	struct mirror_errand *errand = copier->errand;
+
+	if (errand == NULL)
+		return true;
+	if (errand->cut || now - copier->began_ns < MIRROR_PATIENCE_NS)
+		return false;
+	errand->cut = true; /* R11 */
+	for (unsigned i = 0; i < MIRROR_PIECES; i++)
+		if (copier->piece[i].pending > 0)
+			device_abort_children(&errand->mirror->blk, own_of(copier, &copier->piece[i]));
+	return false;
+}
 
 static void errand_here(void *self)
 {
@@ -376,6 +392,7 @@ static void errand_here(void *self)
 	WEFT_ASSERT(copier->errand == NULL && copier->busy == 0 && errand->done == 0);
 	WEFT_ASSERT((errand->op == WEFT_COPY) == (errand->len > 0));
 	copier->errand = errand;
+	copier->began_ns = weft_reactor_now(weft_reactor_here());
 	copier->at = errand->offset;
 	copier->copying = copier->zeroing = 0;
 	copier->ahead = (struct mirror_run){ 0 };

@@ -477,9 +477,10 @@ static void mirror_shard_close(struct weft_blk *blk, void *shard)
 static bool mirror_shard_busy(const struct weft_blk *blk, const void *shard)
 {
 	struct mirror *mirror = mirror_of((struct weft_blk *)(uintptr_t)blk);
+	struct mirror_shard *mine = (void *)(uintptr_t)shard;
 
 	atomic_store(&mirror->leaving, true);
-	return ((const struct mirror_shard *)shard)->copier.errand != NULL;
+	return !copier_is_to_close(&mine->copier, weft_reactor_now(weft_reactor_here()));
 }
 
 struct mirror_copier *mirror_copier_of(struct weft_hop *own)

@@ -50,6 +50,8 @@
  *      with one request to a leg at a time. An errand ends after MIRROR_CHUNK or MIRROR_ZEROES bytes, or what the legs tell about
  *      themselves at once; no writer waits for more than that. Where there were other requests meanwhile, the next one begins only
  *      after a pause in which nothing of it is under way, several times as long as it took (pace).
+ *  R11 Who closes the mirror where an errand is under way waits for it, but for a leg that does not answer not for long: then its
+ *      requests are aborted, and whatever it has done does not count (R9). No leg is dropped for that.
  */
 #ifndef DEVICES_MIRROR_MIRROR_H
 #define DEVICES_MIRROR_MIRROR_H
@@ -67,6 +69,7 @@
 #define MIRROR_PIECES 8            /* under way at once */
 #define MIRROR_PIECE (64u << 10)   /* bytes that one of them copies, or a block */
 #define MIRROR_GAP (32u << 10)     /* a hole of so many bytes is copied with the data before it rather than zeroed by itself */
+#define MIRROR_PATIENCE_NS 1000000000ull /* of who wants to close */
 #define MIRROR_EXTENTS 64 /* of a leg's answer about itself */
 #define MIRROR_NO_REGION UINT32_MAX
 
@@ -125,6 +128,7 @@ struct mirror_errand {
 	unsigned targets;     /* by bit; of a flush: all that are asked */
 	/* The answer: */
 	bool closed;          /* nobody has the mirror open there: nothing was done */
+	bool cut;             /* R11 */
 	bool read_failed;
 	unsigned failed;      /* by bit */
 	int error;
@@ -152,6 +156,7 @@ struct mirror_copier {
 	uint64_t bytes;
 	struct mirror_errand *errand; /* NULL: none is under way */
 	struct mirror_piece piece[MIRROR_PIECES];
+	uint64_t began_ns;        /* the errand */
 	unsigned busy;            /* pieces that are not free */
 	uint64_t at, to;          /* what has been given to pieces ends here; what the legs have told of ends there */
 	uint64_t copying, zeroing; /* bytes given to pieces */
@@ -289,6 +294,8 @@ unsigned rebuild_regions_lacking(const struct mirror *mirror, unsigned legs);
 /* copier.c. On the reactor. */
 int copier_open(struct mirror *mirror, struct mirror_copier *copier, struct weft_reactor *reactor, struct weft_why *why);
 void copier_close(struct mirror *mirror, struct mirror_copier *copier);
+/* Asked again and again by who wants to close it: no errand is under way. R11 */
+bool copier_is_to_close(struct mirror_copier *copier, uint64_t now);
 /* Control thread: has the errand done on its lane, and rebuild_errand_done called. */
 void copier_send(struct mirror_errand *errand);
 /* mirror.c: of the shard on the reactor that runs this; NULL: closed. */

@@ -504,6 +504,13 @@ static void flushed(struct mirror *mirror, const struct mirror_errand *errand)
 	}
 }
 
+/* R11: not at once again where it is still open. */
+static void cut(struct mirror *mirror)
+{
+	mirror->rebuild.torn = true;
+	mirror->rebuild.not_before = now_of(mirror) + AGAIN_NS;
+}
+
 void rebuild_errand_done(struct mirror_errand *errand)
 {
 	struct mirror *mirror = errand->mirror;
@@ -511,7 +518,9 @@ void rebuild_errand_done(struct mirror_errand *errand)
 
 	WEFT_ASSERT(did == REBUILD_COPIES || did == REBUILD_FLUSHES);
 	mirror->rebuild.doing = REBUILD_RESTS;
-	if (!errand->closed && did == REBUILD_COPIES)
+	if (errand->cut)
+		cut(mirror);
+	else if (!errand->closed && did == REBUILD_COPIES)
 		copied(mirror, errand);
 	else if (!errand->closed)
 		flushed(mirror, errand);
