@@ -235,8 +235,8 @@ static int bench_run(const struct args *args)
 	if (c->compare != NULL)
 		return compare(c, args->plain[0]);
 	if (c->options.block_bytes % 512 != 0)
-		return weft_why(&c->why, -EINVAL, "--bs %llu: must be a multiple of 512",
-			(unsigned long long)c->options.block_bytes);
+		return weft_why(&c->why, -EINVAL, "bench: --bs %llu: must be a multiple of 512: choose %llu",
+			(unsigned long long)c->options.block_bytes, (unsigned long long)(c->options.block_bytes / 512 + 1) * 512);
 	if (c->options.arrivals != 0 && c->options.rate <= 0)
 		return weft_why(&c->why, -EINVAL, "bench: --arrivals poisson: there are no gaps without a rate: give --rate, too");
 	c->text = args->plain[0];

@@ -83,7 +83,7 @@ OTHERS = {
     'copy, no state': (('copy', 'mem:1MiB', 'mem:1MiB', '--resume', 'bad.yaml'), USAGE, ['--resume', 'bad.yaml', 'remove it']),
     'copy, state in no folder': (('copy', 'mem:1MiB', 'mem:1MiB', '--resume', 'none/st'), FAILED,
                                  ['none/st', 'the folder', 'make it first']),
-    'bench, odd block': (('bench', 'mem:1MiB', '--bs', '1000'), USAGE, ['--bs', '1000', 'multiple of 512']),
+    'bench, odd block': (('bench', 'mem:1MiB', '--bs', '1000'), USAGE, ['bench: --bs 1000', 'multiple of 512', 'choose 1024']),
     'bench, a device without a block for each': (('bench', 'mem:4KiB', '--queues', '2', '--rw', 'read'), USAGE,
                                                  ['bs=4096', '4096 bytes', '2 connections', '--bs', '--range']),
     'bench, writing what is read-only': (('bench', 'file:ok.img,readonly=on', '--rw', 'write'), USAGE,
