@@ -176,6 +176,43 @@ static void what_a_rebuild_has_under_way_is_waited_for_a_while(void **state)
 	rig_unmake(&rig);
 }
 
+/* A write to a region that is being copied, by a leg that does not answer: it can be aborted, and then the mirror be closed. */
+static void a_write_that_waits_for_a_rebuild_can_be_aborted(void **state)
+{
+	char data[4096];
+	struct rig_request r = { .op = WEFT_WRITE, .offset = 8192, .len = sizeof(data), .nsegs = 1, .deadline_us = 50000 };
+	uint64_t began;
+
+	(void)state;
+	memset(data, 7, sizeof(data));
+	make_files();
+	rig_make(&rig, "mirror:[file:a.img],[delay:[file:b.img]],state=s,region=64KiB");
+	miss_a_write("a.img", 'x');
+	set(1, "read", "1h");
+	rig_run(&rig, 6000000000);
+	r.segs[0] = (struct weft_seg){ .base = data, .len = sizeof(data) };
+	for (unsigned i = 0; i < 2; i++) { /* by its time, and by somebody */
+		began = sim_now_ns(rig.world);
+		rig_start(&rig, &r);
+		rig_run(&rig, 1000000);
+		if (i == 1)
+			rig_abort(&rig, &r);
+		assert_int_equal(rig_wait(&rig, &r), i == 0 ? -ETIMEDOUT : -ECANCELED);
+		assert_in_range(sim_now_ns(rig.world) - began, 0, 100000000);
+		r.deadline_us = 0;
+	}
+	began = sim_now_ns(rig.world);
+	rig_reopen(&rig);
+	assert_in_range(sim_now_ns(rig.world) - began, 0, 100000000);
+	set(1, "read", "0s");
+	rig_run(&rig, 20000000000);
+	assert_non_null(strstr(rig_fact(rig.object, "leg 0"), "live"));
+	reads_back('x'); /* it did nothing */
+	assert_int_equal(rig_ask(&rig, WEFT_WRITE, 0, 8192, sizeof(data), data), 0);
+	reads_back(7);
+	rig_unmake(&rig);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -184,6 +221,7 @@ int main(void)
 		RIG_TEST(what_an_abort_cut_off_on_a_leg_is_done_again_there),
 		RIG_TEST(a_leg_that_does_not_do_it_again_in_time_is_dropped),
 		RIG_TEST(what_an_abort_cut_off_on_all_legs_is_read_from_one),
+		RIG_TEST(a_write_that_waits_for_a_rebuild_can_be_aborted),
 		RIG_TEST(what_a_rebuild_has_under_way_is_waited_for_a_while),
 		RIG_TEST(a_rebuild_that_waits_for_a_leg_is_left_when_the_mirror_is_closed),
 	};

@@ -38,6 +38,7 @@ bool lease_take(struct mirror *mirror, struct weft_hop *hop)
 		request->hop = hop;
 		request->wait = MIRROR_WAITS_LEASE;
 		request->tears = false;
+		atomic_store_explicit(&request->aborted, false, memory_order_relaxed);
 		state_wait(mirror, request);
 		return false;
 	}

@@ -28,7 +28,7 @@ struct mirror_shard {
 /* In hop->scratch. Legs by bit: done it, failed, of these aborted, of these become smaller (M8). */
 struct mirror_state {
 	uint8_t pending, ok, failed, cut, smaller; /* pending: children in flight */
-	bool aborted, again, bounced, waiting, leased, ordered; /* waiting: for room; leased: R2; ordered: M9 */
+	bool aborted, again, bounced, waiting, asks, leased, ordered; /* waiting: for room; asks, leased: R2; ordered: M9 */
 	int error; /* the first one */
 };
 _Static_assert(sizeof(struct mirror_state) <= sizeof(((struct weft_hop *)0)->scratch), "fits");
@@ -392,7 +392,8 @@ static void write_leased(void *self)
 	struct weft_hop *hop = self;
 	int status = request_of(hop)->status;
 
-	WEFT_ASSERT(hop->state == WEFT_HOP_ASKED && !state_of(hop)->leased);
+	WEFT_ASSERT(hop->state == WEFT_HOP_ASKED && state_of(hop)->asks && !state_of(hop)->leased);
+	state_of(hop)->asks = false;
 	if (status == 0) {
 		lease_enter(mirror_of(hop->blk), hop);
 		state_of(hop)->leased = true;
@@ -419,7 +420,8 @@ static void mirror_submit(struct weft_blk *blk, struct weft_hop *hop)
 	}
 	if (mirror->state != NULL) {
 		request_of(hop)->resume = write_leased;
-		if (!lease_take(mirror, hop))
+		state_of(hop)->asks = !lease_take(mirror, hop);
+		if (state_of(hop)->asks)
 			return;
 		state_of(hop)->leased = true;
 	}
@@ -432,6 +434,11 @@ static void mirror_abort(struct weft_blk *blk, struct weft_hop *hop)
 
 	WEFT_ASSERT(hop->state == WEFT_HOP_ASKED && !state->aborted);
 	state->aborted = true;
+	if (state->asks) { /* who copies there may do so for long */
+		atomic_store(&request_of(hop)->aborted, true);
+		rebuild_wake(mirror_of(blk));
+		return;
+	}
 	if (!state->waiting) {
 		device_abort_children(blk, hop);
 		return;

@@ -95,6 +95,7 @@ struct mirror_request {
 	uint8_t wait;             /* enum mirror_wait */
 	uint8_t ok;               /* legs that have done it */
 	bool tears;               /* R7: it ends with `status`, and the legs may differ */
+	atomic_bool aborted;      /* it waits for leases no more; set by its reactor, read by control */
 	int status;
 };
 

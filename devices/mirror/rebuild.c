@@ -584,6 +584,8 @@ static void wake_msg(void *self)
 	struct mirror *mirror = self;
 
 	atomic_store(&mirror->waking, false);
+	if (mirror->waiting != NULL)
+		state_serve(mirror); /* some of them may have been aborted */
 	rebuild_go_on(mirror);
 }
 

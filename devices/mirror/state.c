@@ -88,6 +88,12 @@ static bool may_go(struct mirror *mirror, struct mirror_request *request, bool *
 	return missing == 0;
 }
 
+/* It has done nothing yet, and was aborted. */
+static bool is_cut(struct mirror_request *request)
+{
+	return request->wait == MIRROR_WAITS_LEASE && atomic_load(&request->aborted);
+}
+
 static void send_back(struct mirror_request *request, int status)
 {
 	if (!request->tears)
@@ -105,15 +111,15 @@ static bool serve(struct mirror *mirror, int error)
 
 	WEFT_ASSERT(weft_reactor_here() == control(mirror));
 	while ((request = *link) != NULL) {
-		bool needs = false, goes = may_go(mirror, request, &needs);
+		bool cut = is_cut(request), needs = false, goes = !cut && may_go(mirror, request, &needs);
 
-		if (!goes && !(needs && error != 0)) {
+		if (!cut && !goes && !(needs && error != 0)) {
 			needed |= needs;
 			link = &request->next;
 			continue;
 		}
 		*link = request->next;
-		send_back(request, goes ? 0 : error);
+		send_back(request, cut ? -ECANCELED : goes ? 0 : error);
 	}
 	mirror->waiting_tail = link;
 	return needed;
