@@ -25,10 +25,8 @@ bool gather_more(struct gather *g, uint64_t in_flight, uint64_t now_ns)
 {
 	uint64_t grow_ns;
 
-	if (in_flight < GATHER_FROM) {
-		trial_spoilt(&g->trial);
+	if (in_flight < GATHER_FROM)
 		return false;
-	}
 	if (g->since_ns == 0) {
 		g->since_ns = now_ns;
 		gather_learn(g, now_ns);

@@ -88,6 +88,7 @@ static uint64_t disk(struct gather *g, uint64_t *now, uint64_t work_ns, uint64_t
 		bool grows = gather_grows(g);
 
 		*now += grows ? 160000 : at_once_ns;
+		gather_more(g, GATHER_FROM - 1, *now); /* for a moment all others were back: no pause */
 		while (gather_more(g, 32, *now))
 			*now += 50;
 		gather_fetched(g);
