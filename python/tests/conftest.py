@@ -3,6 +3,7 @@
 import gc
 import os
 import shutil
+import signal
 import sys
 import tempfile
 import threading
@@ -17,6 +18,8 @@ if os.path.exists(os.path.join(PACKAGE, 'weft/_core.abi3.so')):
     sys.path.insert(0, PACKAGE)
 else:
     collect_ignore_glob = ['*_test.py']  # built without -Dpython
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell has it ignored by what it starts in the background
 
 
 @pytest.fixture
