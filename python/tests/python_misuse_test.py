@@ -276,9 +276,9 @@ def begin_close(instance, tag):
 def test_what_was_begun_in_a_dropped_instance_ends(begin, taken):
     """Its event comes or is dropped, its tag is let go, and no thread is left."""
     def threads():
-        return len(os.listdir('/proc/self/task'))
+        return set(os.listdir('/proc/self/task'))
 
-    before = threads()
+    before = threads()  # some of earlier tests may be about to end
     instance, tag = weft.Instance(quiet=True), Tag()
     gone = weakref.ref(tag)
     begin(instance, tag)
@@ -289,7 +289,7 @@ def test_what_was_begun_in_a_dropped_instance_ends(begin, taken):
         del event
     del instance
     gc.collect()
-    assert gone() is None and threads() == before
+    assert gone() is None and threads() <= before
 
 
 def test_a_closed_instance_lets_go_of_what_was_begun():
